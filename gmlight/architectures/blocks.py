@@ -1,0 +1,59 @@
+"""What networks are built of, chosen by name."""
+
+from torch import nn
+
+from gmlight.errors import ConfigError
+
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}
+POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+NORMS = ("none", "batch", "layer", "instance", "group")
+GROUPS = 4
+
+
+def activation(name: str) -> nn.Module:
+    """`sigmoid`, `relu`, `leaky_relu` (slope 0.01) or `swish`."""
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"architecture.activation={name}: choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
+    """The normalisation of a [channels, *size] map; `instance` is GroupNorm with a group per channel, affine."""
+    match name:
+        case "none":
+            return nn.Identity()
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.LayerNorm([channels, *size])
+        case "instance":
+            return nn.GroupNorm(channels, channels)
+        case "group":
+            if channels % GROUPS:
+                raise ConfigError(
+                    f"architecture.norm=group: {channels} channels do not divide into {GROUPS} groups; "
+                    f"use a width that is a multiple of {GROUPS}"
+                )
+            return nn.GroupNorm(GROUPS, channels)
+    raise ConfigError(f"architecture.norm={name}: choose one of {', '.join(NORMS)}")
+
+
+def pooling(name: str) -> nn.Module:
+    """2x2, stride 2: `max`, `avg` or `none`."""
+    if name == "none":
+        return nn.Identity()
+    if name not in POOLINGS:
+        raise ConfigError(f"architecture.pooling={name}: choose one of none, {', '.join(POOLINGS)}")
+    return POOLINGS[name](2)
+
+
+def check_positive(**sizes: int) -> None:
+    """Refuses widths and depths below 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"architecture.{name}={value}: must be at least 1")
+
+
+def uses_batch_norm(network: nn.Module) -> bool:
+    """Whether any layer keeps running statistics that matching has to move and freeze."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

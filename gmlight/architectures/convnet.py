@@ -1,0 +1,55 @@
+"""ConvNet, the paper's source and target network (section 4.5)."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from gmlight.architectures import blocks
+from gmlight.errors import ConfigError
+
+MNIST_SHAPE = (1, 28, 28)
+
+
+class ConvNet(nn.Sequential):
+    """`depth` blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer on the flat map.
+
+    [N, channels, H, W] -> [N, classes]. 1x28x28 images are padded to 32x32 by the first convolution.
+
+    Raises:
+        ConfigError: the poolings leave nothing of the image, or an option's name is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: tuple[int, int],
+        classes: int,
+        width: int,
+        depth: int,
+        activation: str,
+        norm: str,
+        pooling: str,
+    ) -> None:
+        blocks.check_positive(width=width, depth=depth)
+        height, breadth = size
+        padding = 1
+        if (channels, *size) == MNIST_SHAPE:
+            height, breadth, padding = height + 4, breadth + 4, 3
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i in range(depth):
+            layers[f"conv{i}"] = nn.Conv2d(channels, width, 3, padding=padding)
+            layers[f"norm{i}"] = blocks.norm(norm, width, (height, breadth))
+            layers[f"activation{i}"] = blocks.activation(activation)
+            layers[f"pooling{i}"] = blocks.pooling(pooling)
+            channels, padding = width, 1
+            if pooling != "none":
+                height, breadth = height // 2, breadth // 2
+            if min(height, breadth) < 1:
+                raise ConfigError(
+                    f"architecture.depth={depth}: pooling leaves nothing of a {size[0]}x{size[1]} image; "
+                    f"use architecture.depth<={i} or architecture.pooling=none"
+                )
+        layers["flatten"] = nn.Flatten()
+        layers["linear"] = nn.Linear(width * height * breadth, classes)
+        super().__init__(layers)

@@ -1,0 +1,22 @@
+"""Multi-layer perceptron (Table 4)."""
+
+import math
+
+from torch import nn
+
+from gmlight.architectures import blocks
+
+
+class MLP(nn.Sequential):
+    """`depth` hidden layers of `width` units on the flat image. [N, channels, H, W] -> [N, classes]."""
+
+    def __init__(
+        self, *, channels: int, size: tuple[int, int], classes: int, width: int, depth: int, activation: str
+    ) -> None:
+        blocks.check_positive(width=width, depth=depth)
+        layers: list[nn.Module] = [nn.Flatten()]
+        units = channels * math.prod(size)
+        for _ in range(depth):
+            layers += [nn.Linear(units, width), blocks.activation(activation)]
+            units = width
+        super().__init__(*layers, nn.Linear(units, classes))

@@ -1,0 +1,145 @@
+"""The condensed set on disk: a folder with the images, what they are, and a hash that ties the two.
+
+    condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]
+    condensed/metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
+    condensed/grid.png                to look at
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from gmlight.errors import ConfigError
+from gmlight.pictures import save_grid
+
+SCHEMA_VERSION = 1
+TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
+
+
+class CondensedDataset(torch.utils.data.Dataset):
+    """A condensed set as a torchvision-style dataset of (image, label).
+
+    Args:
+        path: the folder of an artifact, or a run folder that holds one.
+        transform, target_transform: applied to an image and a label as they are taken.
+
+    Attributes:
+        images: normalised float32, [N, channels, H, W]. labels: int64, [N].
+        classes: class names by label. mean, std: per channel; pixels in 0..1 are image * std + mean.
+        metadata: everything that was recorded about the set.
+
+    Raises:
+        ConfigError: there is no artifact, its tensors are not those it was written with, or a newer gmlight
+            wrote it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        transform: Callable[[Tensor], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+    ) -> None:
+        folder = find(path)
+        self.metadata = _read_metadata(folder)
+        tensors = _read_tensors(folder, self.metadata["sha256"])
+        self.images, self.labels = tensors["images"], tensors["labels"]
+        self.classes: list[str] = self.metadata["classes"]
+        self.mean: list[float] = self.metadata["mean"]
+        self.std: list[float] = self.metadata["std"]
+        self.transform, self.target_transform = transform, target_transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = self.images[index], int(self.labels[index])
+        return (
+            image if self.transform is None else self.transform(image),
+            label if self.target_transform is None else self.target_transform(label),
+        )
+
+
+def find(path: str | os.PathLike[str]) -> Path:
+    """The artifact's folder: the path itself or the `condensed` folder of a run."""
+    for folder in (Path(path), Path(path) / "condensed"):
+        if (folder / METADATA).is_file():
+            return folder
+    raise ConfigError(f"{path}: no condensed set there; name a run folder or the folder of a {METADATA}")
+
+
+def write(
+    folder: Path,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    classes: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    **metadata: Any,
+) -> None:
+    """Writes a new artifact whole, or nothing.
+
+    Args:
+        images: normalised [N, channels, H, W]. labels: [N].
+        classes: names by label. mean, std: the normalisation, per channel.
+        metadata: whatever else is to be known about the set.
+    """
+    tensors = {"images": images.float().cpu().contiguous(), "labels": labels.long().cpu().contiguous()}
+    content = save_safetensors(tensors)
+    known = {"sha256": hashlib.sha256(content).hexdigest(), "classes": classes, "mean": mean, "std": std}
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    (unfinished / TENSORS).write_bytes(content)
+    save_grid(unfinished / GRID, images, labels, classes, mean, std)
+    _write_metadata(unfinished, known | metadata)
+    unfinished.rename(folder)
+
+
+def update_metadata(folder: Path, **changes: Any) -> None:
+    """Adds to what is known about an artifact, e.g. its accuracy."""
+    _write_metadata(folder, _read_metadata(folder) | changes)
+
+
+def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
+    unfinished = folder / f"{METADATA}.unfinished"
+    unfinished.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | metadata, indent=2) + "\n")
+    unfinished.replace(folder / METADATA)
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text())
+        version = metadata["schema_version"]
+        missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, which this gmlight reads; "
+            "upgrade gmlight"
+        )
+    if missing:
+        raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
+    return metadata
+
+
+def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
+    path = folder / TENSORS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+    return load_safetensors(content)

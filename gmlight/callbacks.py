@@ -1,0 +1,191 @@
+"""What happens around the training step: progress, evaluations on the way, loggers."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.fabric.loggers.csv_logs import _ExperimentWriter
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gmlight.condenser import Condenser
+from gmlight.data import CondensationData, LabelledImages
+from gmlight.evaluation import Accuracy, Evaluator
+from gmlight.pictures import save_grid
+
+PLAIN_LINES = 20  # progress lines of a run whose output is no terminal
+
+
+class ProgressBar(lightning.Callback):
+    """k/K, t/T, matching loss, elapsed and remaining time: a live bar, or plain lines without a terminal."""
+
+    def __init__(self, iterations: int, updates: int, console: Console) -> None:
+        self.iterations, self.updates, self.console = iterations, updates, console
+        self._every = max(1, iterations // PLAIN_LINES)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._started, self._first = time.monotonic(), trainer.global_step
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("condensing"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[state]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                console=self.console,
+                refresh_per_second=4,
+            )
+            total = self.iterations * self.updates
+            self._task = self._bar.add_task("", total=total, completed=self._first, state="")
+            self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        k, t = batch.k + 1, batch.t + 1
+        if self.console.is_terminal:
+            self._bar.update(self._task, completed=trainer.global_step, state=self._state(trainer, k, t))
+        elif t == self.updates and (k % self._every == 0 or k == self.iterations):
+            elapsed = time.monotonic() - self._started
+            done = trainer.global_step - self._first
+            left = elapsed / done * (self.iterations * self.updates - trainer.global_step)
+            times = f"{_clock(elapsed)} elapsed, {_clock(left)} left"
+            self.console.print(f"condensing  {self._state(trainer, k, t)}  {times}", highlight=False)
+
+    def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        if hasattr(self, "_bar"):
+            self._bar.stop()
+
+    def _state(self, trainer: lightning.Trainer, k: int, t: int) -> str:
+        loss = trainer.callback_metrics["matching_loss/total"].item()
+        return f"k {k}/{self.iterations}  t {t}/{self.updates}  loss {loss:.4g}"
+
+
+class QuickEvaluation(lightning.Callback):
+    """Evaluates a few networks every so many outer iterations (0: never), but not after the last one.
+
+    Attributes:
+        seconds: what the evaluations have taken so far.
+    """
+
+    def __init__(self, evaluator: Evaluator, every: int, networks: int, folder: Path, console: Console) -> None:
+        self.evaluator, self.every, self.networks = evaluator, every, networks
+        self.folder, self.console = folder, console
+        self.seconds = 0.0
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, Condenser)
+        done = batch.k + 1
+        due = self.every and done % self.every == 0 and batch.t == module.updates - 1
+        if due and trainer.global_step < trainer.max_steps:
+            started = time.monotonic()
+            images = module.synthetic.labelled()
+            accuracy = self.evaluator(images, self.networks)
+            record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
+            n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
+            self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})", highlight=False)
+            self.seconds += time.monotonic() - started
+
+
+@contextmanager
+def evaluation_progress(name: str, networks: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """A live bar over the networks of an evaluation; nothing without a terminal. Yields what advances it."""
+    columns = (
+        TextColumn("evaluating {task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("network {task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=networks)
+        yield lambda finished: bar.update(task, completed=finished)
+
+
+def save_samples(folder: Path, iteration: int, images: LabelledImages, data: CondensationData) -> Path:
+    """The picture of S after so many outer iterations, in the run folder's samples/."""
+    path = folder / "samples" / f"{iteration:05d}.png"
+    return save_grid(path, images.images, images.labels, data.classes, data.mean, data.std)
+
+
+def record_evaluation(
+    trainer: lightning.Trainer,
+    folder: Path,
+    iteration: int,
+    images: LabelledImages,
+    data: CondensationData,
+    accuracy: Accuracy,
+) -> None:
+    """A picture in samples/, a line in every logger, and the picture in those that take pictures."""
+    picture = save_samples(folder, iteration, images, data)
+    metrics = {"iteration": iteration, "accuracy/mean": accuracy.mean, "accuracy/std": accuracy.std}
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, trainer.global_step)
+        if isinstance(logger, WandbLogger):
+            logger.log_image("samples", [str(picture)])
+        logger.save()
+
+
+def no_logger(folder: Path, name: str) -> bool:
+    """Nothing is logged."""
+    return False
+
+
+class MetricsCSV(CSVLogger):
+    """metrics.csv in the run folder itself, and no file of hyper-parameters: config.yaml holds them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
+
+    @property
+    @rank_zero_only
+    def experiment(self) -> _ExperimentWriter:
+        if self._experiment is None:
+            self._experiment = _ExperimentWriter(log_dir=self.log_dir)
+        return self._experiment
+
+    def log_hyperparams(self, *args: Any, **keywords: Any) -> None:
+        pass
+
+
+def csv_logger(folder: Path, name: str) -> Logger:
+    """metrics.csv in the run folder."""
+    return MetricsCSV(folder)
+
+
+def wandb_logger(folder: Path, name: str, *, project: str) -> Logger:
+    """W&B; offline, without a prompt, where no key is set."""
+    import wandb
+
+    offline = not wandb.login(prompt=False, verify=False)
+    return WandbLogger(name=name, project=project, save_dir=folder, offline=offline)
+
+
+@contextmanager
+def closing_loggers(trainer: lightning.Trainer) -> Iterator[None]:
+    """Ends every logger's run at the end, also after an error, so that the next run gets its own."""
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize(status)
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                wandb.finish(exit_code=0 if status == "success" else 1)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,182 @@
+"""The LightningModule: wires the parts of Algorithm 1 together and decides nothing itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gmlight.augmentation import none
+from gmlight.data import LabelledImages, RealBatch
+from gmlight.distances import Distance
+from gmlight.errors import NonFiniteError
+from gmlight.gradients import ClassGradients, Layers, class_gradients
+from gmlight.matching import Matching
+from gmlight.randomness import generator, seeded
+from gmlight.schedules import Schedule
+from gmlight.synthetic import Pixels
+from gmlight.training import train_epoch
+
+
+class Condenser(lightning.LightningModule):
+    """Learns S by gradient matching; one `training_step` is one image update t of outer iteration k.
+
+    Which update it is comes with the batch. The network is made afresh at t = 0 and is not trained after the
+    last t, where nothing would use it. It stays outside the module tree: only S is a parameter here.
+
+    Args:
+        synthetic: the map from what is learned to images [C, ipc, channels, H, W].
+        factory: makes a network; called under a seed of its own at each k.
+        priors: each class's share of the training set, [C].
+        updates: T.
+        train_batch: mini-batch of the network's epochs on S.
+    """
+
+    def __init__(
+        self,
+        synthetic: Pixels,
+        *,
+        factory: Callable[[], nn.Module],
+        matching: Matching,
+        distance: Distance,
+        schedule: Schedule,
+        class_names: tuple[str, ...],
+        priors: list[float],
+        updates: int,
+        image_lr: float,
+        image_momentum: float,
+        network_lr: float,
+        network_momentum: float,
+        train_batch: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.synthetic = synthetic
+        self.factory, self.matching, self.distance, self.schedule = factory, matching, distance, schedule
+        self.class_names, self.priors = class_names, priors
+        self.updates, self.train_batch, self.seed = updates, train_batch, seed
+        self.image_lr, self.image_momentum = image_lr, image_momentum
+        self.network_lr, self.network_momentum = network_lr, network_momentum
+        # The last S whose loss and gradients were finite.
+        self.register_buffer("good_images", synthetic().detach().clone())
+        self._inner: tuple[nn.Module, torch.optim.Optimizer] | None = None
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The network of the current outer iteration; none before the first."""
+        return None if self._inner is None else self._inner[0]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.synthetic.parameters(), lr=self.image_lr, momentum=self.image_momentum)
+
+    def training_step(self, batch: RealBatch, batch_idx: int) -> None:
+        """One pass of lines 4-13 of Algorithm 1."""
+        if batch.t == 0:
+            self._inner = self._fresh_network(batch.k)
+        assert self._inner is not None, "an update t > 0 needs the network of the update before"
+        network, network_optimizer = self._inner
+        if batch.statistics is not None:
+            _move_running_statistics(network, batch.statistics)
+
+        losses = self._update_images(network, batch)
+        last = batch.t == self.updates - 1
+        epochs = 0 if last else self._train_network(network, network_optimizer, batch)
+        self.log_dict({f"matching_loss/{name}": loss for name, loss in losses.items()}, batch_size=1)
+        self.log("network_epochs", float(epochs), batch_size=1)
+
+    def _fresh_network(self, k: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        with seeded(self.seed, "network", k):
+            network = self.factory()
+        network = network.to(self.synthetic().device)
+        optimizer = torch.optim.SGD(network.parameters(), lr=self.network_lr, momentum=self.network_momentum)
+        return network, optimizer
+
+    def _update_images(self, network: nn.Module, batch: RealBatch) -> dict[str, Tensor]:
+        # Lines 5-9. In eval mode batch norm uses its running statistics as they are: samples never meet.
+        network.eval()
+        images = self.synthetic()
+        real = class_gradients(network, batch.images)
+        synthetic = class_gradients(network, images, create_graph=True)
+        terms = self.matching(
+            ClassGradients(synthetic, [len(of_class) for of_class in images], self.priors),
+            ClassGradients(real, [len(of_class) for of_class in batch.images], self.priors),
+            self.distance,
+            batch.k,
+        )
+        loss = torch.stack(list(terms.values())).sum()
+        parameters = list(self.synthetic.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        if not torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all():
+            raise NonFiniteError(self._blame(batch, real, synthetic, gradients))
+
+        self.good_images.copy_(images.detach())
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizers().step()
+        return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
+
+    def _train_network(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: RealBatch
+    ) -> int:
+        # Lines 10-13: as many epochs on S_{t+1} as the schedule yields.
+        images = self.synthetic.labelled()
+        rng = generator(self.seed, "network-batches", batch.k, batch.t)
+        epochs = 0
+        for _ in self.schedule(batch.t, _Losses(network, batch, images)):
+            train_epoch(network, optimizer, images, batch_size=self.train_batch, rng=rng, augmentation=none)
+            epochs += 1
+        return epochs
+
+    def _blame(
+        self, batch: RealBatch, real: Layers, synthetic: Layers, image_gradients: tuple[Tensor, ...]
+    ) -> str:
+        suspects = (
+            ("class gradient on real images", real.values(), "lower network_lr, or look at the data"),
+            ("class gradient on synthetic images", synthetic.values(), "lower image_lr or network_lr"),
+            ("image gradient", image_gradients, "lower image_lr or distance.weight"),
+        )
+        for what, by_class, mend in suspects:
+            finite = torch.stack([torch.isfinite(each.flatten(1)).all(1) for each in by_class]).all(0)  # [C]
+            if not finite.all():
+                name = self.class_names[int(finite.int().argmin())]
+                return f"k={batch.k}, t={batch.t}, class {name!r}: the {what} is not finite; {mend}"
+        return f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._inner is not None and self.global_step % self.updates:
+            network, optimizer = self._inner
+            checkpoint["inner_loop"] = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "inner_loop" in checkpoint:
+            self._inner = self._fresh_network(0)  # every value of it is loaded in the next lines
+            for part, state in zip(self._inner, checkpoint["inner_loop"].values(), strict=True):
+                part.load_state_dict(state)
+
+
+class _Losses:
+    """What a schedule may measure between epochs."""
+
+    def __init__(self, network: nn.Module, batch: RealBatch, synthetic: LabelledImages) -> None:
+        self._network, self._batch, self._synthetic = network, batch, synthetic
+
+    def real(self) -> float:
+        assert self._batch.mixed is not None, "the schedule measures the real loss: validation_batch is 0"
+        return self._measure(*self._batch.mixed)
+
+    def synthetic(self) -> float:
+        return self._measure(self._synthetic.images, self._synthetic.labels)
+
+    @torch.no_grad()
+    def _measure(self, images: Tensor, labels: Tensor) -> float:
+        self._network.eval()
+        return cross_entropy(self._network(images), labels).item()
+
+
+@torch.no_grad()
+def _move_running_statistics(network: nn.Module, images: Tensor) -> None:
+    network.train()
+    network(images)

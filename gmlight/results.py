@@ -1,0 +1,97 @@
+"""What a run found: result.json, and the table that is printed."""
+
+import json
+import platform
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import gmlight
+from gmlight.evaluation import Accuracy
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluated training set: its name, its number of images, the architecture, the accuracies."""
+
+    name: str
+    images: int
+    architecture: str
+    accuracy: Accuracy
+
+
+def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
+    """Writes result.json: the rows with every single accuracy, and the record of what was run."""
+    path = folder / "result.json"
+    content = {"schema_version": SCHEMA_VERSION} | record | {"evaluations": [as_record(row) for row in rows]}
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def as_record(row: Row) -> dict[str, Any]:
+    """A row as plain containers, with mean, population std and n beside the single accuracies."""
+    accuracy = row.accuracy
+    return asdict(row) | {
+        "accuracy": {
+            "mean": accuracy.mean,
+            "std": accuracy.std,
+            "n": len(accuracy.values),
+            "epochs": accuracy.epochs,
+            "values": accuracy.values,
+        }
+    }
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """The machine and the versions behind a figure."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "gmlight": gmlight.__version__,
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+    }
+
+
+def headline(record: dict[str, Any]) -> str:
+    """What is being run, in one line."""
+    config = record["config"]
+    parts = [
+        config["dataset"]["name"],
+        f"ipc {config['ipc']}",
+        record["method"],
+        f"scale {record['scale']}",
+        f"seed {config['seed']}",
+    ]
+    return ", ".join(parts)
+
+
+def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> None:
+    """Test accuracies: mean ± population std over n networks, in percent."""
+    table = Table(title=headline(record), box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
+    for heading in ("training set", "images", "network", "epochs", "test accuracy %", "n"):
+        numeric = heading not in ("training set", "network")
+        table.add_column(heading, justify="right" if numeric else "left")
+    for row in rows:
+        cells = (row.name, row.images, row.architecture, row.accuracy.epochs, row.accuracy, len(row.accuracy.values))
+        table.add_row(*map(str, cells))
+    console.print(table)
+
+
+def print_files(folder: Path, console: Console) -> None:
+    """Where a person finds what the run left."""
+    files = {"run": folder, "picture": folder / "condensed" / "grid.png"}
+    for name, path in files.items():
+        if path.exists():
+            console.print(f"{name:<8} {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""Where gradients are matched: how many epochs the network trains on S between image updates (section 3.3).
+
+A schedule yields once per network epoch of step t, and may look at the losses before it yields again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from gmlight.errors import ConfigError
+
+
+class Losses(Protocol):
+    """Mean cross-entropy of the network as it is now."""
+
+    def real(self) -> float:
+        """On one mixed batch of real images, the same throughout a step t."""
+
+    def synthetic(self) -> float:
+        """On the whole of S."""
+
+
+Schedule = Callable[[int, Losses], Iterator[None]]
+
+
+def fixed(t: int, losses: Losses, *, ipc: int, epochs: int | Mapping[int, int]) -> Iterator[None]:
+    """As many epochs at every t: a number, or a table from ipc, between entries the next smaller one."""
+    yield from _times(epochs if isinstance(epochs, int) else _at_or_below(epochs, ipc))
+
+
+def adaptive(t: int, losses: Losses, *, epochs: Mapping[int, int]) -> Iterator[None]:
+    """zeta(t) as a table from t, between entries the next smaller one (Eq. 12)."""
+    yield from _times(_at_or_below(epochs, t))
+
+
+def until_overfit(
+    t: int, losses: Losses, *, criterion: str, margin: float, limit: int
+) -> Iterator[None]:
+    """Epochs until the network overfits S, without going back (section 3.3).
+
+    Args:
+        criterion: `rise` ends after the first epoch that raised the real loss; `gap` after the first epoch
+            that left L(T) - L(S) above the margin.
+        margin: in nats, for `gap`.
+        limit: the most epochs at one t.
+    """
+    if criterion not in ("rise", "gap"):
+        raise ConfigError(f"schedule.criterion={criterion}: choose rise or gap")
+    before = losses.real()
+    for _ in range(limit):
+        yield
+        after = losses.real()
+        if after > before if criterion == "rise" else after - losses.synthetic() > margin:
+            return
+        before = after
+
+
+def _times(epochs: int) -> Iterator[None]:
+    for _ in range(epochs):
+        yield
+
+
+def _at_or_below(table: Mapping[int, int], key: int) -> int:
+    return table[max(entry for entry in table if entry <= key)]

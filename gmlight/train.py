@@ -1,0 +1,148 @@
+"""Condenses a dataset: `python -m gmlight.train dataset=mnist ipc=1`."""
+
+import functools
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import lightning
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+from rich.console import Console
+
+from gmlight import artifact, build, results
+from gmlight.callbacks import (
+    ProgressBar,
+    QuickEvaluation,
+    closing_loggers,
+    record_evaluation,
+    save_samples,
+)
+from gmlight.condenser import Condenser
+from gmlight.config import command, describe, instantiate
+from gmlight.data import CondensationData, LabelledImages
+from gmlight.errors import ConfigError, NonFiniteError
+from gmlight.synthetic import flatten
+
+
+def main() -> None:
+    command(train, "train")
+
+
+def train(config: DictConfig, folder: Path) -> None:
+    """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder."""
+    quiet_lightning()
+    if any(folder.iterdir()):
+        raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
+    console, record = Console(), describe(config)
+    factory = build.build_factory(config.architecture, config.dataset)
+    data = build.build_data(config, statistics=build.needs_statistics(factory))
+    evaluator = build.build_evaluator(config, data)
+    quick = QuickEvaluation(evaluator, config.evaluation.every, config.evaluation.quick_networks, folder, console)
+    trainer = build.build_trainer(
+        config,
+        logger=instantiate(config.logger)(folder, f"{config.dataset.name}-ipc{config.ipc}-seed{config.seed}"),
+        callbacks=[ProgressBar(config.iterations, config.updates, console), quick, checkpoints(config, folder)],
+    )
+    data.load(trainer.strategy.root_device)
+    learned = build.build_start(config, data)
+    baselines = build.build_baselines(config, data)
+    claim(folder, record)
+    console.print(results.headline(record), highlight=False)
+
+    seconds = {"condensing": 0.0, "evaluation": 0.0}
+    keep = functools.partial(save, folder / "condensed", record, data)
+    with closing_loggers(trainer):
+        if config.iterations:
+            condenser = build.build_condenser(config, learned, data, factory)
+            save_samples(folder, 0, condenser.synthetic.labelled(), data)
+            started = time.monotonic()
+            learned = condense(trainer, condenser, data, keep).to(trainer.strategy.root_device)
+            seconds["condensing"] = time.monotonic() - started - quick.seconds
+        if isinstance(learned, LabelledImages):
+            keep(learned, complete=True)
+
+        started = time.monotonic()
+        name = "condensed" if config.iterations else record["choices"]["initialization"]
+        sets = {name: (learned, config.evaluation.networks)} | baselines
+        rows = build.evaluate_sets(config, record, evaluator, sets, console)
+        seconds["evaluation"] = time.monotonic() - started + quick.seconds
+        if isinstance(learned, LabelledImages):
+            record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
+            artifact.update_metadata(folder / "condensed", accuracy=results.as_record(rows[0])["accuracy"])
+    record |= {"seconds": seconds, "environment": results.environment(trainer.strategy.root_device)}
+    results.write(folder, rows, record)
+    results.print_table(rows, record, console)
+    results.print_files(folder, console)
+
+
+def condense(
+    trainer: lightning.Trainer, condenser: Condenser, data: CondensationData, keep: Callable[..., None]
+) -> LabelledImages:
+    """S after its last update; where numbers go wrong, keeps the last good S and says so."""
+    try:
+        trainer.fit(condenser, datamodule=data)
+    except NonFiniteError as error:
+        keep(flatten(condenser.good_images), complete=False)
+        raise ConfigError(f"{error}; the last good images are in the run's condensed/") from None
+    return condenser.synthetic.labelled()
+
+
+def save(
+    folder: Path, record: dict[str, Any], data: CondensationData, images: LabelledImages, *, complete: bool
+) -> None:
+    """Writes the artifact; `complete`: whether S is the outcome of all its iterations."""
+    artifact.write(
+        folder,
+        images.images,
+        images.labels,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        complete=complete,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=results.environment(images.images.device),
+        **record,
+    )
+
+
+def claim(folder: Path, record: dict[str, Any]) -> None:
+    """Makes the run folder this run's: config.yaml can be created only once."""
+    try:
+        with (folder / "config.yaml").open("x") as file:
+            file.write(f"# {record['command']}\n")
+            yaml.safe_dump(record["config"], file, sort_keys=False)
+    except FileExistsError:
+        raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
+
+
+def checkpoints(config: DictConfig, folder: Path) -> ModelCheckpoint:
+    """checkpoints/last.ckpt, every so many outer iterations."""
+    return ModelCheckpoint(
+        folder / "checkpoints",
+        filename="last",
+        every_n_train_steps=config.checkpoint.every * config.updates,
+        enable_version_counter=False,
+    )
+
+
+def quiet_lightning() -> None:
+    """Keeps Lightning's notes about itself off the terminal; its errors stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
+        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
+        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+if __name__ == "__main__":
+    main()
