@@ -1,8 +1,8 @@
 """The condensed set on disk: a folder with the images, what they are, and a hash that ties the two.
 
-    condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]
-    condensed/metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
-    condensed/grid.png                to look at
+condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]
+condensed/metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
+condensed/grid.png                to look at
 """
 
 import hashlib
@@ -120,7 +120,7 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / METADATA
     try:
         metadata = json.loads(path.read_text())
-        version = metadata["schema_version"]
+        version = int(metadata["schema_version"])
         missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None

@@ -42,8 +42,9 @@ def crop_scale_rotate(
         (SCALE, rescale, factors),
         (ROTATE, lambda chosen, amount: rotate(chosen, amount, fill.mean()), angles),
     ):
-        chosen = kind == which
-        result[chosen] = transform(images[chosen], amounts[chosen])
+        chosen = (kind == which).nonzero().squeeze(1)
+        if len(chosen):
+            result[chosen] = transform(images[chosen], amounts[chosen])
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
@@ -63,9 +63,10 @@ def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
 
 def evaluation_architecture(architecture: DictConfig) -> DictConfig:
     """The architecture that is evaluated: itself, with instance norm in the place of batch norm."""
-    if architecture.get("norm") == "batch":
-        return OmegaConf.merge(architecture, {"norm": "instance"})
-    return architecture
+    target = architecture.copy()
+    if target.get("norm") == "batch":
+        target.norm = "instance"
+    return target
 
 
 def build_evaluator(config: DictConfig, data: CondensationData) -> Evaluator:
@@ -85,6 +86,13 @@ def build_evaluator(config: DictConfig, data: CondensationData) -> Evaluator:
     )
 
 
+def set_name(config: DictConfig, images: TrainingSet) -> str:
+    """What the run's own set is called in a table."""
+    if config.iterations:
+        return "condensed"
+    return "real images" if isinstance(images, LabelledImages) else "whole training set"
+
+
 def evaluate_sets(
     config: DictConfig,
     record: dict[str, Any],
@@ -94,7 +102,7 @@ def evaluate_sets(
 ) -> list[Row]:
     """A row of accuracies for each set, trained on by as many networks as stand beside it."""
     architecture = record["choices"]["architecture"]
-    if evaluation_architecture(config.architecture) is not config.architecture:
+    if evaluation_architecture(config.architecture) != config.architecture:
         console.print("evaluated with instance norm in the place of batch norm")
         architecture += " (instance norm)"
     rows = []
@@ -111,7 +119,7 @@ def build_start(config: DictConfig, data: CondensationData) -> TrainingSet:
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> dict[str, tuple[TrainingSet, int]]:
-    """The sets to be evaluated beside S, each with its number of networks, by the name they are shown with."""
+    """The sets evaluated beside S and their numbers of networks, by the name they are shown with."""
     networks = config.evaluation.baselines
     baselines: dict[str, tuple[TrainingSet, int]] = {}
     if networks.random:

@@ -47,7 +47,12 @@ class ProgressBar(lightning.Callback):
             self._bar.start()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         k, t = batch.k + 1, batch.t + 1
         if self.console.is_terminal:
@@ -75,13 +80,20 @@ class QuickEvaluation(lightning.Callback):
         seconds: what the evaluations have taken so far.
     """
 
-    def __init__(self, evaluator: Evaluator, every: int, networks: int, folder: Path, console: Console) -> None:
+    def __init__(
+        self, evaluator: Evaluator, every: int, networks: int, folder: Path, console: Console
+    ) -> None:
         self.evaluator, self.every, self.networks = evaluator, every, networks
         self.folder, self.console = folder, console
         self.seconds = 0.0
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         assert isinstance(module, Condenser)
         done = batch.k + 1

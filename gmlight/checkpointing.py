@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the checkpoint, flushes to disk, and only then takes its name.
 
-    Lightning's own writes to the temporary folder and moves, which is a copy where that is another filesystem.
+    Lightning's own writes to TMPDIR and moves; across filesystems that copy can be cut short.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

@@ -60,7 +60,7 @@ class Condenser(lightning.LightningModule):
         self.updates, self.train_batch, self.seed = updates, train_batch, seed
         self.image_lr, self.image_momentum = image_lr, image_momentum
         self.network_lr, self.network_momentum = network_lr, network_momentum
-        # The last S whose loss and gradients were finite.
+        self.good_images: Tensor  # the last S whose loss and gradients were finite
         self.register_buffer("good_images", synthetic().detach().clone())
         self._inner: tuple[nn.Module, torch.optim.Optimizer] | None = None
 
@@ -115,12 +115,12 @@ class Condenser(lightning.LightningModule):
         self.good_images.copy_(images.detach())
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        self.optimizers().step()
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.step()
         return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
 
-    def _train_network(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: RealBatch
-    ) -> int:
+    def _train_network(self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: RealBatch) -> int:
         # Lines 10-13: as many epochs on S_{t+1} as the schedule yields.
         images = self.synthetic.labelled()
         rng = generator(self.seed, "network-batches", batch.k, batch.t)
@@ -133,9 +133,10 @@ class Condenser(lightning.LightningModule):
     def _blame(
         self, batch: RealBatch, real: Layers, synthetic: Layers, image_gradients: tuple[Tensor, ...]
     ) -> str:
+        steps = "lower image_lr or network_lr"
         suspects = (
-            ("class gradient on real images", real.values(), "lower network_lr, or look at the data"),
-            ("class gradient on synthetic images", synthetic.values(), "lower image_lr or network_lr"),
+            ("class gradient on real images", real.values(), steps if batch.t else "look at the data"),
+            ("class gradient on synthetic images", synthetic.values(), steps),
             ("image gradient", image_gradients, "lower image_lr or distance.weight"),
         )
         for what, by_class, mend in suspects:
@@ -143,7 +144,9 @@ class Condenser(lightning.LightningModule):
             if not finite.all():
                 name = self.class_names[int(finite.int().argmin())]
                 return f"k={batch.k}, t={batch.t}, class {name!r}: the {what} is not finite; {mend}"
-        return f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
+        return (
+            f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._inner is not None and self.global_step % self.updates:
@@ -152,9 +155,9 @@ class Condenser(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "inner_loop" in checkpoint:
-            self._inner = self._fresh_network(0)  # every value of it is loaded in the next lines
-            for part, state in zip(self._inner, checkpoint["inner_loop"].values(), strict=True):
-                part.load_state_dict(state)
+            network, optimizer = self._inner = self._fresh_network(0)  # all its values are loaded next
+            network.load_state_dict(checkpoint["inner_loop"]["network"])
+            optimizer.load_state_dict(checkpoint["inner_loop"]["optimizer"])
 
 
 class _Losses:

@@ -1,8 +1,6 @@
 """The door between Hydra and the program: where conf/ is, what its values may be, how errors are told."""
 
 import math
-import os
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -52,6 +50,7 @@ _LEAST = {  # whole numbers
     "schedule.limit": 1,
 }
 _POSITIVE = ("image_lr", "network_lr", "evaluation.lr", "distance.weight", "matching.inter_weight")
+_ONE_OF = {"schedule.criterion": ("rise", "gap")}
 _FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum")
 
 
@@ -106,10 +105,16 @@ def check(config: DictConfig) -> None:
         value = _select(config, key)
         if value is not None and not (_is_number(value) and 0 <= value < 1):
             raise ConfigError(f"{key}={value}: must be a number from 0 up to, not including, 1")
+    for key, names in _ONE_OF.items():
+        value = _select(config, key)
+        if value is not None and value not in names:
+            raise ConfigError(f"{key}={value}: choose {' or '.join(names)}")
     _check_schedule(config)
     _check_class_weights(config)
     if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
-        raise ConfigError("iterations=0: noise would be left as it is; use iterations>=1 or initialization=real")
+        raise ConfigError(
+            "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
+        )
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
@@ -117,7 +122,9 @@ def describe(config: DictConfig) -> dict[str, Any]:
     hydra_config = HydraConfig.get()
     overrides = list(hydra_config.overrides.task)
     choices = {
-        group: option for group, option in hydra_config.runtime.choices.items() if not group.startswith("hydra/")
+        group: option
+        for group, option in hydra_config.runtime.choices.items()
+        if not group.startswith("hydra/")
     }
     return {
         "command": shlex.join(["python", "-m", f"gmlight.{hydra_config.job.config_name}", *overrides]),
@@ -151,11 +158,12 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     changed = [override for override in overrides if override.lstrip("+").split(".")[0] in METHOD_GROUPS]
     if choices.get("method") is None:
         return ", ".join([f"{group}={choices[group]}" for group in METHOD_GROUPS] + changed)
-    bundle = {}
-    for entry in OmegaConf.load(CONF_DIR / "method" / f"{choices['method']}.yaml").get("defaults", []):
-        for key, option in entry.items():
-            bundle[key.removeprefix("override /")] = option
-    swapped = [f"{group}={choices[group]}" for group in METHOD_GROUPS if choices[group] != bundle.get(group)]
+    bundle = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "method" / f"{choices['method']}.yaml"))
+    assert isinstance(bundle, dict)
+    defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
+    swapped = [
+        f"{group}={choices[group]}" for group in METHOD_GROUPS if choices[group] != defaults.get(group)
+    ]
     return _with(choices["method"], swapped + changed)
 
 

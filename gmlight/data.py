@@ -249,7 +249,9 @@ def _open(
     try:
         return dataset(root, **split, download=False)
     except RuntimeError:
-        wanted = f"looked for {root}/{files}; put the files there or set data_dir to the folder that holds them"
+        wanted = (
+            f"looked for {root}/{files}; put the files there or set data_dir to the folder that holds them"
+        )
         name = getattr(dataset, "__name__", str(dataset))
         if not download:
             raise ConfigError(f"{name} is absent: {wanted}") from None

@@ -101,7 +101,9 @@ class Evaluator:
     def accuracy(self, network: nn.Module) -> float:
         """Share of the test images whose class the network gets right, in percent."""
         network.eval()
-        metric = MulticlassAccuracy(num_classes=len(self.data.test.counts), average="micro").to(self.data.test.device)
+        metric = MulticlassAccuracy(num_classes=len(self.data.test.counts), average="micro").to(
+            self.data.test.device
+        )
         for indices in torch.arange(len(self.data.test)).split(self.test_batch):
             images, labels = self.data.test.batch(indices)
             metric.update(network(images), labels)

@@ -59,4 +59,4 @@ def class_gradients(
         logits = functional_call(network, parameters, (batch,))
         loss = cross_entropy(logits, torch.full((len(batch),), c, device=batch.device))
         by_class.append(torch.autograd.grad(loss, targets, create_graph=create_graph))
-    return {name: torch.stack(gradients) for name, gradients in zip(names, zip(*by_class), strict=True)}
+    return {name: torch.stack([gradients[i] for gradients in by_class]) for i, name in enumerate(names)}

@@ -13,7 +13,12 @@ INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
 def save_grid(
-    path: Path, images: Tensor, labels: Tensor, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]
+    path: Path,
+    images: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> Path:
     """Writes a PNG with a row for each class, its name before it; pixels outside 0..1 are clipped.
 
@@ -22,7 +27,9 @@ def save_grid(
     """
     shape = (-1, 1, 1)
     pixels = images.detach().float().cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-    pixels = (pixels.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # [N, H, W, 3]
+    pixels = (
+        (pixels.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    )  # [N, H, W, 3]
     rows = [pixels[labels.cpu() == c] for c in range(len(classes))]
 
     factor = -(-MIN_CELL // images.shape[-1])

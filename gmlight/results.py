@@ -84,7 +84,14 @@ def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> No
         numeric = heading not in ("training set", "network")
         table.add_column(heading, justify="right" if numeric else "left")
     for row in rows:
-        cells = (row.name, row.images, row.architecture, row.accuracy.epochs, row.accuracy, len(row.accuracy.values))
+        cells = (
+            row.name,
+            row.images,
+            row.architecture,
+            row.accuracy.epochs,
+            row.accuracy,
+            len(row.accuracy.values),
+        )
         table.add_row(*map(str, cells))
     console.print(table)
 

@@ -43,14 +43,21 @@ def train(config: DictConfig, folder: Path) -> None:
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     evaluator = build.build_evaluator(config, data)
-    quick = QuickEvaluation(evaluator, config.evaluation.every, config.evaluation.quick_networks, folder, console)
+    quick = QuickEvaluation(
+        evaluator, config.evaluation.every, config.evaluation.quick_networks, folder, console
+    )
     trainer = build.build_trainer(
         config,
         logger=instantiate(config.logger)(folder, f"{config.dataset.name}-ipc{config.ipc}-seed{config.seed}"),
-        callbacks=[ProgressBar(config.iterations, config.updates, console), quick, checkpoints(config, folder)],
+        callbacks=[
+            ProgressBar(config.iterations, config.updates, console),
+            quick,
+            checkpoints(config, folder),
+        ],
     )
     data.load(trainer.strategy.root_device)
     learned = build.build_start(config, data)
+    condenser = build.build_condenser(config, learned, data, factory) if config.iterations else None
     baselines = build.build_baselines(config, data)
     claim(folder, record)
     console.print(results.headline(record), highlight=False)
@@ -58,8 +65,7 @@ def train(config: DictConfig, folder: Path) -> None:
     seconds = {"condensing": 0.0, "evaluation": 0.0}
     keep = functools.partial(save, folder / "condensed", record, data)
     with closing_loggers(trainer):
-        if config.iterations:
-            condenser = build.build_condenser(config, learned, data, factory)
+        if condenser is not None:
             save_samples(folder, 0, condenser.synthetic.labelled(), data)
             started = time.monotonic()
             learned = condense(trainer, condenser, data, keep).to(trainer.strategy.root_device)
@@ -68,8 +74,7 @@ def train(config: DictConfig, folder: Path) -> None:
             keep(learned, complete=True)
 
         started = time.monotonic()
-        name = "condensed" if config.iterations else record["choices"]["initialization"]
-        sets = {name: (learned, config.evaluation.networks)} | baselines
+        sets = {build.set_name(config, learned): (learned, config.evaluation.networks)} | baselines
         rows = build.evaluate_sets(config, record, evaluator, sets, console)
         seconds["evaluation"] = time.monotonic() - started + quick.seconds
         if isinstance(learned, LabelledImages):

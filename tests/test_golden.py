@@ -151,7 +151,6 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
     ).double()
     trainer = lightning.Trainer(
         accelerator="cpu",
-        precision="64-true",
         max_steps=len(batches),
         max_epochs=-1,
         callbacks=[recorder],

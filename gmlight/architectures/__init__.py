@@ -1,1 +1,1 @@
-"""One network a file. A network is built by `Network(channels=, size=(H, W), classes=, **its own options)`."""
+"""One network a file. `Network(channels=, size=(H, W), classes=, **its own options)`."""

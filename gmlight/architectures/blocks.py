@@ -18,7 +18,7 @@ def activation(name: str) -> nn.Module:
 
 
 def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
-    """The normalisation of a [channels, *size] map; `instance` is GroupNorm with a group per channel, affine."""
+    """The normalisation of a [channels, *size] map; `instance` is GroupNorm with a group per channel."""
     match name:
         case "none":
             return nn.Identity()

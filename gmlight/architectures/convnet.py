@@ -11,7 +11,7 @@ MNIST_SHAPE = (1, 28, 28)
 
 
 class ConvNet(nn.Sequential):
-    """`depth` blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer on the flat map.
+    """`depth` blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer.
 
     [N, channels, H, W] -> [N, classes]. 1x28x28 images are padded to 32x32 by the first convolution.
 

@@ -1,0 +1,109 @@
+"""The naive twin: Algorithm 1 as plainly as it can be written, loops over classes, layers and rows."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+Gradients = list[list[Tensor]]  # [class][layer]
+
+
+def distance(name: str, weight: float, a: Tensor, b: Tensor) -> Tensor:
+    """One layer's gradients; sum over rows."""
+    total = torch.zeros((), dtype=a.dtype)
+    for row_a, row_b in zip(a.flatten(1), b.flatten(1), strict=True):
+        terms = name.split("_")
+        if "cos" in terms:
+            norms = torch.clamp(row_a.norm(), min=1e-8) * torch.clamp(row_b.norm(), min=1e-8)
+            total = total + 1 - (row_a @ row_b) / norms
+        if "euclid" in terms:
+            total = total + weight * (row_a - row_b).norm()
+        if "sse" in terms:
+            total = total + weight * ((row_a - row_b) ** 2).sum()
+        if "mse" in terms:
+            total = total + weight * ((row_a - row_b) ** 2).sum() / len(row_a)
+    return total
+
+
+def class_gradients(network: nn.Module, images: list[Tensor], create_graph: bool = False) -> Gradients:
+    """Gradients of the weights with two or more dimensions, class by class."""
+    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    result = []
+    for c, batch in enumerate(images):
+        loss = cross_entropy(network(batch), torch.tensor([c] * len(batch)))
+        result.append(list(torch.autograd.grad(loss, weights, create_graph=create_graph)))
+    return result
+
+
+def matching_loss(
+    rule: str,
+    synthetic: Gradients,
+    real: Gradients,
+    name: str,
+    weight: float,
+    k: int,
+    inter_weight: float,
+    synthetic_shares: list[float],
+    real_shares: list[float],
+) -> Tensor:
+    total = torch.zeros((), dtype=torch.double)
+    if rule in ("intra", "multilevel") or (rule == "interleaved" and k % 2 == 0):
+        for of_class_s, of_class_r in zip(synthetic, real, strict=True):
+            for layer_s, layer_r in zip(of_class_s, of_class_r, strict=True):
+                total = total + distance(name, weight, layer_s, layer_r)
+    if rule in ("inter", "multilevel") or (rule == "interleaved" and k % 2 == 1):
+        for layer in range(len(real[0])):
+            mean_s = sum(share * g[layer] for share, g in zip(synthetic_shares, synthetic, strict=True))
+            mean_r = sum(share * g[layer] for share, g in zip(real_shares, real, strict=True))
+            total = total + inter_weight * distance(name, weight, mean_s, mean_r)
+    return total
+
+
+def condense(
+    images: Tensor,
+    networks: list[nn.Module],
+    real: list[list[list[Tensor]]],
+    *,
+    rule: str,
+    name: str,
+    weight: float,
+    epochs: list[int],
+    image_lr: float,
+    image_momentum: float,
+    network_lr: float,
+    network_momentum: float,
+    batches: list[list[Tensor]],
+) -> tuple[Tensor, list[float]]:
+    """Algorithm 1 by hand: real[k][t][c]; batches: the mini-batches of every network epoch, in order."""
+    classes, ipc = images.shape[:2]
+    labels = torch.arange(classes).repeat_interleave(ipc)
+    images, velocity, losses = images.clone(), torch.zeros_like(images), []
+    batches_left = iter(batches)
+    shares = [1 / classes] * classes
+    for k, network in enumerate(networks):
+        parameters = list(network.parameters())
+        velocities = [torch.zeros_like(p) for p in parameters]
+        for t in range(len(epochs) + 1):
+            images.requires_grad_()
+            loss = matching_loss(
+                rule, class_gradients(network, list(images), create_graph=True),
+                class_gradients(network, real[k][t]), name, weight, k, classes, shares, shares,
+            )  # fmt: skip
+            losses.append(loss.item())
+            (gradient,) = torch.autograd.grad(loss, images)
+            velocity = image_momentum * velocity + gradient
+            images = images.detach() - image_lr * velocity
+            if t == len(epochs):
+                continue
+            flat = images.flatten(0, 1)
+            for _ in range(epochs[t]):
+                for indices in next(batches_left):
+                    step = torch.autograd.grad(
+                        cross_entropy(network(flat[indices]), labels[indices]), parameters
+                    )
+                    for i, (parameter, gradient) in enumerate(zip(parameters, step, strict=True)):
+                        velocities[i] = network_momentum * velocities[i] + gradient
+                        parameter.data -= network_lr * velocities[i]
+    assert math.isfinite(losses[-1])
+    return images, losses

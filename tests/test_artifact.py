@@ -1,0 +1,84 @@
+"""The condensed set on disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gmlight import CondensedDataset, artifact
+from gmlight.errors import ConfigError
+
+IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "condensed"
+    artifact.write(path, IMAGES, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25], seed=7)
+    return path
+
+
+def test_reads_what_was_written(folder: Path) -> None:
+    for path in (folder, folder.parent, str(folder)):
+        dataset = CondensedDataset(path)
+        assert torch.equal(dataset.images, IMAGES)
+        assert torch.equal(dataset.labels, LABELS)
+        assert dataset.images.dtype == torch.float32
+        assert (dataset.classes, dataset.mean, dataset.std) == (["a", "b", "c"], [0.5], [0.25])
+        assert dataset.metadata["seed"] == 7
+    assert (folder / "grid.png").stat().st_size > 0
+
+
+def test_is_a_torchvision_style_dataset(folder: Path) -> None:
+    dataset = CondensedDataset(
+        folder, transform=lambda image: image + 1, target_transform=lambda label: -label
+    )
+    image, label = dataset[3]
+    assert torch.equal(image, IMAGES[3] + 1)
+    assert label == -1
+    assert len(dataset) == 6
+    images, labels = next(iter(DataLoader(CondensedDataset(folder), batch_size=4)))
+    assert torch.equal(images, IMAGES[:4])
+    assert torch.equal(labels, LABELS[:4])
+
+
+def test_a_flipped_bit_is_refused(folder: Path) -> None:
+    path = folder / "condensed.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="wrong hash"):
+        CondensedDataset(folder)
+
+
+def test_a_newer_schema_is_refused(folder: Path) -> None:
+    path = folder / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    with pytest.raises(ConfigError, match=r"schema version 99 is newer.*upgrade gmlight"):
+        CondensedDataset(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema_version": 1}', '{"schema_version": "x"}'])
+def test_broken_metadata_is_refused(folder: Path, content: str) -> None:
+    (folder / "metadata.json").write_text(content)
+    with pytest.raises(ConfigError, match="metadata"):
+        CondensedDataset(folder)
+
+
+def test_absent_sets_and_tensors_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="no condensed set there"):
+        CondensedDataset(folder.parent.parent)
+    (folder / "condensed.safetensors").unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        CondensedDataset(folder)
+
+
+def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
+    artifact.update_metadata(folder, accuracy={"mean": 50.0})
+    assert CondensedDataset(folder).metadata["accuracy"] == {"mean": 50.0}
+    with pytest.raises(OSError, match="not empty"):
+        artifact.write(folder, IMAGES + 1, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25])
+    assert torch.equal(CondensedDataset(folder).images, IMAGES)

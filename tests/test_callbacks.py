@@ -1,0 +1,38 @@
+"""Progress, loggers and pictures around the training step."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gmlight import train as train_module
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """A terminal of 80 columns that keeps what is written to it."""
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        train_module, "Console", lambda: Console(file=screen, force_terminal=True, width=80, _environ={})
+    )
+    return screen
+
+
+def test_a_terminal_gets_a_live_bar(run: Callable[..., Path], terminal: io.StringIO) -> None:
+    run("iterations=3")
+    written = terminal.getvalue()
+    assert "\x1b[" in written
+    for expected in ("condensing", "k 3/3  t 2/2  loss", "left", "evaluating"):
+        assert expected in written
+
+
+def test_wandb_runs_offline_one_a_run(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    folders = [run("logger=wandb", "evaluation.every=1", f"seed={seed}") for seed in (0, 1)]
+    recorded = [path for folder in folders for path in folder.glob("wandb/offline-run-*")]
+    assert len(recorded) == len({path.name.rsplit("-")[-1] for path in recorded}) == 2
+    for path in recorded:
+        assert len(list(path.glob("files/media/images/*.png"))) == 2  # one an evaluation
+        assert path.parent.parent in folders

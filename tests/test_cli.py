@@ -1,0 +1,238 @@
+"""The commands as a user types them: what they leave, and one clear line where something is wrong."""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from conftest import TINY
+from gmlight import CondensedDataset
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Run:
+    """`python -m gmlight.<module> ...` in an empty folder, without a terminal and without a key."""
+
+    def _command(module: str, *words: str) -> subprocess.CompletedProcess:
+        hidden = ("GMLIGHT_DATA_DIR", "WANDB_API_KEY", "HYDRA_FULL_ERROR")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        return subprocess.run(
+            [sys.executable, "-m", f"gmlight.{module}", *words],
+            cwd=tmp_path, env=environment | {"HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    return _command
+
+
+def refusal(result: subprocess.CompletedProcess) -> str:
+    """The one line of an error a user caused."""
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("gmlight: ")
+    return lines[0]
+
+
+def only_run(root: Path) -> Path:
+    (config,) = root.glob("runs/*/*/config.yaml")
+    return config.parent
+
+
+def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
+    result = command("train", *TINY, "evaluation.every=1", "checkpoint.every=1", "log_every=1")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80 + len(str(tmp_path))
+    for expected in (
+        "k 2/2  t 2/2  loss ",
+        "elapsed",
+        "left",
+        "condensed",
+        "random real images",
+        "whole training set",
+    ):
+        assert expected in result.stdout
+
+    folder = only_run(tmp_path)
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left == {
+        "config.yaml", "metrics.csv", "result.json", "checkpoints/last.ckpt", "samples/00000.png",
+        "samples/00001.png", "samples/00002.png", "condensed/condensed.safetensors",
+        "condensed/metadata.json", "condensed/grid.png",
+    }  # fmt: skip
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["ipc"], config["iterations"], config["scale"]["name"]) == (2, 2, "smoke")
+    Image.open(folder / "condensed" / "grid.png").verify()
+
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    losses = [row for row in rows if row["matching_loss/total"]]
+    assert [int(row["step"]) for row in losses] == [0, 1, 2, 3]
+    total = [float(row["matching_loss/intra"]) + float(row["matching_loss/inter"]) for row in losses]
+    assert [float(row["matching_loss/total"]) for row in losses] == pytest.approx(total, rel=1e-5)
+    assert [row["iteration"] for row in rows if row["accuracy/mean"]] == ["1", "2"]
+
+    found = json.loads((folder / "result.json").read_text())
+    condensed, random, whole = found["evaluations"]
+    assert [condensed["images"], random["images"], whole["images"]] == [20, 20, 1437]
+    assert condensed["accuracy"]["n"] == len(condensed["accuracy"]["values"]) == 2
+    assert found["scale"] == "smoke"
+    assert found["method"] == "mda"
+
+    dataset = CondensedDataset(folder)
+    metadata = dataset.metadata
+    assert dataset.images.shape == (20, 1, 8, 8)
+    assert dataset.labels.tolist() == [c for c in range(10) for _ in range(2)]
+    assert (
+        metadata["sha256"]
+        == hashlib.sha256((folder / "condensed/condensed.safetensors").read_bytes()).hexdigest()
+    )
+    assert metadata["accuracy"] == condensed["accuracy"]
+    assert metadata["complete"] is True
+    assert metadata["config"]["seed"] == 0
+    assert metadata["environment"]["torch"]
+
+    again = command("train", *TINY, f"hydra.run.dir={folder}")
+    assert "already holds a run" in refusal(again)
+    assert json.loads((folder / "result.json").read_text()) == found
+
+    other = command("evaluate", f"run={folder}", "architecture=mlp", "evaluation.networks=3")
+    assert other.returncode == 0, other.stderr
+    assert "mlp" in other.stdout
+    (path,) = folder.glob("evaluations/*/result.json")
+    (row,) = json.loads(path.read_text())["evaluations"]
+    assert (row["architecture"], row["images"], row["accuracy"]["n"]) == ("mlp", 20, 3)
+
+    same = command("evaluate", f"run={folder / 'condensed'}")
+    assert same.returncode == 0, same.stderr
+    (path,) = (folder / "condensed").glob("evaluations/*/result.json")
+    (row,) = json.loads(path.read_text())["evaluations"]
+    assert row["accuracy"]["values"] == condensed["accuracy"]["values"]
+
+
+def test_the_whole_training_set_leaves_no_artifact(command: Run, tmp_path: Path) -> None:
+    result = command("train", *TINY, "initialization=whole", "evaluation.baselines.whole=0")
+    assert result.returncode == 0, result.stderr
+    folder = only_run(tmp_path)
+    assert not (folder / "condensed").exists()
+    first = json.loads((folder / "result.json").read_text())["evaluations"][0]
+    assert (first["name"], first["images"]) == ("whole training set", 1437)
+
+
+def test_real_images_can_be_evaluated_as_they_are(command: Run, tmp_path: Path) -> None:
+    result = command("train", *TINY, "initialization=real", "iterations=0")
+    assert result.returncode == 0, result.stderr
+    folder = only_run(tmp_path)
+    assert len(CondensedDataset(folder)) == 20
+    assert json.loads((folder / "result.json").read_text())["method"] == "real"
+
+
+def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> None:
+    result = command("train", "-m", *TINY, "ipc=0,1", "seed=3")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "gmlight: ipc=0: must be a whole number of at least 1" in result.stderr
+    (found,) = tmp_path.glob("runs/sweep/*/*/result.json")
+    assert json.loads(found.read_text())["config"]["ipc"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ipc=0"], "ipc=0: must be a whole number of at least 1"),
+        (["ipc=-1"], "ipc=-1: must be a whole number of at least 1"),
+        (["ipc=500", "initialization=real"], "use ipc<=139"),
+        (["ipc=500"], "evaluation.baselines.random=0"),
+        (["iterations=-1"], "iterations=-1: must be a whole number of at least 0"),
+        (["iterations=0"], "initialization=real"),
+        (["initialization=whole", "iterations=3"], "use iterations=0"),
+        (["architecture.depth=9"], "use architecture.depth<=3"),
+        (["dataset=svhn"], "looked for data/*_32x32.mat; put the files there or set data_dir"),
+        (["image_lr=1e30"], "is not finite; lower image_lr"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gives_one_line_and_leaves_nothing(
+    command: Run, tmp_path: Path, words: list[str], message: str
+) -> None:
+    line = refusal(command("train", *TINY, *words))
+    assert message in line
+    if "image_lr=1e30" in words:
+        assert "k=0, t=1, class '0'" in line
+        dataset = CondensedDataset(only_run(tmp_path))
+        assert dataset.images.isfinite().all()
+        assert dataset.metadata["complete"] is False
+    else:
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "run=<run folder"),
+        (["run=nowhere"], "nowhere: no condensed set there"),
+        (["run=nowhere", "image_lr=1"], "image_lr=1: plays no part in an evaluation"),
+    ],
+    ids=["no run", "absent", "no part"],
+)
+def test_an_evaluation_that_cannot_be(command: Run, tmp_path: Path, words: list[str], message: str) -> None:
+    assert message in refusal(command("evaluate", *words))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_typo_lists_the_options(command: Run) -> None:
+    result = command("train", "distance=cosine")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "cos_euclid" in result.stderr
+    unknown = command("train", "iterationz=3")
+    assert unknown.returncode == 1
+    assert "iterationz" in unknown.stderr
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate"])
+def test_help(command: Run, module: str) -> None:
+    result = command(module, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"python -m gmlight.{module}" in result.stdout
+    assert "architecture" in result.stdout
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
+    """The wheel with its conf/, in an environment of its own that borrows this one's packages."""
+    source = Path(__file__).parent.parent
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    borrowed = next(path for path in sys.path if path.endswith("site-packages"))
+    (site / "borrowed.pth").write_text(f"import sys; sys.path.append({borrowed!r})\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for start in ([python, "-m", "gmlight.train"], [python.parent / "gmlight-train"]):
+        subprocess.run([*start, *TINY], cwd=elsewhere, check=True, stdin=subprocess.DEVNULL)
+    assert len(list(elsewhere.glob("runs/*/*/result.json"))) == 2
+    where = subprocess.run(
+        [python, "-c", "import gmlight.config as c; print(c.CONF_DIR)"],
+        cwd=elsewhere,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert where.stdout.strip() == str(site / "gmlight" / "conf")

@@ -1,0 +1,166 @@
+"""The LightningModule against the naive twin, and the same bits from the same seed."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+import naive
+from conftest import random_images, small_network
+from gmlight import distances, matching, schedules
+from gmlight.condenser import Condenser
+from gmlight.data import RealBatch
+from gmlight.errors import NonFiniteError
+from gmlight.randomness import generator, seeded
+from gmlight.synthetic import Pixels
+
+SETTINGS = {"image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5}
+
+
+def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: object) -> Condenser:
+    classes = len(images)
+    parts: dict = {
+        "factory": functools.partial(small_network, classes=classes),
+        "matching": functools.partial(matching.multilevel, inter_weight=None, class_weights="equal"),
+        "distance": functools.partial(distances.cos_euclid, weight=1.0),
+        "schedule": functools.partial(schedules.adaptive, epochs=dict(enumerate(epochs))),
+        "class_names": tuple(map(str, range(classes))),
+        "priors": [1 / classes] * classes,
+        "updates": updates,
+        "train_batch": 256,
+        "seed": 3,
+    }
+    return Condenser(Pixels(images), **(parts | SETTINGS | options)).double()
+
+
+class Stream(IterableDataset):
+    """Batches one after another, of unknown number, as the data module serves them."""
+
+    def __init__(self, batches: list[RealBatch]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[RealBatch]:
+        return iter(self.batches)
+
+
+def fit(module: Condenser, batches: list[RealBatch], resume: Path | None = None) -> lightning.Trainer:
+    """Trains on the batches; `resume`: a checkpoint of the batches before them."""
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=batches[-1].k * module.updates + batches[-1].t + 1,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = DataLoader(Stream(batches), batch_size=None)
+    trainer.fit(module, loader, ckpt_path=resume, weights_only=True if resume else None)
+    return trainer
+
+
+def real_batches(outer: int, updates: int, classes: int, size: int = 4) -> list[RealBatch]:
+    return [
+        RealBatch(k, t, random_images(classes, size, 2, 8, 8, seed=100 * k + t))
+        for k in range(outer)
+        for t in range(updates)
+    ]
+
+
+def test_two_outer_iterations_with_the_momentum_carried_over() -> None:
+    images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
+    batches = real_batches(outer=2, updates=3, classes=3)
+    module = condenser(images, 3, epochs)
+    fit(module, batches)
+
+    networks = []
+    for k in range(2):
+        with seeded(3, "network", k):
+            networks.append(small_network())
+    real = [[list(batches[3 * k + t].images) for t in range(3)] for k in range(2)]
+    everything = [[torch.arange(6)]] * (2 * sum(epochs))
+    expected, _ = naive.condense(
+        images, networks, real, rule="multilevel", name="cos_euclid", weight=1.0, epochs=epochs,
+        batches=everything, **SETTINGS,
+    )  # fmt: skip
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_an_epoch_of_300_images_has_two_mini_batches() -> None:
+    images = random_images(10, 30, 2, 8, 8)
+    batches = real_batches(outer=1, updates=2, classes=10)
+    module = condenser(images, 2, [2])
+    fit(module, batches)
+
+    with seeded(3, "network", 0):
+        network = small_network(classes=10)
+    rng = generator(3, "network-batches", 0, 0)
+    shuffled = [torch.randperm(300, generator=rng).split(256) for _ in range(2)]
+    assert [len(batch) for batch in shuffled[0]] == [256, 44]
+    real = [[list(batch.images) for batch in batches]]
+    expected, _ = naive.condense(
+        images, [network], real, rule="multilevel", name="cos_euclid", weight=1.0, epochs=[2],
+        batches=[list(batch) for batch in shuffled], **SETTINGS,
+    )  # fmt: skip
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_the_network_is_not_trained_after_the_last_update() -> None:
+    batches = real_batches(outer=1, updates=1, classes=3)
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [50])
+    fit(module, batches)
+    with seeded(3, "network", 0):
+        fresh = small_network()
+    assert module.network is not None
+    for actual, expected in zip(module.network.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_a_run_resumed_at_any_update_ends_in_the_same_bits(stop: int, tmp_path: Path) -> None:
+    batches = real_batches(outer=2, updates=3, classes=3)
+
+    def fresh() -> Condenser:
+        return condenser(random_images(3, 2, 2, 8, 8), 3, [2, 1])
+
+    undisturbed = fresh()
+    fit(undisturbed, batches)
+    fit(fresh(), batches[:stop]).save_checkpoint(tmp_path / "stopped.ckpt")
+    resumed = fresh()
+    trainer = fit(resumed, batches[stop:], resume=tmp_path / "stopped.ckpt")
+    assert trainer.global_step == 6
+    assert torch.equal(resumed.synthetic(), undisturbed.synthetic())
+
+
+@pytest.mark.parametrize("where", ["real", "images"])
+def test_numbers_that_are_not_finite_stop_the_run(where: str) -> None:
+    batches = real_batches(outer=3, updates=1, classes=3)
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [])
+    if where == "real":
+        assert isinstance(batches[1].images, torch.Tensor)
+        batches[1].images[2, 0, 0, 0, 0] = math.nan
+        message = "k=1, t=0, class '2': the class gradient on real images is not finite"
+    else:
+        module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=1e300)
+        message = "k=1, t=0, class '0': .* is not finite"
+    with pytest.raises(NonFiniteError, match=message):
+        fit(module, batches)
+    assert module.good_images.isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_ran_before(run: Callable[..., Path]) -> None:
+    def learned(*overrides: str) -> bytes:
+        return (run(*overrides) / "condensed" / "condensed.safetensors").read_bytes()
+
+    first = learned("seed=5")
+    torch.manual_seed(123)
+    torch.randn(1000)
+    other = learned("seed=6")
+    again = learned("seed=5", "evaluation.networks=1", "evaluation.baselines.random=0")
+    assert first == again
+    assert first != other

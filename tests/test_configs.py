@@ -1,0 +1,180 @@
+"""Every option of every group, found by glob: it composes, builds and runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+from conftest import composed
+from gmlight.build import build_data, build_factory
+from gmlight.config import CONF_DIR, check, describe
+from gmlight.data import CondensationData
+from gmlight.errors import ConfigError
+
+OPTIONS = sorted(path.relative_to(CONF_DIR).with_suffix("") for path in CONF_DIR.glob("*/*.yaml"))
+GROUPS = sorted({option.parent.name for option in OPTIONS})
+PAPER_DATASETS = ["mnist", "svhn"]
+
+
+def test_groups_are_found() -> None:
+    assert {"dataset", "architecture", "matching", "distance", "schedule"} <= set(GROUPS)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
+    group, name = option.parent.name, option.name
+    width = ["~architecture.width", "+architecture.width=8"] if group == "architecture" else []
+    if group == "dataset":
+        config = composed(f"dataset={name}", "download=false")
+        network = build_factory(config.architecture, config.dataset)()
+        assert network(torch.zeros(1, config.dataset.channels, *config.dataset.size)).shape[1] == len(
+            config.dataset.classes
+        )
+        data = build_data(config)
+        if not _is_here(data):
+            return
+        assert tuple(data.train.images.shape[1:]) == (config.dataset.channels, *config.dataset.size)
+        return
+    if option == Path("trainer/gpu") and not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="trainer=cpu"):
+            run("trainer=gpu")
+        return
+    small = ["scale.iterations=2", "scale.networks=1", "scale.epochs=1"] if group == "scale" else []
+    folder = run(*[f"{group}={name}"], *small, *width)
+    assert (folder / "result.json").is_file()
+
+
+def _is_here(data: CondensationData) -> bool:
+    """Whether the dataset loads; if not, the message says what to put where."""
+    try:
+        data.load(torch.device("cpu"))
+    except ConfigError as absent:
+        message = str(absent)
+    else:
+        return True
+    assert "set data_dir" in message
+    return False
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_typo_lists_the_options(group: str) -> None:
+    with pytest.raises(MissingConfigException) as error:
+        composed(f"{group}=nonsense")
+    for option in OPTIONS:
+        if option.parent.name == group:
+            assert option.name in str(error.value)
+
+
+@pytest.mark.parametrize("dataset", PAPER_DATASETS)
+@pytest.mark.parametrize(
+    ("ipc", "updates", "zeta"), [(1, 1, 1), (10, 10, 50), (50, 50, 10)], ids=["ipc 1", "ipc 10", "ipc 50"]
+)
+def test_paper_datasets_have_the_numbers_of_the_protocol(
+    dataset: str, ipc: int, updates: int, zeta: int
+) -> None:
+    config = composed(f"dataset={dataset}", f"ipc={ipc}", "schedule=fixed")
+    check(config)
+    table = config.schedule.epochs
+    assert table[max(entry for entry in table if entry <= ipc)] == zeta
+    expected = {
+        "iterations": 1000, "updates": updates, "real_batch": 256, "train_batch": 256,
+        "image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5,
+        "matching.inter_weight": None, "matching.class_weights": "equal", "distance.weight": 1.0,
+        "architecture.width": 128, "architecture.depth": 3, "architecture.norm": "instance",
+        "evaluation.networks": 50, "evaluation.epochs": 1000 if dataset == "mnist" else 300,
+        "evaluation.batch_size": 256, "evaluation.lr": 0.01, "evaluation.momentum": 0.9,
+        "evaluation.weight_decay": 5e-4, "evaluation.every": 500, "statistics_batch": 16,
+    }  # fmt: skip
+    assert {key: OmegaConf.select(config, key) for key in expected} == expected
+    assert config.initialization["_target_"].endswith(".noise")
+    assert config.augmentation["_target_"].endswith("crop_scale_rotate" if dataset == "mnist" else ".none")
+    assert describe(config)["scale"] == "paper"
+
+
+def test_statistics_of_the_paper_datasets() -> None:
+    assert (composed("dataset=mnist").dataset.mean, composed("dataset=mnist").dataset.std) == (
+        [0.1307],
+        [0.3081],
+    )
+    svhn = composed("dataset=svhn").dataset
+    assert (svhn.mean, svhn.std) == ([0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970])
+
+
+@pytest.mark.parametrize(
+    ("method", "matching", "distance", "schedule"),
+    [
+        ("dc", "intra", "cos", "fixed"),
+        ("m", "multilevel", "cos", "fixed"),
+        ("md", "multilevel", "cos_euclid", "fixed"),
+        ("mdo", "multilevel", "cos_euclid", "until_overfit"),
+        ("mda", "multilevel", "cos_euclid", "adaptive"),
+    ],
+)
+def test_methods_of_table_3(method: str, matching: str, distance: str, schedule: str) -> None:
+    config = composed(f"method={method}")
+    targets = [config[group]["_target_"].split(".")[-1] for group in ("matching", "distance", "schedule")]
+    assert targets == [matching, distance, schedule]
+    assert describe(config)["method"] == method
+    assert (config.validation_batch == 256) == (method == "mdo")
+
+
+def test_a_choice_on_the_command_line_wins_over_the_bundle() -> None:
+    config = composed("method=dc", "distance=mse", "distance.weight=10")
+    assert config.distance["_target_"].endswith(".mse")
+    assert config.matching["_target_"].endswith(".intra")
+    assert describe(config)["method"] == "dc with distance=mse, distance.weight=10"
+
+
+def test_what_ran_below_paper_scale_is_labelled() -> None:
+    assert describe(composed())["scale"] == "demo"
+    assert describe(composed("scale=paper"))["scale"] == "paper"
+    assert describe(composed("dataset=mnist", "scale=reduced"))["scale"] == "reduced"
+    assert describe(composed("dataset=mnist", "iterations=10"))["scale"] == "paper with iterations=10"
+    quick = describe(composed("dataset=mnist", "evaluation=quick", "evaluation.epochs=7"))["scale"]
+    assert quick == "paper with evaluation.networks=5, evaluation.epochs=7"
+
+
+def test_the_mlp_source_has_the_smaller_image_step() -> None:
+    assert composed("architecture=mlp").image_lr == 0.01
+    assert composed("architecture=mlp", "image_lr=0.2").image_lr == 0.2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["ipc=0"], "ipc=0: must be a whole number of at least 1"),
+        (["ipc=-3"], "ipc=-3: must be a whole number of at least 1"),
+        (["ipc=two"], "ipc=two: must be a whole number of at least 1"),
+        (["ipc=1.5"], "ipc=1.5: must be a whole number"),
+        (["ipc=true"], "ipc=True: must be a whole number"),
+        (["iterations=-1"], "iterations=-1: must be a whole number of at least 0"),
+        (["iterations=0"], "iterations=0: noise would be left as it is"),
+        (["updates=0"], "updates=0"),
+        (["real_batch=0"], "real_batch=0"),
+        (["train_batch=0"], "train_batch=0"),
+        (["evaluation.networks=0"], "evaluation.networks=0"),
+        (["evaluation.epochs=0"], "evaluation.epochs=0"),
+        (["evaluation.batch_size=0"], "evaluation.batch_size=0"),
+        (["checkpoint.every=0"], "checkpoint.every=0"),
+        (["image_lr=0"], "image_lr=0: must be a number above 0"),
+        (["image_lr=nan"], "image_lr=nan: must be a number above 0"),
+        (["network_lr=-0.1"], "network_lr=-0.1: must be a number above 0"),
+        (["evaluation.lr=inf"], "evaluation.lr=inf: must be a number above 0"),
+        (["image_momentum=1"], "image_momentum=1: must be a number from 0"),
+        (["distance.weight=0"], "distance.weight=0"),
+        (["matching.inter_weight=-1"], "matching.inter_weight=-1"),
+        (["matching.class_weights=sizes"], "must be equal, priors, batch, or a list of 10"),
+        (["matching.class_weights=[0.5,0.5]"], "a list of 10 numbers that sum to 1"),
+        (["schedule=fixed", "schedule.epochs=-1"], "schedule.epochs=-1"),
+        (["schedule=until_overfit", "schedule.criterion=up"], "schedule.criterion=up: choose rise or gap"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_out_of_range(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check(composed(*overrides))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,60 @@
+"""Each distance against the naive twin, torch's cosine, and where derivatives are in danger."""
+
+import functools
+import inspect
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+import naive
+from conftest import random_images
+from gmlight import distances
+
+NAMES = ("cos", "euclid", "sse", "mse", "cos_euclid", "cos_sse", "cos_mse")
+
+
+def build(name: str, weight: float) -> distances.Distance:
+    function = getattr(distances, name)
+    return (
+        functools.partial(function, weight=weight)
+        if "weight" in inspect.signature(function).parameters
+        else function
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weight", [1.0, 0.1, 100.0])
+def test_equals_the_naive_twin(name: str, weight: float) -> None:
+    a, b = random_images(3, 5, 7), random_images(3, 5, 7, seed=1)  # [C, out, length]
+    actual = build(name, weight)(a, b)
+    assert actual.shape == (3,)
+    for c in range(3):
+        torch.testing.assert_close(actual[c], naive.distance(name, weight, a[c], b[c]), rtol=1e-12, atol=0)
+
+
+def test_cosine_is_torchs_also_at_zero_and_tiny_rows() -> None:
+    a, b = random_images(6, 4), random_images(6, 4, seed=1)
+    a[0], b[1], a[2], b[2], a[3] = 0, 0, 0, 0, 1e-12
+    torch.testing.assert_close(
+        distances.cos(a, b), (1 - cosine_similarity(a, b, dim=1)).sum(), rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", ["zero synthetic", "zero real", "both zero", "equal"])
+def test_derivatives_are_finite_where_they_are_in_danger(name: str, case: str) -> None:
+    a, b = random_images(2, 3), random_images(2, 3, seed=1)
+    if case in ("zero synthetic", "both zero"):
+        a[0] = 0
+    if case in ("zero real", "both zero"):
+        b[0] = 0
+    if case == "equal":
+        b[0] = a[0]
+    a.requires_grad_()
+    (first,) = torch.autograd.grad(build(name, 1.0)(a, b), a, create_graph=True)
+    assert first.isfinite().all()
+    (second,) = torch.autograd.grad(first.square().sum(), a, allow_unused=True)
+    assert second.isfinite().all()
+    if case == "equal" and name in ("euclid", "sse", "mse"):
+        assert (first[0] == 0).all()

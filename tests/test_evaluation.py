@@ -1,0 +1,58 @@
+"""Fresh networks, trained from scratch, each with a seed of its own."""
+
+import pytest
+import torch
+
+from conftest import composed
+from gmlight.build import build_data, build_evaluator
+from gmlight.evaluation import Accuracy, Evaluator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> Evaluator:
+    config = composed("architecture.width=8", "evaluation.epochs=4")
+    data = build_data(config).load(CPU)
+    return build_evaluator(config, data)
+
+
+def test_networks_depend_on_their_number_alone(evaluator: Evaluator) -> None:
+    three = evaluator(evaluator.data.train, 3)
+    assert evaluator(evaluator.data.train, 2).values == three.values[:2]
+    assert len(set(three.values)) > 1
+
+
+def test_accuracy_counts_the_test_images_that_are_right(evaluator: Evaluator) -> None:
+    class Ones(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.eye(10)[1].expand(len(images), 10)
+
+    test = evaluator.data.test
+    assert evaluator.accuracy(Ones()) == pytest.approx(100 * test.counts[1] / len(test))
+
+
+def test_learning_rate_falls_at_half_of_the_epochs(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+
+    def record(network: object, optimizer: torch.optim.Optimizer, *args: object, **keywords: object) -> None:
+        group = optimizer.param_groups[0]
+        rates.append(round(group["lr"], 6))
+        assert (group["momentum"], group["weight_decay"]) == (0.9, 5e-4)
+
+    monkeypatch.setattr("gmlight.evaluation.train_epoch", record)
+    evaluator.trained(evaluator.data.train, 0)
+    assert rates == [0.01, 0.01, 0.001, 0.001]
+
+
+def test_training_teaches(evaluator: Evaluator) -> None:
+    untrained = evaluator.accuracy(evaluator.factory())
+    assert evaluator(evaluator.data.train, 1).mean > untrained + 20
+
+
+def test_population_std() -> None:
+    accuracy = Accuracy([90.0, 92.0], epochs=1)
+    assert (accuracy.mean, accuracy.std) == (91.0, 1.0)
+    assert str(accuracy) == "91.00 ± 1.00"

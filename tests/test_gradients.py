@@ -1,0 +1,62 @@
+"""Class gradients against the naive twin."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import naive
+from conftest import random_images, small_network
+from gmlight.gradients import class_gradients, matched_weights
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "group"])
+def test_equals_the_naive_twin(norm: str) -> None:
+    network = small_network(norm).eval()
+    images = [random_images(n, 2, 8, 8, seed=n) for n in (3, 5, 1)]
+    actual = class_gradients(network, images)
+    expected = naive.class_gradients(network, images)
+    assert ("norm0.weight" in actual) == (
+        norm == "layer"
+    )  # a LayerNorm over [C, H, W] has matrices of scales
+    for layer, (name, gradients) in enumerate(actual.items()):
+        assert gradients.shape == (3, *network.get_parameter(name).shape)
+        for c in range(3):
+            torch.testing.assert_close(gradients[c], expected[c][layer], rtol=1e-10, atol=1e-14)
+
+
+def test_images_can_be_differentiated_and_the_network_stays_as_it_is() -> None:
+    network = small_network()
+    images = random_images(3, 2, 2, 8, 8).requires_grad_()
+    before = {name: parameter.clone() for name, parameter in network.named_parameters()}
+    loss = torch.stack(
+        [g.square().sum() for g in class_gradients(network, images, create_graph=True).values()]
+    ).sum()
+    (actual,) = torch.autograd.grad(loss, images)
+
+    by_class = naive.class_gradients(network, list(images), create_graph=True)
+    twin = torch.stack([g.square().sum() for layers in by_class for g in layers]).sum()
+    torch.testing.assert_close(actual, torch.autograd.grad(twin, images)[0], rtol=1e-10, atol=1e-14)
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is None
+        assert torch.equal(parameter, before[name])
+
+
+def test_only_weights_are_matched() -> None:
+    names = matched_weights(small_network())
+    assert names == ["conv0.weight", "conv1.weight", "linear.weight"]
+
+
+def test_batch_weights_give_the_gradient_on_the_union() -> None:
+    """Eq. 5, on batches of unequal size."""
+    network = small_network()
+    sizes = (3, 5, 1)
+    images = [random_images(n, 2, 8, 8, seed=n) for n in sizes]
+    labels = torch.arange(3).repeat_interleave(torch.tensor(sizes))
+    names = matched_weights(network)
+    union = torch.autograd.grad(
+        cross_entropy(network(torch.cat(images)), labels), [network.get_parameter(name) for name in names]
+    )
+    for name, expected in zip(names, union, strict=True):
+        gradients = class_gradients(network, images)[name]
+        mean = sum(n / 9 * gradient for n, gradient in zip(sizes, gradients, strict=True))
+        torch.testing.assert_close(mean, expected, rtol=1e-10, atol=1e-14)

@@ -1,0 +1,58 @@
+"""The rooms of the house: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gmlight
+
+ROOMS = [
+    "errors", "config", "randomness", "data", "synthetic", "architectures", "augmentation", "training",
+    "gradients", "distances", "matching", "schedules", "coresets", "evaluation", "pictures", "artifact",
+    "checkpointing", "condenser", "results", "callbacks", "build", "train", "evaluate",
+]  # fmt: skip
+PACKAGE = Path(gmlight.__file__).parent
+MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+AT_THE_DOOR = {"config", "build", "train", "evaluate"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_modules_above_it(path: Path) -> None:
+    here = room(path)
+    assert here in ROOMS, f"give {here} a place in the list"
+    above = set(ROOMS[: ROOMS.index(here)])
+    if path.parent != PACKAGE:
+        above.add(here)  # within a folder
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("gmlight.")}
+    assert ours - {"__version__"} <= above
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_configuration_stops_at_the_door(path: Path) -> None:
+    if room(path) not in AT_THE_DOOR:
+        assert not {name.split(".")[0] for name in imports(path)} & {"hydra", "omegaconf"}
+
+
+def test_importing_gmlight_brings_neither_hydra_nor_lightning() -> None:
+    code = (
+        "import sys, gmlight; print(sorted({'hydra', 'lightning', 'omegaconf', 'wandb'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,45 @@
+"""result.json and the printed table."""
+
+import io
+import json
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from gmlight import results
+from gmlight.evaluation import Accuracy
+
+RECORD = {
+    "method": "mda",
+    "scale": "paper with evaluation.networks=2",
+    "config": {"dataset": {"name": "digits"}, "ipc": 10, "seed": 0},
+}
+ROWS = [
+    results.Row("condensed", 100, "convnet", Accuracy([90.0, 92.0], epochs=300)),
+    results.Row("whole training set", 1437, "convnet (instance norm)", Accuracy([99.0], epochs=300)),
+]
+
+
+def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
+    found = json.loads(results.write(tmp_path, ROWS, RECORD).read_text())
+    assert found["method"] == "mda"
+    assert found["evaluations"][0] == {
+        "name": "condensed",
+        "images": 100,
+        "architecture": "convnet",
+        "accuracy": {"mean": 91.0, "std": 1.0, "n": 2, "epochs": 300, "values": [90.0, 92.0]},
+    }
+
+
+def test_table_fits_80_columns_and_names_the_scale() -> None:
+    screen = io.StringIO()
+    results.print_table(ROWS, RECORD, Console(file=screen, width=80))
+    lines = screen.getvalue().splitlines()
+    assert "scale paper with evaluation.networks=2" in lines[0]
+    assert any("condensed" in line and "91.00 ± 1.00" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_environment_names_the_device() -> None:
+    assert results.environment(torch.device("cpu"))["device"].startswith("CPU, ")
