@@ -1,6 +1,8 @@
 """From configuration to parts: the one place where the nodes of conf/ become objects."""
 
 import functools
+import logging
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from gmlight import coresets
+from gmlight.allocator import keep_large_blocks
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.callbacks import evaluation_progress
 from gmlight.checkpointing import AtomicCheckpointIO
@@ -22,6 +25,21 @@ from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
 from gmlight.randomness import generator
 from gmlight.results import Row
+
+
+def prepare_process(config: DictConfig) -> None:
+    """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
+    if config.speed.allocator == "auto":
+        keep_large_blocks()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
+        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
+        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def build_data(config: DictConfig, statistics: bool = False) -> CondensationData:

@@ -148,6 +148,14 @@ class Condenser(lightning.LightningModule):
             f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
         )
 
+    def on_train_end(self) -> None:
+        finite = torch.isfinite(self.synthetic().detach()).flatten(1).all(1)  # [C]
+        if not finite.all():
+            name = self.class_names[int(finite.int().argmin())]
+            raise NonFiniteError(
+                f"after the last update, class {name!r}: an image is not finite; lower image_lr"
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._inner is not None and self.global_step % self.updates:
             network, optimizer = self._inner

@@ -1,6 +1,8 @@
 """The door between Hydra and the program: where conf/ is, what its values may be, how errors are told."""
 
+import errno
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -9,9 +11,10 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.errors import ConfigError
 
@@ -27,6 +30,8 @@ SCALE_SIZES = {
     "epochs": "evaluation.epochs",
 }
 METHOD_GROUPS = ("matching", "distance", "schedule")
+
+_CANNOT_WRITE = (errno.EACCES, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 
 _LEAST = {  # whole numbers
     "ipc": 1,
@@ -50,7 +55,7 @@ _LEAST = {  # whole numbers
     "schedule.limit": 1,
 }
 _POSITIVE = ("image_lr", "network_lr", "evaluation.lr", "distance.weight", "matching.inter_weight")
-_ONE_OF = {"schedule.criterion": ("rise", "gap")}
+_ONE_OF = {"schedule.criterion": ("rise", "gap"), "speed.allocator": ("auto", "off")}
 _FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum")
 
 
@@ -69,11 +74,24 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
             if not any(folder.iterdir()):
                 folder.rmdir()
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise CompactHydraException(f"gmlight: {error}") from None
+                raise  # Hydra keeps it and goes on
             sys.exit(f"gmlight: {error}")
 
     register_resolvers()
-    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
+    except ConfigError as error:
+        sys.exit(f"gmlight: {error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        sys.exit(f"gmlight: {error}{cause}")
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        sys.exit(
+            f"gmlight: cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
+        )
 
 
 def register_resolvers() -> None:

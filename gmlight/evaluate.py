@@ -13,12 +13,11 @@ from gmlight.artifact import CondensedDataset
 from gmlight.config import command, describe
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError
-from gmlight.train import quiet_lightning
 
 # What an evaluation can change of the run that made the set; everything else would play no part.
 CHANGEABLE = {
     "run", "architecture", "evaluation", "augmentation", "seed", "trainer", "data_dir", "download", "memory",
-    "hydra",
+    "speed", "hydra",
 }  # fmt: skip
 
 
@@ -33,7 +32,7 @@ def main() -> None:
 
 def evaluate(config: DictConfig, folder: Path, typed: list[str]) -> None:
     """Trains fresh networks on the set, prints the table and writes result.json."""
-    quiet_lightning()
+    build.prepare_process(config)
     console = Console()
     record = describe(config) | {"command": shlex.join(["python", "-m", "gmlight.evaluate", *typed])}
     condensed = CondensedDataset(config.run)
@@ -53,7 +52,7 @@ def evaluate(config: DictConfig, folder: Path, typed: list[str]) -> None:
         folder, rows, record | {"seconds": seconds, "environment": results.environment(device)}
     )
     results.print_table(rows, record, console)
-    console.print(f"result   {path}", highlight=False, soft_wrap=True)
+    results.print_path("result", path, console)
 
 
 def with_overrides_of_the_run(typed: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a run found: result.json, and the table that is printed."""
 
+import contextlib
 import json
 import platform
 import socket
@@ -98,7 +99,14 @@ def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> No
 
 def print_files(folder: Path, console: Console) -> None:
     """Where a person finds what the run left."""
-    files = {"run": folder, "picture": folder / "condensed" / "grid.png"}
-    for name, path in files.items():
-        if path.exists():
-            console.print(f"{name:<8} {path}", highlight=False, soft_wrap=True)
+    print_path("run", folder, console)
+    picture = folder / "condensed" / "grid.png"
+    if picture.exists():
+        print_path("picture", picture, console)
+
+
+def print_path(name: str, path: Path, console: Console) -> None:
+    """A path to copy: relative where it lies below the current folder, never broken into lines."""
+    with contextlib.suppress(ValueError):
+        path = path.resolve().relative_to(Path.cwd())
+    console.print(f"{name:<8} {path}", highlight=False, soft_wrap=True)

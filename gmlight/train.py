@@ -1,9 +1,7 @@
 """Condenses a dataset: `python -m gmlight.train dataset=mnist ipc=1`."""
 
 import functools
-import logging
 import time
-import warnings
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,9 +34,9 @@ def main() -> None:
 
 def train(config: DictConfig, folder: Path) -> None:
     """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder."""
-    quiet_lightning()
     if any(folder.iterdir()):
         raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
+    build.prepare_process(config)
     console, record = Console(), describe(config)
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
@@ -134,19 +132,6 @@ def checkpoints(config: DictConfig, folder: Path) -> ModelCheckpoint:
         every_n_train_steps=config.checkpoint.every * config.updates,
         enable_version_counter=False,
     )
-
-
-def quiet_lightning() -> None:
-    """Keeps Lightning's notes about itself off the terminal; its errors stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
-        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
-        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
-        ".*isinstance\\(treespec, LeafSpec\\).*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 if __name__ == "__main__":

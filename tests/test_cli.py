@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from conftest import TINY
-from gmlight import CondensedDataset
+from gmlight import CondensedDataset, artifact
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -190,6 +191,23 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(
 def test_an_evaluation_that_cannot_be(command: Run, tmp_path: Path, words: list[str], message: str) -> None:
     assert message in refusal(command("evaluate", *words))
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_folder_that_cannot_be_made(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot write file" in refusal(command("train", *TINY, "hydra.run.dir=file/run"))
+
+
+def test_a_changed_set_is_not_evaluated(command: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "condensed"
+    artifact.write(
+        folder, torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), classes=["a", "b"], mean=[0.0], std=[1.0]
+    )
+    metadata = json.loads((folder / "metadata.json").read_text())
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"sha256": "0" * 64}))
+    assert "wrong hash" in refusal(command("evaluate", f"run={folder}"))
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"schema_version": 2}))
+    assert "upgrade gmlight" in refusal(command("evaluate", f"run={folder}"))
 
 
 def test_a_typo_lists_the_options(command: Run) -> None:

@@ -12,7 +12,7 @@ import gmlight
 ROOMS = [
     "errors", "config", "randomness", "data", "synthetic", "architectures", "augmentation", "training",
     "gradients", "distances", "matching", "schedules", "coresets", "evaluation", "pictures", "artifact",
-    "checkpointing", "condenser", "results", "callbacks", "build", "train", "evaluate",
+    "checkpointing", "allocator", "condenser", "results", "callbacks", "build", "train", "evaluate",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
