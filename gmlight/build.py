@@ -1,22 +1,20 @@
 """From configuration to parts: the one place where the nodes of conf/ become objects."""
 
 import functools
-import logging
-import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
 from gmlight import coresets
-from gmlight.allocator import keep_large_blocks
 from gmlight.architectures.blocks import uses_batch_norm
-from gmlight.callbacks import evaluation_progress
 from gmlight.checkpointing import AtomicCheckpointIO
 from gmlight.condenser import Condenser
 from gmlight.config import instantiate
@@ -24,22 +22,6 @@ from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
 from gmlight.randomness import generator
-from gmlight.results import Row
-
-
-def prepare_process(config: DictConfig) -> None:
-    """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
-    if config.speed.allocator == "auto":
-        keep_large_blocks()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
-        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
-        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
-        ".*isinstance\\(treespec, LeafSpec\\).*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def build_data(config: DictConfig, statistics: bool = False) -> CondensationData:
@@ -47,11 +29,14 @@ def build_data(config: DictConfig, statistics: bool = False) -> CondensationData
     dataset = instantiate(config.dataset)
     return CondensationData(
         dataset["load"],
+        data_dir=config.data_dir,
+        download=config.download,
         classes=dataset["classes"],
+        shape=(dataset["channels"], *dataset["size"]),
         mean=dataset["mean"],
         std=dataset["std"],
         real_batch=config.real_batch,
-        mixed_batch=config.validation_batch,
+        mixed_batch=config.mixed_batch,
         statistics_batch=config.statistics_batch if statistics else 0,
         iterations=config.iterations,
         updates=config.updates,
@@ -87,6 +72,14 @@ def evaluation_architecture(architecture: DictConfig) -> DictConfig:
     return target
 
 
+def evaluated_as(config: DictConfig, name: str, console: Console) -> str:
+    """The architecture's name in a table; says where it is not evaluated as it is."""
+    if evaluation_architecture(config.architecture) == config.architecture:
+        return name
+    console.print("evaluated with instance norm in the place of batch norm")
+    return f"{name} (instance norm)"
+
+
 def build_evaluator(config: DictConfig, data: CondensationData) -> Evaluator:
     """Trains and tests fresh networks as config.evaluation says."""
     protocol = config.evaluation
@@ -104,48 +97,27 @@ def build_evaluator(config: DictConfig, data: CondensationData) -> Evaluator:
     )
 
 
-def set_name(config: DictConfig, images: TrainingSet) -> str:
-    """What the run's own set is called in a table."""
-    if config.iterations:
-        return "condensed"
-    return "real images" if isinstance(images, LabelledImages) else "whole training set"
-
-
-def evaluate_sets(
-    config: DictConfig,
-    record: dict[str, Any],
-    evaluator: Evaluator,
-    sets: dict[str, tuple[TrainingSet, int]],
-    console: Console,
-) -> list[Row]:
-    """A row of accuracies for each set, trained on by as many networks as stand beside it."""
-    architecture = record["choices"]["architecture"]
-    if evaluation_architecture(config.architecture) != config.architecture:
-        console.print("evaluated with instance norm in the place of batch norm")
-        architecture += " (instance norm)"
-    rows = []
-    for name, (images, networks) in sets.items():
-        with evaluation_progress(name, networks, console) as finished:
-            rows.append(Row(name, len(images), architecture, evaluator(images, networks, finished)))
-    return rows
-
-
 def build_start(config: DictConfig, data: CondensationData) -> TrainingSet:
     """The initial S, or the real set that is only evaluated."""
     rng = generator(config.seed, "initialization")
     return instantiate(config.initialization)(data.train, config.ipc, rng)
 
 
-def build_baselines(config: DictConfig, data: CondensationData) -> dict[str, tuple[TrainingSet, int]]:
-    """The sets evaluated beside S and their numbers of networks, by the name they are shown with."""
+def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[str, TrainingSet, int]]:
+    """The sets evaluated beside S: the name they are shown with, the set, its number of networks."""
     networks = config.evaluation.baselines
-    baselines: dict[str, tuple[TrainingSet, int]] = {}
+    baselines: list[tuple[str, TrainingSet, int]] = []
     if networks.random:
         images = coresets.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
-        baselines["random real images"] = (images, networks.random)
+        baselines.append(("random images", images, networks.random))
     if networks.whole:
-        baselines["whole training set"] = (data.train, networks.whole)
+        baselines.append(("whole train set", data.train, networks.whole))
     return baselines
+
+
+def build_logger(config: DictConfig, folder: Path) -> Any:
+    """Lightning's logger, or False for none."""
+    return instantiate(config.logger)(folder, f"{config.dataset.name}-ipc{config.ipc}-seed{config.seed}")
 
 
 def build_condenser(
@@ -185,12 +157,12 @@ def build_trainer(
             logger=logger,
             callbacks=list(callbacks),
             plugins=[AtomicCheckpointIO()],
-            enable_checkpointing=bool(callbacks),
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             inference_mode=False,
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the trainer cannot start: {reason} Use trainer=cpu or trainer=auto") from None

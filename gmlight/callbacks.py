@@ -15,11 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gmlight.condenser import Condenser
-from gmlight.data import CondensationData, LabelledImages
+from gmlight.data import CondensationData, LabelledImages, TrainingSet
+from gmlight.errors import ConfigError
 from gmlight.evaluation import Accuracy, Evaluator
 from gmlight.pictures import save_grid
+from gmlight.results import Row
 
-PLAIN_LINES = 20  # progress lines of a run whose output is no terminal
+# Where the output is no terminal: progress lines of a run, and seconds after which there is one in any case.
+PLAIN_LINES = 20
+PLAIN_SECONDS = 30
 
 
 class ProgressBar(lightning.Callback):
@@ -28,9 +32,11 @@ class ProgressBar(lightning.Callback):
     def __init__(self, iterations: int, updates: int, console: Console) -> None:
         self.iterations, self.updates, self.console = iterations, updates, console
         self._every = max(1, iterations // PLAIN_LINES)
+        self._bar: Progress | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._started, self._first = time.monotonic(), trainer.global_step
+        self._started = self._last_line = time.monotonic()
+        self._first = trainer.global_step
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("condensing"),
@@ -54,18 +60,29 @@ class ProgressBar(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        k, t = batch.k + 1, batch.t + 1
-        if self.console.is_terminal:
+        k, t, now = batch.k + 1, batch.t + 1, time.monotonic()
+        if self._bar is not None:
             self._bar.update(self._task, completed=trainer.global_step, state=self._state(trainer, k, t))
-        elif t == self.updates and (k % self._every == 0 or k == self.iterations):
-            elapsed = time.monotonic() - self._started
+            return
+        milestone = t == self.updates and (k % self._every == 0 or k == self.iterations)
+        if milestone or now - self._last_line > PLAIN_SECONDS:
+            self._last_line = now
+            elapsed = now - self._started
             done = trainer.global_step - self._first
             left = elapsed / done * (self.iterations * self.updates - trainer.global_step)
             times = f"{_clock(elapsed)} elapsed, {_clock(left)} left"
-            self.console.print(f"condensing  {self._state(trainer, k, t)}  {times}", highlight=False)
+            self.console.print(f"condensing  {self._state(trainer, k, t)}  {times}")
+
+    def on_exception(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self._stop()
 
     def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
-        if hasattr(self, "_bar"):
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
             self._bar.stop()
 
     def _state(self, trainer: lightning.Trainer, k: int, t: int) -> str:
@@ -104,13 +121,35 @@ class QuickEvaluation(lightning.Callback):
             accuracy = self.evaluator(images, self.networks)
             record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
             n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
-            self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})", highlight=False)
+            self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
             self.seconds += time.monotonic() - started
 
 
+def evaluate_sets(
+    evaluator: Evaluator, sets: list[tuple[str, TrainingSet, int]], architecture: str, console: Console
+) -> list[Row]:
+    """A row of accuracies for each (name, training set, number of networks), with progress on the way."""
+    rows = []
+    for name, images, networks in sets:
+        with _evaluation_progress(name, networks, console) as finished:
+            rows.append(Row(name, len(images), architecture, evaluator(images, networks, finished)))
+    return rows
+
+
 @contextmanager
-def evaluation_progress(name: str, networks: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """A live bar over the networks of an evaluation; nothing without a terminal. Yields what advances it."""
+def _evaluation_progress(name: str, networks: int, console: Console) -> Iterator[Callable[[int], None]]:
+    # A live bar, or plain lines without a terminal. Yields what is told how many networks are done.
+    if not console.is_terminal:
+        last_line = time.monotonic()
+
+        def line(finished: int) -> None:
+            nonlocal last_line
+            if time.monotonic() - last_line > PLAIN_SECONDS:
+                last_line = time.monotonic()
+                console.print(f"evaluating {name}  network {finished}/{networks}")
+
+        yield line
+        return
     columns = (
         TextColumn("evaluating {task.description}"),
         BarColumn(bar_width=None),
@@ -119,7 +158,7 @@ def evaluation_progress(name: str, networks: int, console: Console) -> Iterator[
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=networks)
         yield lambda finished: bar.update(task, completed=finished)
 
@@ -179,8 +218,15 @@ def wandb_logger(folder: Path, name: str, *, project: str) -> Logger:
     """W&B; offline, without a prompt, where no key is set."""
     import wandb
 
-    offline = not wandb.login(prompt=False, verify=False)
-    return WandbLogger(name=name, project=project, save_dir=folder, offline=offline)
+    try:
+        online = wandb.login(prompt=False, verify=False)
+    except (ValueError, wandb.Error) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"logger=wandb: {reason}; mend or unset WANDB_API_KEY, or use WANDB_MODE=offline"
+        ) from None
+    mode: dict[str, Any] = {} if online else {"mode": "offline"}
+    return WandbLogger(name=name, project=project, save_dir=folder, **mode)
 
 
 @contextmanager

@@ -118,6 +118,8 @@ class Condenser(lightning.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.step()
+        if not torch.isfinite(self.synthetic()).all():
+            raise NonFiniteError(self._blame(batch, real, synthetic, (self.synthetic().detach(),)))
         return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
 
     def _train_network(self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: RealBatch) -> int:
@@ -130,14 +132,12 @@ class Condenser(lightning.LightningModule):
             epochs += 1
         return epochs
 
-    def _blame(
-        self, batch: RealBatch, real: Layers, synthetic: Layers, image_gradients: tuple[Tensor, ...]
-    ) -> str:
+    def _blame(self, batch: RealBatch, real: Layers, synthetic: Layers, images: tuple[Tensor, ...]) -> str:
         steps = "lower image_lr or network_lr"
         suspects = (
             ("class gradient on real images", real.values(), steps if batch.t else "look at the data"),
             ("class gradient on synthetic images", synthetic.values(), steps),
-            ("image gradient", image_gradients, "lower image_lr or distance.weight"),
+            ("image or its gradient", images, "lower image_lr or distance.weight"),
         )
         for what, by_class, mend in suspects:
             finite = torch.stack([torch.isfinite(each.flatten(1)).all(1) for each in by_class]).all(0)  # [C]
@@ -147,14 +147,6 @@ class Condenser(lightning.LightningModule):
         return (
             f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
         )
-
-    def on_train_end(self) -> None:
-        finite = torch.isfinite(self.synthetic().detach()).flatten(1).all(1)  # [C]
-        if not finite.all():
-            name = self.class_names[int(finite.int().argmin())]
-            raise NonFiniteError(
-                f"after the last update, class {name!r}: an image is not finite; lower image_lr"
-            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._inner is not None and self.global_step % self.updates:
@@ -175,7 +167,7 @@ class _Losses:
         self._network, self._batch, self._synthetic = network, batch, synthetic
 
     def real(self) -> float:
-        assert self._batch.mixed is not None, "the schedule measures the real loss: validation_batch is 0"
+        assert self._batch.mixed is not None, "the schedule measures the real loss: mixed_batch is 0"
         return self._measure(*self._batch.mixed)
 
     def synthetic(self) -> float:

@@ -1,10 +1,11 @@
-"""The door between Hydra and the program: where conf/ is, what its values may be, how errors are told."""
+"""The door between Hydra and the program: where conf/ is, how errors are told, what a run is called."""
 
 import errno
-import math
+import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,47 +17,37 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gmlight.allocator import keep_large_blocks
+from gmlight.checks import check
 from gmlight.errors import ConfigError
 
 # Inside an installed package conf/ lies in it, in a checkout beside it.
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())
 
+_CANNOT_WRITE = (errno.EACCES, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
+
 # The sizes that make a scale, and where the configuration holds what is used.
-SCALE_SIZES = {
+_SCALE_SIZES = {
     "iterations": "iterations",
     "real_batch": "real_batch",
     "networks": "evaluation.networks",
     "epochs": "evaluation.epochs",
 }
-METHOD_GROUPS = ("matching", "distance", "schedule")
-
-_CANNOT_WRITE = (errno.EACCES, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
-
-_LEAST = {  # whole numbers
-    "ipc": 1,
-    "iterations": 0,
-    "updates": 1,
-    "real_batch": 1,
-    "validation_batch": 0,
-    "statistics_batch": 1,
-    "train_batch": 1,
-    "seed": 0,
-    "log_every": 1,
-    "checkpoint.every": 1,
-    "evaluation.networks": 1,
-    "evaluation.epochs": 1,
-    "evaluation.batch_size": 1,
-    "evaluation.test_batch": 1,
-    "evaluation.every": 0,
-    "evaluation.quick_networks": 1,
-    "evaluation.baselines.random": 0,
-    "evaluation.baselines.whole": 0,
-    "schedule.limit": 1,
-}
-_POSITIVE = ("image_lr", "network_lr", "evaluation.lr", "distance.weight", "matching.inter_weight")
-_ONE_OF = {"schedule.criterion": ("rise", "gap"), "speed.allocator": ("auto", "off")}
-_FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum")
+_PROTOCOL = (
+    "augmentation",
+    "evaluation.batch_size",
+    "evaluation.lr",
+    "evaluation.momentum",
+    "evaluation.weight_decay",
+)
+_METHOD_GROUPS = ("matching", "distance", "schedule")
+# Keys and choices that a result shows by themselves, or that change no number.
+_SHOWN_ELSEWHERE = {
+    "architecture", "augmentation", "checkpoint", "data_dir", "dataset", "download", "evaluation", "hydra",
+    "ipc", "iterations", "log_every", "logger", "memory", "method", "real_batch", "scale", "seed", "speed",
+    "trainer",
+}  # fmt: skip
 
 
 def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
@@ -68,21 +59,26 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
     def checked(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
+            if any(folder.iterdir()):
+                raise ConfigError(
+                    f"{folder} already holds a run or other files; choose another with hydra.run.dir="
+                )
             check(config)
+            prepare_process(config)
             job(config, folder)
         except ConfigError as error:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            _remove_if_empty(folder)
+            print(f"gmlight: {error}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra keeps it and goes on
-            sys.exit(f"gmlight: {error}")
+                raise  # Hydra keeps it and goes on with the next job
+            sys.exit(1)
 
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
-    except ConfigError as error:
-        sys.exit(f"gmlight: {error}")
+    except ConfigError:
+        sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         sys.exit(f"gmlight: {error}{cause}")
@@ -100,58 +96,50 @@ def register_resolvers() -> None:
         "min": lambda *values: min(value for value in values if value is not None),
         "max": lambda *values: max(value for value in values if value is not None),
         "div": lambda a, b: a // b,
+        "half": lambda a: -(-a // 2),
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
-
-
-def check(config: DictConfig) -> None:
-    """Refuses values out of range.
-
-    Raises:
-        ConfigError: names the key, its value and what it may be.
-    """
-    for key, least in _LEAST.items():
-        value = _select(config, key)
-        if value is not None and (type(value) is not int or value < least):
-            raise ConfigError(f"{key}={value}: must be a whole number of at least {least}")
-    for key in _POSITIVE:
-        value = _select(config, key)
-        if value is not None and not (_is_number(value) and value > 0):
-            raise ConfigError(f"{key}={value}: must be a number above 0")
-    for key in _FRACTIONS:
-        value = _select(config, key)
-        if value is not None and not (_is_number(value) and 0 <= value < 1):
-            raise ConfigError(f"{key}={value}: must be a number from 0 up to, not including, 1")
-    for key, names in _ONE_OF.items():
-        value = _select(config, key)
-        if value is not None and value not in names:
-            raise ConfigError(f"{key}={value}: choose {' or '.join(names)}")
-    _check_schedule(config)
-    _check_class_weights(config)
-    if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
-        raise ConfigError(
-            "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
-        )
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
     """What was asked for, as plain containers: the command, the choices, the resolved configuration."""
     hydra_config = HydraConfig.get()
     overrides = list(hydra_config.overrides.task)
+    single = hydra_config.mode == RunMode.RUN
+    words = [
+        "python",
+        "-m",
+        f"gmlight.{hydra_config.job.config_name}",
+        *(sys.argv[1:] if single else overrides),
+    ]
     choices = {
         group: option
         for group, option in hydra_config.runtime.choices.items()
         if not group.startswith("hydra/")
     }
     return {
-        "command": shlex.join(["python", "-m", f"gmlight.{hydra_config.job.config_name}", *overrides]),
+        "command": shlex.join(words),
         "overrides": overrides,
         "choices": choices,
-        "method": _method_label(config, choices, overrides),
-        "scale": _scale_label(config),
         "config": OmegaConf.to_container(config, resolve=True),
     }
+
+
+def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, str]:
+    """What a condensation is called in tables; what departs from method, scale, architecture is named."""
+    overrides, choices = record["overrides"], record["choices"]
+    return {
+        "method": _method_label(config, choices, overrides),
+        "scale": _scale_label(config, overrides),
+        "architecture": architecture_label(choices["architecture"], overrides),
+    }
+
+
+def architecture_label(name: str, overrides: list[str]) -> str:
+    """`convnet` with `architecture.width=64` -> `convnet, width=64`."""
+    changed = [override.split(".", 1)[1] for override in overrides if override.startswith("architecture.")]
+    return ", ".join([name, *changed])
 
 
 def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
@@ -159,59 +147,69 @@ def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
     return hydra.utils.instantiate(node, *args, **keywords, _convert_="all")
 
 
-def _scale_label(config: DictConfig) -> str:
+def _scale_label(config: DictConfig, overrides: list[str]) -> str:
     # A size that is not the scale's is named, so that no reduced run passes for a full one.
     intended = dict(config.scale)
     intended["epochs"] = min(filter(None, (config.dataset.evaluation_epochs, config.scale.epochs)))
-    used = {size: _select(config, key) for size, key in SCALE_SIZES.items()}
+    used = {size: OmegaConf.select(config, key) for size, key in _SCALE_SIZES.items()}
     if config.iterations == 0:  # nothing is condensed: those sizes play no part
         del used["iterations"], used["real_batch"]
-    changed = [f"{SCALE_SIZES[size]}={value}" for size, value in used.items() if value != intended[size]]
+    changed = [f"{_SCALE_SIZES[size]}={value}" for size, value in used.items() if value != intended[size]]
+    protocol = [f"evaluation.{key}" for key in ("batch_size", "lr", "momentum", "weight_decay")] + [
+        "augmentation"
+    ]
+    changed += [override for override in overrides if override_key(override).startswith(tuple(protocol))]
     return _with(config.scale.name, changed)
 
 
 def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> str:
     if config.iterations == 0:
         return choices["initialization"]
-    changed = [override for override in overrides if override.lstrip("+").split(".")[0] in METHOD_GROUPS]
-    if choices.get("method") is None:
-        return ", ".join([f"{group}={choices[group]}" for group in METHOD_GROUPS] + changed)
-    bundle = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "method" / f"{choices['method']}.yaml"))
-    assert isinstance(bundle, dict)
+    changed = [
+        override
+        for override in overrides
+        if override_key(override) not in _METHOD_GROUPS
+        and override_key(override).split(".")[0] not in _SHOWN_ELSEWHERE
+    ]
+    path = CONF_DIR / "method" / f"{choices['method']}.yaml"
+    bundle: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
     defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
     swapped = [
-        f"{group}={choices[group]}" for group in METHOD_GROUPS if choices[group] != defaults.get(group)
+        f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
     return _with(choices["method"], swapped + changed)
+
+
+def override_key(override: str) -> str:
+    """`+distance.weight=2` -> `distance.weight`."""
+    return override.lstrip("+~").split("=")[0].split("@")[0]
 
 
 def _with(name: str, changes: list[str]) -> str:
     return f"{name} with {', '.join(changes)}" if changes else name
 
 
-def _check_schedule(config: DictConfig) -> None:
-    epochs = _select(config, "schedule.epochs")
-    counts = list(epochs.values()) if isinstance(epochs, DictConfig) else [] if epochs is None else [epochs]
-    for count in counts:
-        if type(count) is not int or count < 0:
-            raise ConfigError(f"schedule.epochs={epochs}: must be whole numbers of at least 0")
+def prepare_process(config: DictConfig) -> None:
+    """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
+    if config.speed.allocator == "auto":
+        keep_large_blocks()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
+        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
+        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
-def _check_class_weights(config: DictConfig) -> None:
-    weights = _select(config, "matching.class_weights")
-    if weights is None or weights in ("equal", "priors", "batch"):
+def _remove_if_empty(folder: Path) -> None:
+    # What Hydra has just made for a run that is refused; never the current folder or one that a user named.
+    words = HydraConfig.get().overrides.hydra
+    if any(word.startswith(("hydra.run.dir", "hydra.sweep")) for word in words):
         return
-    classes = len(config.dataset.classes)
-    if isinstance(weights, str) or len(weights) != classes or not math.isclose(sum(weights), 1, abs_tol=1e-6):
-        raise ConfigError(
-            f"matching.class_weights={weights}: must be equal, priors, batch, "
-            f"or a list of {classes} numbers that sum to 1"
-        )
-
-
-def _select(config: DictConfig, key: str) -> Any:
-    return OmegaConf.select(config, key)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    for empty in (folder, *folder.parents):
+        if empty == Path.cwd() or any(empty.iterdir()):
+            return
+        empty.rmdir()

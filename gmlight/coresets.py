@@ -11,8 +11,9 @@ def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
     """ipc real images of each class, drawn without replacement (Table 3, Random)."""
     smallest = min(train.counts)
     if ipc > smallest:
+        name = train.classes[train.counts.index(smallest)]
         raise ConfigError(
-            f"ipc={ipc}: a class has only {smallest} images to draw from; use ipc<={smallest}, "
+            f"ipc={ipc}: class {name!r} has only {smallest} images to draw from; use ipc<={smallest}, "
             "or initialization=noise with evaluation.baselines.random=0"
         )
     images = train.draw_per_class(ipc, rng)

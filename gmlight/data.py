@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
@@ -13,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from gmlight.errors import ConfigError
 from gmlight.randomness import generator
+
+Splits = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class TrainingSet(Protocol):
@@ -48,10 +51,10 @@ class RealImages:
 
     Args:
         images: uint8 [N, channels, H, W].
-        labels: [N], in 0..classes-1.
+        labels: [N], positions in `classes`.
+        classes: names.
         mean, std: per channel, of pixels in 0..1.
-        device: where batches are wanted.
-        share: the greatest share of an accelerator's memory the images may take; else they stay on the host.
+        device: where batches are wanted. home: where the images are kept, the device or the host.
     """
 
     def __init__(
@@ -59,17 +62,17 @@ class RealImages:
         images: Tensor,
         labels: Tensor,
         *,
-        classes: int,
+        classes: Sequence[str],
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
-        share: float,
+        home: torch.device,
     ) -> None:
         order = torch.argsort(labels, stable=True)
-        home = device if _fits(images.nbytes, device, share) else torch.device("cpu")
         self.images = images[order].to(home)
         self.labels = labels[order].to(home)
-        self.counts = torch.bincount(labels, minlength=classes).tolist()
+        self.classes = tuple(classes)
+        self.counts = torch.bincount(labels, minlength=len(classes)).tolist()
         self.device = device
         self._mean = torch.tensor(mean, device=device).view(-1, 1, 1)
         self._std = torch.tensor(std, device=device).view(-1, 1, 1)
@@ -128,19 +131,27 @@ class CondensationData(lightning.LightningDataModule):
     """A dataset's two splits on the training device, and the real batches of every image update.
 
     Args:
-        load: returns the splits' (images uint8 [N, channels, H, W], labels [N]) for train and test.
+        load: called with the data folder and whether it may download; returns the train and the test split,
+            each as images uint8 [N, channels, H, W] and labels [N].
         classes: class names, in the order of the labels.
+        shape: (channels, H, W).
         real_batch: images per class in a batch. mixed_batch: of any class; 0: none.
         statistics_batch: images per class for batch-norm statistics; 0: none.
         iterations, updates: K and T; the loader yields from the trainer's `global_step` to K*T.
-        device_share: see `RealImages`.
+        device_share: of an accelerator's memory; images that take more stay on the host.
+
+    Attributes:
+        train, test: the splits, once `load` was called.
     """
 
     def __init__(
         self,
-        load: Callable[[], tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]],
+        load: Callable[[str, bool], Splits],
         *,
+        data_dir: str,
+        download: bool,
         classes: Sequence[str],
+        shape: tuple[int, int, int],
         mean: Sequence[float],
         std: Sequence[float],
         real_batch: int,
@@ -153,27 +164,44 @@ class CondensationData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.classes, self.mean, self.std = tuple(classes), tuple(mean), tuple(std)
+        self.shape = shape
         self.real_batch, self.mixed_batch, self.statistics_batch = real_batch, mixed_batch, statistics_batch
         self.iterations, self.updates, self.seed = iterations, updates, seed
-        self._load, self._device_share = load, device_share
+        self._read = functools.partial(load, data_dir, download)
+        self._device_share = device_share
 
     def load(self, device: torch.device) -> "CondensationData":
         """Reads both splits and puts them on the device; `train` and `test` are there afterwards."""
+        splits = self._read()
+        for images, labels in splits:
+            self._refuse_misfits(images, labels)
+        fits = _fits(sum(images.nbytes for images, _ in splits), device, self._device_share)
         place = functools.partial(
             RealImages,
-            classes=len(self.classes),
+            classes=self.classes,
             mean=self.mean,
             std=self.std,
             device=device,
-            share=self._device_share,
+            home=device if fits else torch.device("cpu"),
         )
-        self.train, self.test = (place(images, labels) for images, labels in self._load())
+        self.train, self.test = (place(images, labels) for images, labels in splits)
         if 0 in self.train.counts:
             empty = self.classes[self.train.counts.index(0)]
             raise ConfigError(f"class {empty!r} has no training image; remove the class or add images")
         return self
 
+    def _refuse_misfits(self, images: Tensor, labels: Tensor) -> None:
+        if tuple(images.shape[1:]) != self.shape:
+            raise ConfigError(
+                f"the images are {tuple(images.shape[1:])}, by dataset.channels and dataset.size {self.shape}"
+            )
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            raise ConfigError(
+                f"a label is {int(labels.max())}, dataset.classes names {len(self.classes)} classes"
+            )
+
     def setup(self, stage: str) -> None:
+        """Lightning's hook: loads where nobody has yet."""
         if not hasattr(self, "train"):
             assert self.trainer is not None
             self.load(self.trainer.strategy.root_device)
@@ -207,8 +235,11 @@ class _Draws(IterableDataset):
             yield self.data.draw(*divmod(step, self.data.updates))
 
 
-def digits(test_share: float, split_seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """scikit-learn's 1,797 handwritten digits, 8x8, in a fixed stratified split into train and test."""
+def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> Splits:
+    """scikit-learn's 1,797 handwritten digits, 8x8, in a fixed stratified split into train and test.
+
+    They come with the installation: root and download play no part.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -222,44 +253,51 @@ def digits(test_share: float, split_seed: int) -> tuple[tuple[Tensor, Tensor], t
 
 
 def torchvision_splits(
-    dataset: Callable[..., Dataset],
-    *,
     root: str,
+    download: bool,
+    *,
+    dataset: Callable[..., Dataset],
     train: Mapping[str, Any],
     test: Mapping[str, Any],
     files: str,
-    download: bool,
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+) -> Splits:
     """The two splits of a torchvision dataset, looked for in `root`, else downloaded to it.
 
     Args:
+        root: the data folder.
+        download: whether to fetch what is not there.
         dataset: the torchvision class.
         train, test: the keywords that choose the split.
         files: where the files lie under `root`, for the message when they are missing.
     """
-    train_split, test_split = (
-        _to_tensors(_open(dataset, root, split, files, download)) for split in (train, test)
-    )
+    train_split, test_split = (_read(dataset, root, split, files, download) for split in (train, test))
     return train_split, test_split
 
 
-def _open(
+def _read(
     dataset: Callable[..., Dataset], root: str, split: Mapping[str, Any], files: str, download: bool
-) -> Dataset:
+) -> tuple[Tensor, Tensor]:
+    place = f"{Path(root).resolve()}/{files}"
+    wanted = f"looked for {place}; put the files there or set data_dir to the folder that holds them"
+    name = getattr(dataset, "__name__", str(dataset))
     try:
-        return dataset(root, **split, download=False)
-    except RuntimeError:
-        wanted = (
-            f"looked for {root}/{files}; put the files there or set data_dir to the folder that holds them"
-        )
-        name = getattr(dataset, "__name__", str(dataset))
-        if not download:
-            raise ConfigError(f"{name} is absent: {wanted}") from None
+        return _to_tensors(dataset(root, **split, download=False))
+    except (RuntimeError, OSError, EOFError, ValueError, AssertionError) as error:
+        if "not found" not in str(error):  # torchvision's word for absent
+            damage = f"{name} is damaged ({_first_line(error)})"
+            raise ConfigError(f"{damage}: delete {place} and fetch it again") from None
+    if not download:
+        raise ConfigError(f"{name} is absent: {wanted}")
     try:
-        return dataset(root, **split, download=True)
+        return _to_tensors(dataset(root, **split, download=True))
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{name} is absent and cannot be downloaded ({reason}): {wanted}") from None
+        raise ConfigError(
+            f"{name} is absent and cannot be downloaded ({_first_line(error)}): {wanted}"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _to_tensors(dataset: Any) -> tuple[Tensor, Tensor]:

@@ -1,41 +1,42 @@
 """Evaluates a condensed set: `python -m gmlight.evaluate run=<folder> architecture=mlp`."""
 
-import shlex
+import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
-from rich.console import Console
 
 from gmlight import build, results
 from gmlight.artifact import CondensedDataset
-from gmlight.config import command, describe
+from gmlight.callbacks import evaluate_sets
+from gmlight.config import architecture_label, command, describe, override_key
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError
 
-# What an evaluation can change of the run that made the set; everything else would play no part.
+# What an evaluation can change; all else belongs to the run that made the set.
 CHANGEABLE = {
-    "run", "architecture", "evaluation", "augmentation", "seed", "trainer", "data_dir", "download", "memory",
+    "run", "architecture", "augmentation", "evaluation", "seed", "trainer", "data_dir", "download", "memory",
     "speed", "hydra",
 }  # fmt: skip
+CHOICES = ("architecture", "augmentation", "evaluation", "trainer")
 
 
 def main() -> None:
-    typed = sys.argv[1:]
     try:
-        sys.argv[1:] = with_overrides_of_the_run(typed)
+        ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:]))
     except ConfigError as error:
         sys.exit(f"gmlight: {error}")
-    command(lambda config, folder: evaluate(config, folder, typed), "evaluate")
+    command(evaluate, "evaluate")
 
 
-def evaluate(config: DictConfig, folder: Path, typed: list[str]) -> None:
+def evaluate(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set, prints the table and writes result.json."""
-    build.prepare_process(config)
-    console = Console()
-    record = describe(config) | {"command": shlex.join(["python", "-m", "gmlight.evaluate", *typed])}
+    console, record = results.new_console(), describe(config)
     condensed = CondensedDataset(config.run)
+    made = condensed.metadata
     data = build.build_data(config)
     evaluator = build.build_evaluator(config, data)
     device = build.build_trainer(config).strategy.root_device
@@ -43,56 +44,83 @@ def evaluate(config: DictConfig, folder: Path, typed: list[str]) -> None:
 
     started = time.monotonic()
     images = LabelledImages(condensed.images, condensed.labels).to(device)
-    sets = {build.set_name(config, images): (images, config.evaluation.networks)} | build.build_baselines(
-        config, data
-    )
-    rows = build.evaluate_sets(config, record, evaluator, sets, console)
-    seconds = {"evaluation": time.monotonic() - started}
-    path = results.write(
-        folder, rows, record | {"seconds": seconds, "environment": results.environment(device)}
-    )
-    results.print_table(rows, record, console)
+    name = "condensed" if made["complete"] else "condensed (incomplete)"
+    sets = [(name, images, config.evaluation.networks), *build.build_baselines(config, data)]
+    chosen = record["choices"]["architecture"] or made["architecture"]
+    architecture = build.evaluated_as(config, architecture_label(chosen, record["overrides"]), console)
+    rows = evaluate_sets(evaluator, sets, architecture, console)
+    record |= {
+        "set": {key: made[key] for key in ("sha256", "method", "scale", "command", "created")},
+        "seconds": {"evaluation": time.monotonic() - started},
+        "environment": results.environment(device),
+    }
+    path = results.write(folder, rows, record)
+    results.print_table(rows, made, console)
     results.print_path("result", path, console)
 
 
-def with_overrides_of_the_run(typed: list[str]) -> list[str]:
-    """The command line with the overrides of the run that made the set put before what was typed.
+def stored_configuration(words: list[str]) -> dict[str, Any]:
+    """The configuration that the artifact named by `run=` was made with, less what the words choose anew.
 
     Raises:
-        ConfigError: no set is named, it cannot be read, or a key is changed that plays no part.
+        ConfigError: no set is named, it cannot be read, or something is changed that belongs to the set.
     """
-    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in typed):
-        return typed  # --help and its like
-    overrides = [word for word in typed if not word.startswith("-")]
-    named = [word.removeprefix("run=") for word in overrides if word.startswith("run=")]
-    if not named:
-        raise ConfigError("name the set to evaluate: run=<run folder or folder of a condensed set>")
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
     for override in overrides:
-        if _key(override).split(".")[0] not in CHANGEABLE:
-            raise ConfigError(f"{override}: plays no part in an evaluation; leave it out")
-    stored = CondensedDataset(named[-1]).metadata["overrides"]
-    keys = [_key(override) for override in overrides]
-    kept = [
-        override
-        for override in stored
-        if not any(_key(override) == key or _key(override).startswith(f"{key}.") for key in keys)
-    ]
-    return kept + typed
+        key = override_key(override)
+        if key.split(".")[0].split("/")[0] not in CHANGEABLE:
+            raise ConfigError(
+                f"{override}: belongs to the run that made the set, an evaluation cannot change it"
+            )
+    runs = [override.removeprefix("run=") for override in overrides if override.startswith("run=")]
+    if not runs:
+        if any(word.startswith("-") for word in words):
+            return {}  # --help and its like
+        raise ConfigError("name the set to evaluate: run=<run folder or folder of a condensed set>")
+    metadata = CondensedDataset(runs[-1]).metadata
+    missing = {
+        "config",
+        "architecture",
+        "complete",
+        "method",
+        "scale",
+        "command",
+        "created",
+    } - metadata.keys()
+    if missing:
+        raise ConfigError(
+            f"{runs[-1]}: its metadata lacks {', '.join(sorted(missing))}; only a run's set is evaluated"
+        )
+    config = _with_whole_numbers_as_keys(metadata["config"])
+    chosen = {"trainer"} | {override_key(override) for override in overrides}
+    for choice in CHOICES:
+        if choice in chosen:
+            del config[choice]
+    # The data may lie elsewhere on this machine.
+    config["data_dir"] = os.environ.get("GMLIGHT_DATA_DIR", config["data_dir"])
+    return config
 
 
 def refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:
-    """A set can only be tested on the classes and the shape of image that it was made for."""
-    if list(data.classes) != condensed.classes:
-        raise ConfigError(f"the set's classes {condensed.classes} are not the dataset's {list(data.classes)}")
-    shapes = tuple(condensed.images.shape[1:]), tuple(data.test.images.shape[1:])
-    if shapes[0] != shapes[1]:
-        raise ConfigError(
-            f"the set's images are {shapes[0]}, the dataset's {shapes[1]} (channels, height, width)"
-        )
+    """A set can only be tested on the classes, images and normalisation that it was made for."""
+    pairs = {
+        "classes": (condensed.classes, list(data.classes)),
+        "image shape": (tuple(condensed.images.shape[1:]), data.shape),
+        "mean": (condensed.mean, list(data.mean)),
+        "std": (condensed.std, list(data.std)),
+    }
+    for what, (of_set, of_data) in pairs.items():
+        if of_set != of_data:
+            raise ConfigError(f"the set's {what} {of_set} is not the dataset's {of_data}")
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").split("=")[0].split("@")[0]
+def _with_whole_numbers_as_keys(node: Any) -> Any:
+    # JSON has no keys but words; the tables of conf/ have whole numbers.
+    if not isinstance(node, dict):
+        return node
+    return {
+        int(key) if key.isdigit() else key: _with_whole_numbers_as_keys(value) for key, value in node.items()
+    }
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
     """Writes result.json: the rows with every single accuracy, and the record of what was run."""
     path = folder / "result.json"
     content = {"schema_version": SCHEMA_VERSION} | record | {"evaluations": [as_record(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    with path.open("x") as file:  # nothing is written over
+        file.write(json.dumps(content, indent=2) + "\n")
     return path
 
 
@@ -65,8 +66,13 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
+def new_console() -> Console:
+    """Where results are printed: text as it is, no word of it taken for markup."""
+    return Console(markup=False, highlight=False)
+
+
 def headline(record: dict[str, Any]) -> str:
-    """What is being run, in one line."""
+    """What is or was run, in one line; the record is `describe`'s or an artifact's metadata."""
     config = record["config"]
     parts = [
         config["dataset"]["name"],
@@ -81,7 +87,7 @@ def headline(record: dict[str, Any]) -> str:
 def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> None:
     """Test accuracies: mean ± population std over n networks, in percent."""
     table = Table(title=headline(record), box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
-    for heading in ("training set", "images", "network", "epochs", "test accuracy %", "n"):
+    for heading in ("training set", "images", "network", "epochs", "accuracy %", "n"):
         numeric = heading not in ("training set", "network")
         table.add_column(heading, justify="right" if numeric else "left")
     for row in rows:
@@ -97,16 +103,8 @@ def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> No
     console.print(table)
 
 
-def print_files(folder: Path, console: Console) -> None:
-    """Where a person finds what the run left."""
-    print_path("run", folder, console)
-    picture = folder / "condensed" / "grid.png"
-    if picture.exists():
-        print_path("picture", picture, console)
-
-
 def print_path(name: str, path: Path, console: Console) -> None:
     """A path to copy: relative where it lies below the current folder, never broken into lines."""
     with contextlib.suppress(ValueError):
         path = path.resolve().relative_to(Path.cwd())
-    console.print(f"{name:<8} {path}", highlight=False, soft_wrap=True)
+    console.print(f"{name:<8} {path}", soft_wrap=True)

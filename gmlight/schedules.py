@@ -22,12 +22,14 @@ Schedule = Callable[[int, Losses], Iterator[None]]
 
 def fixed(t: int, losses: Losses, *, ipc: int, epochs: int | Mapping[int, int]) -> Iterator[None]:
     """As many epochs at every t: a number, or a table from ipc, between entries the next smaller one."""
-    yield from _times(epochs if isinstance(epochs, int) else _at_or_below(epochs, ipc))
+    for _ in range(_look_up(epochs, ipc)):
+        yield
 
 
-def adaptive(t: int, losses: Losses, *, epochs: Mapping[int, int]) -> Iterator[None]:
+def adaptive(t: int, losses: Losses, *, epochs: int | Mapping[int, int]) -> Iterator[None]:
     """zeta(t) as a table from t, between entries the next smaller one (Eq. 12)."""
-    yield from _times(_at_or_below(epochs, t))
+    for _ in range(_look_up(epochs, t)):
+        yield
 
 
 def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limit: int) -> Iterator[None]:
@@ -48,10 +50,5 @@ def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limi
         before = after
 
 
-def _times(epochs: int) -> Iterator[None]:
-    for _ in range(epochs):
-        yield
-
-
-def _at_or_below(table: Mapping[int, int], key: int) -> int:
-    return table[max(entry for entry in table if entry <= key)]
+def _look_up(epochs: int | Mapping[int, int], key: int) -> int:
+    return epochs if isinstance(epochs, int) else epochs[max(entry for entry in epochs if entry <= key)]

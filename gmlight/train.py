@@ -11,18 +11,18 @@ import lightning
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
-from rich.console import Console
 
 from gmlight import artifact, build, results
 from gmlight.callbacks import (
     ProgressBar,
     QuickEvaluation,
     closing_loggers,
+    evaluate_sets,
     record_evaluation,
     save_samples,
 )
 from gmlight.condenser import Condenser
-from gmlight.config import command, describe, instantiate
+from gmlight.config import command, describe, labels
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.synthetic import flatten
@@ -34,10 +34,8 @@ def main() -> None:
 
 def train(config: DictConfig, folder: Path) -> None:
     """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder."""
-    if any(folder.iterdir()):
-        raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
-    build.prepare_process(config)
-    console, record = Console(), describe(config)
+    console, record = results.new_console(), describe(config)
+    record |= labels(config, record)
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     evaluator = build.build_evaluator(config, data)
@@ -46,7 +44,7 @@ def train(config: DictConfig, folder: Path) -> None:
     )
     trainer = build.build_trainer(
         config,
-        logger=instantiate(config.logger)(folder, f"{config.dataset.name}-ipc{config.ipc}-seed{config.seed}"),
+        logger=build.build_logger(config, folder),
         callbacks=[
             ProgressBar(config.iterations, config.updates, console),
             quick,
@@ -58,7 +56,7 @@ def train(config: DictConfig, folder: Path) -> None:
     condenser = build.build_condenser(config, learned, data, factory) if config.iterations else None
     baselines = build.build_baselines(config, data)
     claim(folder, record)
-    console.print(results.headline(record), highlight=False)
+    console.print(results.headline(record))
 
     seconds = {"condensing": 0.0, "evaluation": 0.0}
     keep = functools.partial(save, folder / "condensed", record, data)
@@ -72,8 +70,11 @@ def train(config: DictConfig, folder: Path) -> None:
             keep(learned, complete=True)
 
         started = time.monotonic()
-        sets = {build.set_name(config, learned): (learned, config.evaluation.networks)} | baselines
-        rows = build.evaluate_sets(config, record, evaluator, sets, console)
+        name = "condensed" if config.iterations else f"{record['method']} images"
+        sets = [(name, learned, config.evaluation.networks), *baselines]
+        rows = evaluate_sets(
+            evaluator, sets, build.evaluated_as(config, record["architecture"], console), console
+        )
         seconds["evaluation"] = time.monotonic() - started + quick.seconds
         if isinstance(learned, LabelledImages):
             record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
@@ -81,25 +82,27 @@ def train(config: DictConfig, folder: Path) -> None:
     record |= {"seconds": seconds, "environment": results.environment(trainer.strategy.root_device)}
     results.write(folder, rows, record)
     results.print_table(rows, record, console)
-    results.print_files(folder, console)
+    results.print_path("run", folder, console)
+    if (folder / "condensed").exists():
+        results.print_path("picture", folder / "condensed" / artifact.GRID, console)
 
 
 def condense(
-    trainer: lightning.Trainer, condenser: Condenser, data: CondensationData, keep: Callable[..., None]
+    trainer: lightning.Trainer, condenser: Condenser, data: CondensationData, keep: Callable[..., Path]
 ) -> LabelledImages:
     """S after its last update; where numbers go wrong, keeps the last good S and says so."""
     try:
         trainer.fit(condenser, datamodule=data)
     except NonFiniteError as error:
-        keep(flatten(condenser.good_images), complete=False)
-        raise ConfigError(f"{error}; the last good images are in the run's condensed/") from None
+        kept = keep(flatten(condenser.good_images), complete=False)
+        raise ConfigError(f"{error}; the last good images are in {kept}") from None
     return condenser.synthetic.labelled()
 
 
 def save(
     folder: Path, record: dict[str, Any], data: CondensationData, images: LabelledImages, *, complete: bool
-) -> None:
-    """Writes the artifact; `complete`: whether S is the outcome of all its iterations."""
+) -> Path:
+    """Writes the artifact into the folder; `complete`: whether S is the outcome of all its iterations."""
     artifact.write(
         folder,
         images.images,
@@ -112,6 +115,7 @@ def save(
         environment=results.environment(images.images.device),
         **record,
     )
+    return folder
 
 
 def claim(folder: Path, record: dict[str, Any]) -> None:

@@ -13,14 +13,13 @@ from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from gmlight.architectures.convnet import ConvNet
-from gmlight.config import CONF_DIR, check, register_resolvers
+from gmlight.config import CONF_DIR, check, prepare_process, register_resolvers
 from gmlight.train import train
 
-os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
 # The smallest run that goes through everything.
-TINY = ["scale=smoke", "ipc=2", "architecture.width=8", "trainer=cpu", "download=false"]
+TINY = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +34,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", os.devnull)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         folder = tmp_path / f"run{next(numbers)}"
         folder.mkdir()
         config = composed(*TINY, *overrides)
+        if "width" in config.architecture:
+            config.architecture.width = 8
         check(config)
+        prepare_process(config)
         train(config, folder)
         return folder
 

@@ -52,11 +52,10 @@ def test_batch_norm_is_evaluated_as_instance_norm() -> None:
     ("overrides", "message"),
     [
         (["architecture.depth=4"], r"use architecture.depth<=3"),
-        (["architecture.depth=0"], "architecture.depth=0: must be at least 1"),
-        (["architecture.width=0"], "architecture.width=0: must be at least 1"),
         (["architecture.width=6", "architecture.norm=group"], "multiple of 4"),
         (["architecture.norm=batchnorm"], "none, batch, layer, instance, group"),
         (["architecture.activation=tanh"], "relu, leaky_relu, sigmoid, swish"),
+        (["architecture.activation=[relu]"], "relu, leaky_relu, sigmoid, swish"),
         (["architecture.pooling=mean"], "none, avg, max"),
     ],
     ids=str,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gmlight import train as train_module
+from gmlight import results
+from gmlight.errors import ConfigError
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """A terminal of 80 columns that keeps what is written to it."""
     screen = io.StringIO()
     monkeypatch.setattr(
-        train_module, "Console", lambda: Console(file=screen, force_terminal=True, width=80, _environ={})
+        results, "new_console", lambda: Console(file=screen, force_terminal=True, width=80, _environ={})
     )
     return screen
 
@@ -28,11 +29,25 @@ def test_a_terminal_gets_a_live_bar(run: Callable[..., Path], terminal: io.Strin
         assert expected in written
 
 
-def test_wandb_runs_offline_one_a_run(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+def test_the_bar_gives_the_terminal_back_after_an_error(
+    run: Callable[..., Path], terminal: io.StringIO
+) -> None:
+    with pytest.raises(ConfigError, match="not finite"):
+        run("image_lr=1e30")
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert terminal.getvalue().count(hidden) == terminal.getvalue().count(shown) > 0
+
+
+def test_wandb_runs_offline_without_a_key_one_a_run(run: Callable[..., Path]) -> None:
     folders = [run("logger=wandb", "evaluation.every=1", f"seed={seed}") for seed in (0, 1)]
     recorded = [path for folder in folders for path in folder.glob("wandb/offline-run-*")]
     assert len(recorded) == len({path.name.rsplit("-")[-1] for path in recorded}) == 2
     for path in recorded:
         assert len(list(path.glob("files/media/images/*.png"))) == 2  # one an evaluation
         assert path.parent.parent in folders
+
+
+def test_a_malformed_wandb_key_is_refused(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with pytest.raises(ConfigError, match="WANDB_API_KEY"):
+        run("logger=wandb")

@@ -56,14 +56,14 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "\x1b" not in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 80 + len(str(tmp_path))
+    assert max(map(len, result.stdout.splitlines())) <= 80
     for expected in (
         "k 2/2  t 2/2  loss ",
         "elapsed",
         "left",
         "condensed",
-        "random real images",
-        "whole training set",
+        "random images",
+        "whole train set",
     ):
         assert expected in result.stdout
 
@@ -116,6 +116,10 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     (row,) = json.loads(path.read_text())["evaluations"]
     assert (row["architecture"], row["images"], row["accuracy"]["n"]) == ("mlp", 20, 3)
 
+    before = (folder / "result.json").read_text()
+    assert "already holds" in refusal(command("evaluate", f"run={folder}", f"hydra.run.dir={folder}"))
+    assert (folder / "result.json").read_text() == before
+
     same = command("evaluate", f"run={folder / 'condensed'}")
     assert same.returncode == 0, same.stderr
     (path,) = (folder / "condensed").glob("evaluations/*/result.json")
@@ -124,12 +128,12 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
 
 
 def test_the_whole_training_set_leaves_no_artifact(command: Run, tmp_path: Path) -> None:
-    result = command("train", *TINY, "initialization=whole", "evaluation.baselines.whole=0")
+    result = command("train", *TINY, "initialization=whole")
     assert result.returncode == 0, result.stderr
     folder = only_run(tmp_path)
     assert not (folder / "condensed").exists()
     first = json.loads((folder / "result.json").read_text())["evaluations"][0]
-    assert (first["name"], first["images"]) == ("whole training set", 1437)
+    assert (first["images"], first["accuracy"]["n"]) == (1437, 2)
 
 
 def test_real_images_can_be_evaluated_as_they_are(command: Run, tmp_path: Path) -> None:
@@ -160,8 +164,9 @@ def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> 
         (["iterations=0"], "initialization=real"),
         (["initialization=whole", "iterations=3"], "use iterations=0"),
         (["architecture.depth=9"], "use architecture.depth<=3"),
-        (["dataset=svhn"], "looked for data/*_32x32.mat; put the files there or set data_dir"),
+        (["dataset=svhn"], "/data/*_32x32.mat; put the files there or set data_dir"),
         (["image_lr=1e30"], "is not finite; lower image_lr"),
+        (["trainer.accelerator=abacus"], "trainer=cpu"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -176,7 +181,7 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(
         assert dataset.images.isfinite().all()
         assert dataset.metadata["complete"] is False
     else:
-        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,7 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(
     [
         ([], "run=<run folder"),
         (["run=nowhere"], "nowhere: no condensed set there"),
-        (["run=nowhere", "image_lr=1"], "image_lr=1: plays no part in an evaluation"),
+        (["run=nowhere", "image_lr=1"], "image_lr=1: belongs to the run that made the set"),
     ],
     ids=["no run", "absent", "no part"],
 )
@@ -232,7 +237,16 @@ def test_help(command: Run, module: str) -> None:
 def test_an_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
     """The wheel with its conf/, in an environment of its own that borrows this one's packages."""
     source = Path(__file__).parent.parent
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(source)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path),
+        str(source),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)

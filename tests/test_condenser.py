@@ -154,8 +154,8 @@ def test_numbers_that_are_not_finite_stop_the_run(where: str) -> None:
 
 
 def test_images_that_end_infinite_are_refused() -> None:
-    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=1e308)
-    with pytest.raises(NonFiniteError, match="after the last update, class '0': an image is not finite"):
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=math.inf)
+    with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
         fit(module, real_batches(outer=1, updates=1, classes=3))
     assert module.good_images.isfinite().all()
 

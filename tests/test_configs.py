@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from conftest import composed
 from gmlight.build import build_data, build_factory
-from gmlight.config import CONF_DIR, check, describe
+from gmlight.config import CONF_DIR, check, describe, labels
 from gmlight.data import CondensationData
 from gmlight.errors import ConfigError
 
@@ -26,7 +26,6 @@ def test_groups_are_found() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
     group, name = option.parent.name, option.name
-    width = ["~architecture.width", "+architecture.width=8"] if group == "architecture" else []
     if group == "dataset":
         config = composed(f"dataset={name}", "download=false")
         network = build_factory(config.architecture, config.dataset)()
@@ -43,8 +42,12 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
             run("trainer=gpu")
         return
     small = ["scale.iterations=2", "scale.networks=1", "scale.epochs=1"] if group == "scale" else []
-    folder = run(*[f"{group}={name}"], *small, *width)
+    folder = run(f"{group}={name}", *small)
     assert (folder / "result.json").is_file()
+
+
+def label(config: DictConfig, name: str) -> str:
+    return labels(config, describe(config))[name]
 
 
 def _is_here(data: CondensationData) -> bool:
@@ -63,9 +66,8 @@ def _is_here(data: CondensationData) -> bool:
 def test_a_typo_lists_the_options(group: str) -> None:
     with pytest.raises(MissingConfigException) as error:
         composed(f"{group}=nonsense")
-    for option in OPTIONS:
-        if option.parent.name == group:
-            assert option.name in str(error.value)
+    listed = {line.strip() for line in str(error.value).splitlines()}
+    assert {option.name for option in OPTIONS if option.parent.name == group} <= listed
 
 
 @pytest.mark.parametrize("dataset", PAPER_DATASETS)
@@ -91,7 +93,7 @@ def test_paper_datasets_have_the_numbers_of_the_protocol(
     assert {key: OmegaConf.select(config, key) for key in expected} == expected
     assert config.initialization["_target_"].endswith(".noise")
     assert config.augmentation["_target_"].endswith("crop_scale_rotate" if dataset == "mnist" else ".none")
-    assert describe(config)["scale"] == "paper"
+    assert label(config, "scale") == "paper"
 
 
 def test_statistics_of_the_paper_datasets() -> None:
@@ -117,24 +119,66 @@ def test_methods_of_table_3(method: str, matching: str, distance: str, schedule:
     config = composed(f"method={method}")
     targets = [config[group]["_target_"].split(".")[-1] for group in ("matching", "distance", "schedule")]
     assert targets == [matching, distance, schedule]
-    assert describe(config)["method"] == method
-    assert (config.validation_batch == 256) == (method == "mdo")
+    assert label(config, "method") == method
+    assert (config.mixed_batch == 256) == (method == "mdo")
 
 
 def test_a_choice_on_the_command_line_wins_over_the_bundle() -> None:
     config = composed("method=dc", "distance=mse", "distance.weight=10")
     assert config.distance["_target_"].endswith(".mse")
     assert config.matching["_target_"].endswith(".intra")
-    assert describe(config)["method"] == "dc with distance=mse, distance.weight=10"
+    assert label(config, "method") == "dc with distance=mse, distance.weight=10"
 
 
-def test_what_ran_below_paper_scale_is_labelled() -> None:
-    assert describe(composed())["scale"] == "demo"
-    assert describe(composed("scale=paper"))["scale"] == "paper"
-    assert describe(composed("dataset=mnist", "scale=reduced"))["scale"] == "reduced"
-    assert describe(composed("dataset=mnist", "iterations=10"))["scale"] == "paper with iterations=10"
-    quick = describe(composed("dataset=mnist", "evaluation=quick", "evaluation.epochs=7"))["scale"]
-    assert quick == "paper with evaluation.networks=5, evaluation.epochs=7"
+@pytest.mark.parametrize(
+    ("overrides", "scale"),
+    [
+        ([], "demo"),
+        (["scale=paper"], "paper"),
+        (["dataset=mnist", "scale=reduced"], "reduced"),
+        (["dataset=mnist", "iterations=10"], "paper with iterations=10"),
+        (["dataset=mnist", "evaluation=quick"], "paper with evaluation.networks=5"),
+        (["dataset=mnist", "evaluation.epochs=7"], "paper with evaluation.epochs=7"),
+        (["dataset=mnist", "augmentation=none"], "paper with augmentation=none"),
+        (["dataset=mnist", "evaluation.lr=0.1"], "paper with evaluation.lr=0.1"),
+    ],
+    ids=str,
+)
+def test_what_is_not_at_paper_scale_is_labelled(overrides: list[str], scale: str) -> None:
+    assert label(composed(*overrides), "scale") == scale
+
+
+@pytest.mark.parametrize(
+    ("overrides", "method"),
+    [
+        (["updates=3"], "mda with updates=3"),
+        (["initialization=real", "image_lr=1"], "mda with initialization=real, image_lr=1"),
+        (["seed=4", "ipc=3", "evaluation=quick", "real_batch=8"], "mda"),
+        (["initialization=real", "iterations=0"], "real"),
+    ],
+    ids=str,
+)
+def test_what_departs_from_the_method_is_named(overrides: list[str], method: str) -> None:
+    assert label(composed(*overrides), "method") == method
+
+
+def test_architecture_label() -> None:
+    assert (
+        label(composed("architecture.width=64", "architecture.norm=group"), "architecture")
+        == "convnet, width=64, norm=group"
+    )
+
+
+def test_a_table_of_epochs_must_begin_at_the_beginning() -> None:
+    config = composed()
+    config.schedule.epochs = {3: 5}
+    with pytest.raises(ConfigError, match="must have an entry at 0 or below"):
+        check(config)
+
+
+def test_one_number_of_epochs_does_for_every_schedule() -> None:
+    check(composed("schedule.epochs=5"))
+    check(composed("matching.inter_weight=null"))
 
 
 def test_the_mlp_source_has_the_smaller_image_step() -> None:
@@ -163,13 +207,33 @@ def test_the_mlp_source_has_the_smaller_image_step() -> None:
         (["image_lr=nan"], "image_lr=nan: must be a number above 0"),
         (["network_lr=-0.1"], "network_lr=-0.1: must be a number above 0"),
         (["evaluation.lr=inf"], "evaluation.lr=inf: must be a number above 0"),
+        (["ipc=null"], "ipc=None: must be a whole number of at least 1"),
+        (["iterations=null"], "iterations"),
+        (["real_batch=null"], "real_batch=None"),
+        (["network_lr=null"], "network_lr=None: must be a number above 0"),
+        (["evaluation.weight_decay=-1"], "evaluation.weight_decay=-1: must be a number of at least 0"),
+        (["evaluation.baselines=0"], "evaluation.baselines=0: must be a group of keys"),
+        (["scale.epochs=abc"], "evaluation.epochs"),
+        (["architecture.depth=0"], "architecture.depth=0: must be a whole number of at least 1"),
+        (["architecture.width=8.5"], "architecture.width=8.5: must be a whole number"),
+        (["architecture.depth=null"], "architecture.depth=None: must be a whole number"),
+        (["trainer.devices=2"], "trainer.devices=2: must be 1"),
+        (["speed.allocator=on"], "speed.allocator=on: must be auto or off"),
+        (["augmentation=crop_scale_rotate", "augmentation.padding=0"], "augmentation.padding=0"),
+        (["augmentation=crop_scale_rotate", "augmentation.scale=1"], "must be [least, greatest]"),
+        (["augmentation=crop_scale_rotate", "augmentation.scale=[1.2,0.8]"], "must be [least, greatest]"),
+        (["schedule=until_overfit", "mixed_batch=0"], "use mixed_batch=256"),
+        (["schedule=until_overfit", "schedule.margin=abc"], "schedule.margin=abc"),
+        (["schedule.epochs=null"], "schedule.epochs=None"),
+        (["matching.class_weights=3"], "must be equal, priors, batch"),
+        (["matching.class_weights=[a,b]"], "must be equal, priors, batch"),
         (["image_momentum=1"], "image_momentum=1: must be a number from 0"),
         (["distance.weight=0"], "distance.weight=0"),
         (["matching.inter_weight=-1"], "matching.inter_weight=-1"),
         (["matching.class_weights=sizes"], "must be equal, priors, batch, or a list of 10"),
         (["matching.class_weights=[0.5,0.5]"], "a list of 10 numbers that sum to 1"),
         (["schedule=fixed", "schedule.epochs=-1"], "schedule.epochs=-1"),
-        (["schedule=until_overfit", "schedule.criterion=up"], "schedule.criterion=up: choose rise or gap"),
+        (["schedule=until_overfit", "schedule.criterion=up"], "schedule.criterion=up: must be rise or gap"),
     ],
     ids=str,
 )  # fmt: skip

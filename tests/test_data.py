@@ -1,6 +1,5 @@
 """Real images: splits, draws, and what is said when they are absent."""
 
-import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,7 @@ from scipy.io import savemat
 
 from conftest import composed
 from gmlight.build import build_data
-from gmlight.config import instantiate
-from gmlight.data import CondensationData, RealImages, digits, torchvision_splits
+from gmlight.data import CondensationData, RealImages, digits
 from gmlight.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -26,23 +24,23 @@ def numbered(counts: list[int]) -> RealImages:
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     return RealImages(
-        images[order], labels[order], classes=len(counts), mean=[0.0], std=[1 / 255], device=CPU, share=1.0
+        images[order], labels[order], classes=list("abc"), mean=[0.0], std=[1 / 255], device=CPU, home=CPU
     )
 
 
 def test_digits_split_is_fixed_and_stratified() -> None:
-    (train, train_labels), (test, test_labels) = digits(0.2, 0)
+    (train, train_labels), (test, test_labels) = digits("", False, test_share=0.2, split_seed=0)
     assert train.shape == (1437, 1, 8, 8)
     assert test.shape == (360, 1, 8, 8)
     assert train.dtype == torch.uint8
     assert train.max() == 255
     share = test_labels.bincount() / (test_labels.bincount() + train_labels.bincount())
     assert ((share - 0.2).abs() < 0.01).all()
-    assert torch.equal(digits(0.2, 0)[0][0], train)
+    assert torch.equal(digits("", False, test_share=0.2, split_seed=0)[0][0], train)
 
 
 def test_statistics_of_the_digits() -> None:
-    (train, _), _ = digits(0.2, 0)
+    (train, _), _ = digits("", False, test_share=0.2, split_seed=0)
     dataset = composed().dataset
     assert dataset.mean[0] == pytest.approx((train / 255).mean().item(), abs=1e-4)
     assert dataset.std[0] == pytest.approx((train / 255).std().item(), abs=1e-4)
@@ -51,7 +49,7 @@ def test_statistics_of_the_digits() -> None:
 def test_normalised_when_drawn() -> None:
     images = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)  # one image, two channels
     split = RealImages(
-        images, torch.tensor([0]), classes=1, mean=[0.5, 0.2], std=[0.5, 0.1], device=CPU, share=1.0
+        images, torch.tensor([0]), classes=["a"], mean=[0.5, 0.2], std=[0.5, 0.1], device=CPU, home=CPU
     )
     drawn, labels = split.batch(torch.tensor([0]))
     torch.testing.assert_close(drawn, torch.tensor([[[[-1.0, 1.0]], [[0.0, 2.0]]]]))
@@ -79,7 +77,7 @@ def test_a_class_with_fewer_images_gives_all_it_has() -> None:
 
 
 def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
-    config = composed("validation_batch=7")
+    config = composed("mixed_batch=7")
     data = build_data(config, statistics=True).load(CPU)
     first = data.draw(2, 3)
     data.draw(0, 0)
@@ -96,14 +94,30 @@ def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
     assert not torch.equal(torch.cat(tuple(first.images)), torch.cat(tuple(data.draw(2, 4).images)))
 
 
-def test_a_class_without_training_images_is_refused() -> None:
-    split = (torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 2]))
-    data = CondensationData(
-        lambda: (split, split), classes=["a", "b", "c"], mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0,
-        statistics_batch=0, iterations=1, updates=1, seed=0, device_share=0.25,
+def made_up(images: torch.Tensor, labels: list[int]) -> CondensationData:
+    split = (images, torch.tensor(labels))
+    return CondensationData(
+        lambda root, download: (split, split), data_dir="", download=False, classes=["a", "b", "c"],
+        shape=(1, 2, 2), mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0, statistics_batch=0, iterations=1,
+        updates=1, seed=0, device_share=0.25,
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="class 'b' has no training image"):
-        data.load(CPU)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "message"),
+    [
+        ((2, 1, 2, 2), [0, 2], "class 'b' has no training image"),
+        ((3, 1, 2, 2), [0, 1, 3], "a label is 3"),
+        ((3, 1, 4, 2), [0, 1, 2], r"\(1, 4, 2\).*\(1, 2, 2\)"),
+        ((3, 3, 2, 2), [0, 1, 2], r"\(3, 2, 2\).*\(1, 2, 2\)"),
+    ],
+    ids=["empty class", "unknown label", "other size", "other channels"],
+)
+def test_images_that_do_not_fit_the_dataset_are_refused(
+    shape: tuple[int, ...], labels: list[int], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        made_up(torch.zeros(shape, dtype=torch.uint8), labels).load(CPU)
 
 
 def write_mnist(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -159,19 +173,24 @@ def test_an_absent_dataset_says_where_it_was_looked_for(name: str, tmp_path: Pat
         loaded(name, tmp_path)
 
 
-def test_a_failed_download_says_so(tmp_path: Path) -> None:
-    dataset = composed("dataset=svhn", f"data_dir={tmp_path}").dataset
-    with pytest.raises(ConfigError, match="absent and cannot be downloaded"):
-        instantiate(dataset.load)()
+def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object, **keywords: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.svhn.download_url", unreachable)
+    data = build_data(composed("dataset=svhn", f"data_dir={tmp_path}"))
+    with pytest.raises(
+        ConfigError, match=r"absent and cannot be downloaded \(no route to host\).*set data_dir"
+    ):
+        data.load(CPU)
 
 
-def test_truncated_file_is_not_taken_for_the_dataset(tmp_path: Path) -> None:
-    (tmp_path / "train_32x32.mat").write_bytes(gzip.compress(b"not it"))
-    with pytest.raises(ConfigError, match="absent"):
-        torchvision_splits(
-            torchvision.datasets.SVHN, root=str(tmp_path), train={"split": "train"}, test={"split": "test"},
-            files="*.mat", download=False,
-        )  # fmt: skip
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", struct.pack(">4i", 2051, 40, 28, 28) + b"short"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    write_mnist(tmp_path, np.random.default_rng(0))
+    (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"MNIST is damaged .*: delete .*fetch it again"):
+        loaded("mnist", tmp_path)
 
 
 def test_loader_starts_where_the_trainer_is(run: Callable[..., Path]) -> None:

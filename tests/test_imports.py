@@ -10,13 +10,14 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "config", "randomness", "data", "synthetic", "architectures", "augmentation", "training",
-    "gradients", "distances", "matching", "schedules", "coresets", "evaluation", "pictures", "artifact",
-    "checkpointing", "allocator", "condenser", "results", "callbacks", "build", "train", "evaluate",
+    "errors", "allocator", "checks", "config", "randomness", "data", "synthetic", "architectures",
+    "augmentation", "training", "gradients", "distances", "matching", "schedules", "coresets", "evaluation",
+    "pictures", "artifact", "checkpointing", "condenser", "results", "callbacks", "build", "train",
+    "evaluate",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-AT_THE_DOOR = {"config", "build", "train", "evaluate"}
+AT_THE_DOOR = {"checks", "config", "build", "train", "evaluate"}
 
 
 def room(path: Path) -> str:

@@ -1,13 +1,15 @@
 """What the README shows works as it stands there."""
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
-from conftest import composed
+from conftest import TINY, composed
 from gmlight.config import check
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -37,10 +39,24 @@ def test_train_commands_compose(words: str) -> None:
     check(composed(*single))
 
 
-def test_an_own_distance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Callable[..., Path]) -> None:
+def test_an_own_distance(tmp_path: Path) -> None:
     (code,) = [block for language, block in BLOCKS if language == "python" and "manhattan" in block]
-    (node,) = [yaml.safe_load(block) for language, block in BLOCKS if language == "yaml"]
+    (node,) = [block for language, block in BLOCKS if language == "yaml"]
+    (words,) = [words for words in COMMANDS if "manhattan" in words]
     (tmp_path / "mine.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    changed = [f"distance.{key}={value}" for key, value in node.items() if key != "_partial_"]
-    assert (run(*changed) / "result.json").is_file()
+    (tmp_path / "my_conf" / "distance").mkdir(parents=True)
+    (tmp_path / "my_conf" / "distance" / "manhattan.yaml").write_text(node)
+
+    def command(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
+
+    command("gmlight.train", *words.split(), *TINY)
+    (result,) = tmp_path.glob("runs/*/*/result.json")
+    assert json.loads(result.read_text())["config"]["distance"]["_target_"] == "mine.manhattan"
+    command("gmlight.evaluate", f"run={result.parent}", "evaluation.networks=1")
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README.replace("GMLIGHT_DATA_DIR", ""))
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (Path(__file__).parent.parent / picture).is_file()

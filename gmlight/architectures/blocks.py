@@ -12,7 +12,7 @@ GROUPS = 4
 
 def activation(name: str) -> nn.Module:
     """`sigmoid`, `relu`, `leaky_relu` (slope 0.01) or `swish`."""
-    if name not in ACTIVATIONS:
+    if name not in list(ACTIVATIONS):
         raise ConfigError(f"architecture.activation={name}: choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
 
@@ -42,16 +42,9 @@ def pooling(name: str) -> nn.Module:
     """2x2, stride 2: `max`, `avg` or `none`."""
     if name == "none":
         return nn.Identity()
-    if name not in POOLINGS:
+    if name not in list(POOLINGS):
         raise ConfigError(f"architecture.pooling={name}: choose one of none, {', '.join(POOLINGS)}")
     return POOLINGS[name](2)
-
-
-def check_positive(**sizes: int) -> None:
-    """Refuses widths and depths below 1."""
-    for name, value in sizes.items():
-        if value < 1:
-            raise ConfigError(f"architecture.{name}={value}: must be at least 1")
 
 
 def uses_batch_norm(network: nn.Module) -> bool:

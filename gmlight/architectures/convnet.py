@@ -31,7 +31,6 @@ class ConvNet(nn.Sequential):
         norm: str,
         pooling: str,
     ) -> None:
-        blocks.check_positive(width=width, depth=depth)
         height, breadth = size
         padding = 1
         if (channels, *size) == MNIST_SHAPE:

@@ -13,7 +13,6 @@ class MLP(nn.Sequential):
     def __init__(
         self, *, channels: int, size: tuple[int, int], classes: int, width: int, depth: int, activation: str
     ) -> None:
-        blocks.check_positive(width=width, depth=depth)
         layers: list[nn.Module] = [nn.Flatten()]
         units = channels * math.prod(size)
         for _ in range(depth):

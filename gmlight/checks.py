@@ -1,0 +1,148 @@
+"""What the values of the configuration may be."""
+
+import math
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gmlight.errors import ConfigError
+
+_LEAST = {  # whole numbers
+    "ipc": 1,
+    "iterations": 0,
+    "updates": 1,
+    "real_batch": 1,
+    "mixed_batch": 0,
+    "statistics_batch": 1,
+    "train_batch": 1,
+    "seed": 0,
+    "log_every": 1,
+    "checkpoint.every": 1,
+    "evaluation.networks": 1,
+    "evaluation.epochs": 1,
+    "evaluation.batch_size": 1,
+    "evaluation.test_batch": 1,
+    "evaluation.every": 0,
+    "evaluation.quick_networks": 1,
+    "evaluation.baselines.random": 0,
+    "evaluation.baselines.whole": 0,
+    "schedule.limit": 1,
+    "architecture.width": 1,
+    "architecture.depth": 1,
+    "augmentation.padding": 1,
+    "augmentation.degrees": 1,
+}
+_POSITIVE = ("image_lr", "network_lr", "evaluation.lr", "distance.weight", "memory.device_share")
+_NOT_NEGATIVE = ("evaluation.weight_decay", "schedule.margin")
+_FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum")
+_ONE_OF = {
+    "schedule.criterion": ("rise", "gap"),
+    "speed.allocator": ("auto", "off"),
+    "trainer.devices": (1,),  # classes are not sharded over several yet
+    "trainer.num_nodes": (1,),
+}
+_ABSENT = object()
+
+
+def check(config: DictConfig) -> None:
+    """Refuses values out of range.
+
+    Raises:
+        ConfigError: names the key, its value and what it may be.
+    """
+    try:
+        _check_ranges(config)
+        _check_schedule(config)
+        _check_class_weights(config)
+        _check_augmentation(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
+    if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
+        raise ConfigError(
+            "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
+        )
+
+
+def _check_ranges(config: DictConfig) -> None:
+    def refuse(key: str, value: Any, must: str) -> NoReturn:
+        raise ConfigError(f"{key}={value}: must be {must}")
+
+    for key, least in _LEAST.items():
+        value = _select(config, key)
+        if value is not _ABSENT and (type(value) is not int or value < least):
+            refuse(key, value, f"a whole number of at least {least}")
+    for key in (*_POSITIVE, "matching.inter_weight"):
+        value = _select(config, key)
+        if value is None and key == "matching.inter_weight":  # the number of classes
+            continue
+        if value is not _ABSENT and not (_is_number(value) and value > 0):
+            refuse(key, value, "a number above 0")
+    for key in _NOT_NEGATIVE:
+        value = _select(config, key)
+        if value is not _ABSENT and not (_is_number(value) and value >= 0):
+            refuse(key, value, "a number of at least 0")
+    for key in _FRACTIONS:
+        value = _select(config, key)
+        if value is not _ABSENT and not (_is_number(value) and 0 <= value < 1):
+            refuse(key, value, "a number from 0 up to, not including, 1")
+    for key, names in _ONE_OF.items():
+        value = _select(config, key)
+        if value is not _ABSENT and value not in names:
+            refuse(key, value, " or ".join(map(str, names)))
+
+
+def _check_schedule(config: DictConfig) -> None:
+    epochs = _select(config, "schedule.epochs")
+    counts = (
+        list(epochs.values()) if isinstance(epochs, DictConfig) else [] if epochs is _ABSENT else [epochs]
+    )
+    for count in counts:
+        if type(count) is not int or count < 0:
+            raise ConfigError(f"schedule.epochs={epochs}: must be whole numbers of at least 0")
+    start = config.ipc if "ipc" in config.schedule else 0
+    if isinstance(epochs, DictConfig) and not any(
+        isinstance(entry, int) and entry <= start for entry in epochs
+    ):
+        raise ConfigError(f"schedule.epochs={epochs}: must have an entry at {start} or below")
+    if "criterion" in config.schedule and config.mixed_batch == 0:
+        raise ConfigError(
+            "mixed_batch=0: this schedule measures the loss on mixed real images; use mixed_batch=256"
+        )
+
+
+def _check_class_weights(config: DictConfig) -> None:
+    weights = _select(config, "matching.class_weights")
+    if weights is _ABSENT or weights in ("equal", "priors", "batch"):
+        return
+    classes = len(config.dataset.classes)
+    numbers = isinstance(weights, ListConfig) and all(map(_is_number, weights)) and len(weights) == classes
+    if not numbers or min(weights) < 0 or not math.isclose(sum(weights), 1, abs_tol=1e-6):
+        raise ConfigError(
+            f"matching.class_weights={weights}: must be equal, priors, batch, "
+            f"or a list of {classes} numbers that sum to 1"
+        )
+
+
+def _check_augmentation(config: DictConfig) -> None:
+    scale = _select(config, "augmentation.scale")
+    if scale is _ABSENT:
+        return
+    numbers = isinstance(scale, ListConfig) and all(map(_is_number, scale)) and len(scale) == 2
+    if not numbers or not 0 < scale[0] <= scale[1]:
+        raise ConfigError(f"augmentation.scale={scale}: must be [least, greatest], both above 0")
+
+
+def _select(config: DictConfig, key: str) -> Any:
+    # Absent is another thing than null: only an option that has the key is asked for its value.
+    node, _, last = key.rpartition(".")
+    parent = OmegaConf.select(config, node) if node else config
+    if not isinstance(parent, DictConfig):
+        raise ConfigError(f"{node}={parent}: must be a group of keys, such as {key}=...")
+    if last not in parent:
+        return _ABSENT
+    return parent[last]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
