@@ -16,7 +16,6 @@ from gmlight import artifact, build, results
 from gmlight.callbacks import (
     ProgressBar,
     QuickEvaluation,
-    closing_loggers,
     evaluate_sets,
     record_evaluation,
     save_samples,
@@ -25,6 +24,7 @@ from gmlight.condenser import Condenser
 from gmlight.config import command, describe, labels
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError, NonFiniteError
+from gmlight.loggers import closing_loggers
 from gmlight.synthetic import flatten
 
 

@@ -74,8 +74,13 @@ def condense(
     network_lr: float,
     network_momentum: float,
     batches: list[list[Tensor]],
+    statistics: list[list[Tensor]] | None = None,
 ) -> tuple[Tensor, list[float]]:
-    """Algorithm 1 by hand: real[k][t][c]; batches: the mini-batches of every network epoch, in order."""
+    """Algorithm 1 by hand.
+
+    real[k][t][c]; batches: the mini-batches of every network epoch, in order; statistics[k][t]: the images
+    that move the running statistics of batch norm, which stay as they are while gradients are matched.
+    """
     classes, ipc = images.shape[:2]
     labels = torch.arange(classes).repeat_interleave(ipc)
     images, velocity, losses = images.clone(), torch.zeros_like(images), []
@@ -85,6 +90,10 @@ def condense(
         parameters = list(network.parameters())
         velocities = [torch.zeros_like(p) for p in parameters]
         for t in range(len(epochs) + 1):
+            if statistics is not None:
+                network.train()
+                network(statistics[k][t])
+            network.eval()
             images.requires_grad_()
             loss = matching_loss(
                 rule, class_gradients(network, list(images), create_graph=True),
@@ -97,6 +106,7 @@ def condense(
             if t == len(epochs):
                 continue
             flat = images.flatten(0, 1)
+            network.train()
             for _ in range(epochs[t]):
                 for indices in next(batches_left):
                     step = torch.autograd.grad(

@@ -2,12 +2,13 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import lightning
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset
 
 import naive
@@ -48,12 +49,18 @@ class Stream(IterableDataset):
         return iter(self.batches)
 
 
-def fit(module: Condenser, batches: list[RealBatch], resume: Path | None = None) -> lightning.Trainer:
+def fit(
+    module: Condenser,
+    batches: list[RealBatch],
+    resume: Path | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
+) -> lightning.Trainer:
     """Trains on the batches; `resume`: a checkpoint of the batches before them."""
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=batches[-1].k * module.updates + batches[-1].t + 1,
         max_epochs=-1,
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -66,29 +73,100 @@ def fit(module: Condenser, batches: list[RealBatch], resume: Path | None = None)
 
 def real_batches(outer: int, updates: int, classes: int, size: int = 4) -> list[RealBatch]:
     return [
-        RealBatch(k, t, random_images(classes, size, 2, 8, 8, seed=100 * k + t))
+        RealBatch(
+            k,
+            t,
+            random_images(classes, size, 2, 8, 8, seed=100 * k + t),
+            mixed=(random_images(6, 2, 8, 8, seed=1000 + 100 * k + t), torch.arange(6) % classes),
+            statistics=random_images(5, 2, 8, 8, seed=2000 + 100 * k + t),
+        )
         for k in range(outer)
         for t in range(updates)
     ]
 
 
-def test_two_outer_iterations_with_the_momentum_carried_over() -> None:
+class Recorder(lightning.Callback):
+    """The matching loss and the network epochs of every update."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.epochs: list[int] = []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
+        self.losses.append(trainer.callback_metrics["matching_loss/total"].item())
+        self.epochs.append(int(trainer.callback_metrics["network_epochs"]))
+
+
+@pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
+def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
     images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
     batches = real_batches(outer=2, updates=3, classes=3)
-    module = condenser(images, 3, epochs)
-    fit(module, batches)
+    module = condenser(images, 3, epochs, factory=functools.partial(small_network, norm))
+    recorder = Recorder()
+    fit(module, batches, callbacks=[recorder])
 
     networks = []
     for k in range(2):
         with seeded(3, "network", k):
-            networks.append(small_network())
-    real = [[list(batches[3 * k + t].images) for t in range(3)] for k in range(2)]
-    everything = [[torch.arange(6)]] * (2 * sum(epochs))
-    expected, _ = naive.condense(
-        images, networks, real, rule="multilevel", name="cos_euclid", weight=1.0, epochs=epochs,
-        batches=everything, **SETTINGS,
-    )  # fmt: skip
+            networks.append(small_network(norm))
+    by_update = [batches[:3], batches[3:]]
+    expected, losses = naive.condense(
+        images,
+        networks,
+        [[list(batch.images) for batch in of_k] for of_k in by_update],
+        rule="multilevel",
+        name="cos_euclid",
+        weight=1.0,
+        epochs=epochs,
+        batches=[[torch.arange(6)]] * (2 * sum(epochs)),
+        statistics=[[batch.statistics for batch in of_k] for of_k in by_update],
+        **SETTINGS,
+    )
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+    assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
+
+
+@pytest.mark.parametrize("criterion", ["rise", "gap"])
+def test_epochs_until_the_network_overfits(criterion: str) -> None:
+    """The losses a schedule sees are those of the network as it is, on the mixed batch and on S."""
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=1, updates=2, classes=3)
+    schedule = functools.partial(schedules.until_overfit, criterion=criterion, margin=0.1, limit=50)
+    module = condenser(images, 2, [], schedule=schedule, network_lr=0.1)
+    recorder = Recorder()
+    stopped: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
+
+    class AfterFirst(lightning.Callback):
+        def on_train_batch_end(self, trainer: lightning.Trainer, module: Condenser, *args: object) -> None:  # type: ignore[override]
+            if not stopped:
+                assert module.network is not None
+                parameters = [parameter.detach().clone() for parameter in module.network.parameters()]
+                stopped.append((module.synthetic.labelled().images.clone(), parameters))
+
+    fit(module, batches, callbacks=[recorder, AfterFirst()])
+
+    learned, parameters = stopped[0]
+    with seeded(3, "network", 0):
+        network = small_network()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
+    labels = torch.arange(3).repeat_interleave(2)
+    assert batches[0].mixed is not None
+    mixed, mixed_labels = batches[0].mixed
+    before, epochs = cross_entropy(network(mixed), mixed_labels).item(), 0
+    while True:
+        optimizer.zero_grad()
+        cross_entropy(network(learned), labels).backward()
+        optimizer.step()
+        epochs += 1
+        real = cross_entropy(network(mixed), mixed_labels).item()
+        gap = real - cross_entropy(network(learned), labels).item()
+        if (real > before if criterion == "rise" else gap > 0.1) or epochs == 50:
+            break
+        before = real
+    assert recorder.epochs == [epochs, 0]
+    assert 0 < epochs < 50
+    for actual, expected in zip(parameters, network.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_an_epoch_of_300_images_has_two_mini_batches() -> None:

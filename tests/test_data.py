@@ -12,7 +12,8 @@ from scipy.io import savemat
 
 from conftest import composed
 from gmlight.build import build_data
-from gmlight.data import CondensationData, RealImages, digits
+from gmlight.data import CondensationData, RealImages
+from gmlight.datasets import digits
 from gmlight.errors import ConfigError
 
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "allocator", "checks", "config", "randomness", "data", "synthetic", "architectures",
+    "errors", "allocator", "checks", "config", "randomness", "datasets", "data", "synthetic", "architectures",
     "augmentation", "training", "gradients", "distances", "matching", "schedules", "coresets", "evaluation",
-    "pictures", "artifact", "checkpointing", "condenser", "results", "callbacks", "build", "train",
+    "pictures", "artifact", "checkpointing", "condenser", "results", "loggers", "callbacks", "build", "train",
     "evaluate",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
