@@ -17,11 +17,12 @@ from gmlight import coresets
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.checkpointing import AtomicCheckpointIO
 from gmlight.condenser import Condenser
-from gmlight.config import instantiate
+from gmlight.config import choose, instantiate
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
 from gmlight.randomness import generator
+from gmlight.schedules import Schedule
 
 
 def build_data(config: DictConfig, statistics: bool = False) -> CondensationData:
@@ -38,6 +39,8 @@ def build_data(config: DictConfig, statistics: bool = False) -> CondensationData
         real_batch=config.real_batch,
         mixed_batch=config.mixed_batch,
         statistics_batch=config.statistics_batch if statistics else 0,
+        matched_batch=config.matching.get("mixed_batch", 0),
+        matched_every=config.matching.get("mixed_every", 1),
         iterations=config.iterations,
         updates=config.updates,
         seed=config.seed,
@@ -72,19 +75,34 @@ def evaluation_architecture(architecture: DictConfig) -> DictConfig:
     return target
 
 
-def evaluated_as(config: DictConfig, name: str, console: Console) -> str:
-    """The architecture's name in a table; says where it is not evaluated as it is."""
-    if evaluation_architecture(config.architecture) == config.architecture:
-        return name
-    console.print("evaluated with instance norm in the place of batch norm")
-    return f"{name} (instance norm)"
+def build_evaluators(
+    config: DictConfig, data: CondensationData, source: str, console: Console
+) -> dict[str, Evaluator]:
+    """What trains and tests networks of each of evaluation.architectures, by its name in a table.
+
+    Args:
+        source: name of the configuration's own architecture, which is evaluated where none are listed.
+    """
+    nodes = {source: config.architecture}
+    if config.evaluation.architectures is not None:
+        names = config.evaluation.architectures
+        nodes = {name: choose(config, "architecture", name) for name in names}
+    evaluators = {}
+    for name, node in nodes.items():
+        target = evaluation_architecture(node)
+        label = name
+        if target != node:
+            console.print(f"{name} is evaluated with instance norm in the place of batch norm")
+            label = f"{name} (instance norm)"
+        evaluators[label] = build_evaluator(config, target, data)
+    return evaluators
 
 
-def build_evaluator(config: DictConfig, data: CondensationData) -> Evaluator:
-    """Trains and tests fresh networks as config.evaluation says."""
+def build_evaluator(config: DictConfig, architecture: DictConfig, data: CondensationData) -> Evaluator:
+    """Trains and tests fresh networks of the architecture as config.evaluation says."""
     protocol = config.evaluation
     return Evaluator(
-        build_factory(evaluation_architecture(config.architecture), config.dataset),
+        build_factory(architecture, config.dataset),
         data,
         epochs=protocol.epochs,
         lr=protocol.lr,
@@ -120,6 +138,16 @@ def build_logger(config: DictConfig, folder: Path) -> Any:
     return instantiate(config.logger)(folder, f"{config.dataset.name}-ipc{config.ipc}-seed{config.seed}")
 
 
+def build_schedule(config: DictConfig) -> Schedule:
+    """The schedule as a function of t and the losses; its unit is the condenser's business."""
+    return instantiate(_without(config.schedule, "unit"))
+
+
+def _without(node: DictConfig, *keys: str) -> dict[str, Any]:
+    # What a node says besides its function's own arguments.
+    return {str(key): value for key, value in node.items() if key not in keys}
+
+
 def build_condenser(
     config: DictConfig, start: TrainingSet, data: CondensationData, factory: Callable[[], nn.Module]
 ) -> Condenser:
@@ -130,12 +158,14 @@ def build_condenser(
     return Condenser(
         instantiate(config.synthetic)(images),
         factory=factory,
-        matching=instantiate(config.matching),
+        matching=instantiate(_without(config.matching, "mixed_batch", "mixed_every")),
         distance=instantiate(config.distance),
-        schedule=instantiate(config.schedule),
+        schedule=build_schedule(config),
+        schedule_unit=config.schedule.unit,
         class_names=data.classes,
         priors=data.train.priors,
         updates=config.updates,
+        image_steps=config.image_steps,
         image_lr=config.image_lr,
         image_momentum=config.image_momentum,
         network_lr=config.network_lr,

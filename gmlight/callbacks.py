@@ -123,13 +123,14 @@ class QuickEvaluation(lightning.Callback):
 
 
 def evaluate_sets(
-    evaluator: Evaluator, sets: list[tuple[str, TrainingSet, int]], architecture: str, console: Console
+    evaluators: dict[str, Evaluator], sets: list[tuple[str, TrainingSet, int]], console: Console
 ) -> list[Row]:
-    """A row of accuracies for each (name, training set, number of networks), with progress on the way."""
+    """Accuracies of each (name, training set, number of networks) on each architecture, with progress."""
     rows = []
     for name, images, networks in sets:
-        with _evaluation_progress(name, networks, console) as finished:
-            rows.append(Row(name, len(images), architecture, evaluator(images, networks, finished)))
+        for architecture, evaluator in evaluators.items():
+            with _evaluation_progress(f"{name} on {architecture}", networks, console) as finished:
+                rows.append(Row(name, len(images), architecture, evaluator(images, networks, finished)))
     return rows
 
 

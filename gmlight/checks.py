@@ -12,6 +12,7 @@ _LEAST = {  # whole numbers
     "ipc": 1,
     "iterations": 0,
     "updates": 1,
+    "image_steps": 1,
     "real_batch": 1,
     "mixed_batch": 0,
     "statistics_batch": 1,
@@ -28,6 +29,9 @@ _LEAST = {  # whole numbers
     "evaluation.baselines.random": 0,
     "evaluation.baselines.whole": 0,
     "schedule.limit": 1,
+    "matching.mixed_batch": 0,
+    "matching.mixed_every": 1,
+    "initialization.epochs": 1,
     "architecture.width": 1,
     "architecture.depth": 1,
     "augmentation.padding": 1,
@@ -37,7 +41,9 @@ _POSITIVE = ("image_lr", "network_lr", "evaluation.lr", "distance.weight", "memo
 _NOT_NEGATIVE = ("evaluation.weight_decay", "schedule.margin")
 _FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum")
 _ONE_OF = {
+    "initialization.features": ("network", "pixels"),
     "schedule.criterion": ("rise", "gap"),
+    "schedule.unit": ("epochs", "steps"),
     "speed.allocator": ("auto", "off"),
     "trainer.devices": (1,),  # classes are not sharded over several yet
     "trainer.num_nodes": (1,),
@@ -55,6 +61,7 @@ def check(config: DictConfig) -> None:
         _check_ranges(config)
         _check_schedule(config)
         _check_class_weights(config)
+        _check_architectures(config)
         _check_augmentation(config)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
@@ -94,17 +101,20 @@ def _check_ranges(config: DictConfig) -> None:
 
 def _check_schedule(config: DictConfig) -> None:
     epochs = _select(config, "schedule.epochs")
-    counts = (
-        list(epochs.values()) if isinstance(epochs, DictConfig) else [] if epochs is _ABSENT else [epochs]
-    )
+    counts = [] if epochs is _ABSENT else [epochs]
+    if isinstance(epochs, DictConfig):
+        counts = list(epochs.values())
+        start = config.ipc if "ipc" in config.schedule else 0
+        if not any(isinstance(entry, int) and entry <= start for entry in epochs):
+            raise ConfigError(f"schedule.epochs={epochs}: must have an entry at {start} or below")
+    elif isinstance(epochs, ListConfig):
+        counts = list(epochs)
+        needed = config.updates - 1
+        if len(epochs) < needed:
+            raise ConfigError(f"schedule.epochs={epochs}: T={config.updates} needs {needed} entries or more")
     for count in counts:
         if type(count) is not int or count < 0:
             raise ConfigError(f"schedule.epochs={epochs}: must be whole numbers of at least 0")
-    start = config.ipc if "ipc" in config.schedule else 0
-    if isinstance(epochs, DictConfig) and not any(
-        isinstance(entry, int) and entry <= start for entry in epochs
-    ):
-        raise ConfigError(f"schedule.epochs={epochs}: must have an entry at {start} or below")
     if "criterion" in config.schedule and config.mixed_batch == 0:
         raise ConfigError(
             "mixed_batch=0: this schedule measures the loss on mixed real images; use mixed_batch=256"
@@ -113,6 +123,10 @@ def _check_schedule(config: DictConfig) -> None:
 
 def _check_class_weights(config: DictConfig) -> None:
     weights = _select(config, "matching.class_weights")
+    if weights is not _ABSENT and weights != "equal" and config.matching.get("mixed_batch"):
+        raise ConfigError(
+            f"matching.class_weights={weights}: a mixed batch weighs itself; use equal, or mixed_batch=0"
+        )
     if weights is _ABSENT or weights in ("equal", "priors", "batch"):
         return
     classes = len(config.dataset.classes)
@@ -122,6 +136,12 @@ def _check_class_weights(config: DictConfig) -> None:
             f"matching.class_weights={weights}: must be equal, priors, batch, "
             f"or a list of {classes} numbers that sum to 1"
         )
+
+
+def _check_architectures(config: DictConfig) -> None:
+    names = _select(config, "evaluation.architectures")
+    if names is not None and not (isinstance(names, ListConfig) and len(names)):
+        raise ConfigError(f"evaluation.architectures={names}: must be null or a list such as [convnet,mlp]")
 
 
 def _check_augmentation(config: DictConfig) -> None:

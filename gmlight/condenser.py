@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -16,8 +17,8 @@ from gmlight.gradients import ClassGradients, Layers, class_gradients
 from gmlight.matching import Matching
 from gmlight.randomness import generator, seeded
 from gmlight.schedules import Schedule
-from gmlight.synthetic import Pixels
-from gmlight.training import train_epoch
+from gmlight.synthetic import Pixels, flatten
+from gmlight.training import steps_per_epoch, training_steps
 
 
 class Condenser(lightning.LightningModule):
@@ -29,8 +30,9 @@ class Condenser(lightning.LightningModule):
     Args:
         synthetic: the map from what is learned to images [C, ipc, channels, H, W].
         factory: makes a network; called under a seed of its own at each k.
+        schedule_unit: what the schedule counts, `epochs` over S or mini-batch `steps`.
         priors: each class's share of the training set, [C].
-        updates: T.
+        updates: T. image_steps: zeta_S, image steps at one network (Eq. 10).
         train_batch: mini-batch of the network's epochs on S.
     """
 
@@ -42,9 +44,11 @@ class Condenser(lightning.LightningModule):
         matching: Matching,
         distance: Distance,
         schedule: Schedule,
+        schedule_unit: str,
         class_names: tuple[str, ...],
         priors: list[float],
         updates: int,
+        image_steps: int,
         image_lr: float,
         image_momentum: float,
         network_lr: float,
@@ -57,9 +61,12 @@ class Condenser(lightning.LightningModule):
         self.synthetic = synthetic
         self.factory, self.matching, self.distance, self.schedule = factory, matching, distance, schedule
         self.class_names, self.priors = class_names, priors
-        self.updates, self.train_batch, self.seed = updates, train_batch, seed
+        self.updates, self.image_steps = updates, image_steps
+        self.train_batch, self.seed = train_batch, seed
         self.image_lr, self.image_momentum = image_lr, image_momentum
         self.network_lr, self.network_momentum = network_lr, network_momentum
+        self.schedule_unit = schedule_unit
+        self.zeta_used: list[list[int]] = [[] for _ in range(updates - 1)]  # by t, in the order of k
         self.good_images: Tensor  # the last S whose loss and gradients were finite
         self.register_buffer("good_images", synthetic().detach().clone())
         self._inner: tuple[nn.Module, torch.optim.Optimizer] | None = None
@@ -83,9 +90,9 @@ class Condenser(lightning.LightningModule):
 
         losses = self._update_images(network, batch)
         last = batch.t == self.updates - 1
-        epochs = 0 if last else self._train_network(network, network_optimizer, batch)
+        zeta = 0 if last else self._train_network(network, network_optimizer, batch)
         self.log_dict({f"matching_loss/{name}": loss for name, loss in losses.items()}, batch_size=1)
-        self.log("network_epochs", float(epochs), batch_size=1)
+        self.log("zeta", float(zeta), batch_size=1)
 
     def _fresh_network(self, k: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         with seeded(self.seed, "network", k):
@@ -97,40 +104,79 @@ class Condenser(lightning.LightningModule):
     def _update_images(self, network: nn.Module, batch: RealBatch) -> dict[str, Tensor]:
         # Lines 5-9. In eval mode batch norm uses its running statistics as they are: samples never meet.
         network.eval()
+        real = self._real_gradients(network, batch)
+        # Lightning counts the steps of its own optimizer: one an update, however many image steps that takes.
+        raw_optimizer = self._optimizer().optimizer
+        for _ in range(self.image_steps - 1):
+            self._step_images(network, batch, real, raw_optimizer)
+        return self._step_images(network, batch, real, self._optimizer())
+
+    def _step_images(
+        self,
+        network: nn.Module,
+        batch: RealBatch,
+        real: ClassGradients,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+    ) -> dict[str, Tensor]:
         images = self.synthetic()
-        real = class_gradients(network, batch.images)
-        synthetic = class_gradients(network, images, create_graph=True)
-        terms = self.matching(
-            ClassGradients(synthetic, [len(of_class) for of_class in images], self.priors),
-            ClassGradients(real, [len(of_class) for of_class in batch.images], self.priors),
-            self.distance,
-            batch.k,
-        )
+        synthetic = self._synthetic_gradients(network, images, batch)
+        terms = self.matching(synthetic, real, self.distance, batch.k)
         loss = torch.stack(list(terms.values())).sum()
         parameters = list(self.synthetic.parameters())
         gradients = torch.autograd.grad(loss, parameters)
         if not torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all():
-            raise NonFiniteError(self._blame(batch, real, synthetic, gradients))
+            raise NonFiniteError(self._blame(batch, real.layers, synthetic.layers, gradients))
 
         self.good_images.copy_(images.detach())
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
         optimizer.step()
         if not torch.isfinite(self.synthetic()).all():
-            raise NonFiniteError(self._blame(batch, real, synthetic, (self.synthetic().detach(),)))
+            raise NonFiniteError(
+                self._blame(batch, real.layers, synthetic.layers, (self.synthetic().detach(),))
+            )
         return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
 
+    def _real_gradients(self, network: nn.Module, batch: RealBatch) -> ClassGradients:
+        if batch.matched is None:
+            sizes = [len(of_class) for of_class in batch.images]
+            return ClassGradients(class_gradients(network, batch.images), sizes, self.priors)
+        images, labels = batch.matched
+        layers = class_gradients(network, [images], labels=[labels])
+        return ClassGradients(layers, [len(labels)], self.priors)
+
+    def _synthetic_gradients(self, network: nn.Module, images: Tensor, batch: RealBatch) -> ClassGradients:
+        # images: [C, ipc, channels, H, W]
+        if batch.matched is None:
+            layers = class_gradients(network, images, create_graph=True)
+            return ClassGradients(layers, [images.shape[1]] * len(images), self.priors)
+        everything = flatten(images)
+        rng = generator(self.seed, "matched-synthetic", batch.k, batch.t)
+        chosen = torch.randperm(len(everything), generator=rng)[: self.train_batch]
+        of_any_class, labels = everything.batch(chosen)
+        layers = class_gradients(network, [of_any_class], create_graph=True, labels=[labels])
+        return ClassGradients(layers, [len(labels)], self.priors)
+
+    def _optimizer(self) -> LightningOptimizer:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        return optimizer
+
     def _train_network(self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: RealBatch) -> int:
-        # Lines 10-13: as many epochs on S_{t+1} as the schedule yields.
+        # Lines 10-13: as many epochs, or single steps, on S_{t+1} as the schedule yields.
         images = self.synthetic.labelled()
         rng = generator(self.seed, "network-batches", batch.k, batch.t)
-        epochs = 0
+        steps = training_steps(
+            network, optimizer, images, batch_size=self.train_batch, rng=rng, augmentation=none
+        )
+        steps_at_once = 1 if self.schedule_unit == "steps" else steps_per_epoch(images, self.train_batch)
+        zeta = 0
         for _ in self.schedule(batch.t, _Losses(network, batch, images)):
-            train_epoch(network, optimizer, images, batch_size=self.train_batch, rng=rng, augmentation=none)
-            epochs += 1
-        return epochs
+            for _ in range(steps_at_once):
+                next(steps)
+            zeta += 1
+        self.zeta_used[batch.t].append(zeta)
+        return zeta
 
     def _blame(self, batch: RealBatch, real: Layers, synthetic: Layers, images: tuple[Tensor, ...]) -> str:
         steps = "lower image_lr or network_lr"
@@ -142,18 +188,21 @@ class Condenser(lightning.LightningModule):
         for what, by_class, mend in suspects:
             finite = torch.stack([torch.isfinite(each.flatten(1)).all(1) for each in by_class]).all(0)  # [C]
             if not finite.all():
-                name = self.class_names[int(finite.int().argmin())]
+                mixed = len(finite) < len(self.class_names)
+                name = "any" if mixed else self.class_names[int(finite.int().argmin())]
                 return f"k={batch.k}, t={batch.t}, class {name!r}: the {what} is not finite; {mend}"
         return (
             f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["zeta_used"] = self.zeta_used
         if self._inner is not None and self.global_step % self.updates:
             network, optimizer = self._inner
             checkpoint["inner_loop"] = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.zeta_used = checkpoint["zeta_used"]
         if "inner_loop" in checkpoint:
             network, optimizer = self._inner = self._fresh_network(0)  # all its values are loaded next
             network.load_state_dict(checkpoint["inner_loop"]["network"])

@@ -1,5 +1,6 @@
 """The door between Hydra and the program: where conf/ is, how errors are told, what a run is called."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -63,6 +65,7 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
                 raise ConfigError(
                     f"{folder} already holds a run or other files; choose another with hydra.run.dir="
                 )
+            name_classes(config)
             check(config)
             prepare_process(config)
             job(config, folder)
@@ -126,6 +129,22 @@ def describe(config: DictConfig) -> dict[str, Any]:
     }
 
 
+def choose(config: DictConfig, group: str, option: str) -> DictConfig:
+    """The node of an option that was not chosen, its references resolved in this configuration.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            if not GlobalHydra.instance().is_initialized():
+                stack.enter_context(hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"))
+            node = hydra.compose("train", [f"{group}={option}"])[group]
+    except HydraException as error:
+        raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from None
+    return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
+
+
 def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, str]:
     """What a condensation is called in tables; what departs from method, scale, architecture is named."""
     overrides, choices = record["overrides"], record["choices"]
@@ -163,17 +182,18 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
 
 
 def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> str:
+    path = CONF_DIR / "method" / f"{choices['method']}.yaml"
+    bundle: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
+    defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
     if config.iterations == 0:
-        return choices["initialization"]
+        same = defaults.get("initialization") == choices["initialization"]
+        return choices["method"] if same else choices["initialization"]
     changed = [
         override
         for override in overrides
         if override_key(override) not in _METHOD_GROUPS
         and override_key(override).split(".")[0] not in _SHOWN_ELSEWHERE
     ]
-    path = CONF_DIR / "method" / f"{choices['method']}.yaml"
-    bundle: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
-    defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
@@ -202,6 +222,12 @@ def prepare_process(config: DictConfig) -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def name_classes(config: DictConfig) -> None:
+    """Fills in the class names where only the files know them."""
+    if config.dataset.classes is None:
+        config.dataset.classes = instantiate(config.dataset.find_classes)(config.data_dir)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,14 +1,110 @@
-"""Real images as S."""
+"""Images that are there already as S: random ones, the herd, a condensed set, everything."""
 
 import torch
+from torch import Tensor, nn
 
+from gmlight.artifact import CondensedDataset
+from gmlight.augmentation import none
 from gmlight.data import LabelledImages, RealImages
 from gmlight.errors import ConfigError
+from gmlight.randomness import seeded
 from gmlight.synthetic import flatten
+from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
 
 def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
     """ipc real images of each class, drawn without replacement (Table 3, Random)."""
+    _refuse_too_many(train, ipc)
+    images = train.draw_per_class(ipc, rng)
+    assert isinstance(images, Tensor)
+    return flatten(images)
+
+
+def whole(train: RealImages, ipc: int, rng: torch.Generator) -> RealImages:
+    """The whole training set (Table 3, last column); ipc and rng play no part."""
+    return train
+
+
+def herding(
+    train: RealImages,
+    ipc: int,
+    rng: torch.Generator,
+    *,
+    features: str,
+    network: NetworkFactory,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+) -> LabelledImages:
+    """ipc real images of each class, their mean feature kept nearest the class's (Table 3, Herding).
+
+    Args:
+        features: `network`: the map before the last layer of one network trained on the real set; `pixels`.
+        network: makes it, given `channels`, `size` and `classes`; a Sequential that ends in the linear layer.
+        epochs: of its training by SGD; batch_size, lr, momentum, weight_decay: likewise.
+    """
+    _refuse_too_many(train, ipc)
+    extract: nn.Module = nn.Flatten()
+    if features == "network":
+        with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
+            _, channels, *size = train.images.shape
+            trained = network(channels=channels, size=tuple(size), classes=len(train.classes))
+        trained = trained.to(train.device)
+        optimizer = torch.optim.SGD(trained.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        steps = training_steps(trained, optimizer, train, batch_size=batch_size, rng=rng, augmentation=none)
+        for _ in range(epochs * steps_per_epoch(train, batch_size)):
+            next(steps)
+        assert isinstance(trained, nn.Sequential)
+        extract = nn.Sequential(*list(trained)[:-1]).eval()
+
+    chosen, first = [], 0
+    for count in train.counts:
+        indices = torch.arange(first, first + count)
+        chosen.append(indices[herd(_features(extract, train, indices), ipc)])
+        first += count
+    return LabelledImages(*train.batch(torch.cat(chosen)))
+
+
+def herd(features: Tensor, number: int) -> Tensor:
+    """Rows of features [N, length]: each brings the mean of those so far nearest the mean of all."""
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    free = torch.zeros(len(features), dtype=features.dtype, device=features.device)
+    rows = []
+    for i in range(1, number + 1):
+        distance = (mean - (total + features) / i).norm(dim=1) + free
+        rows.append(int(distance.argmin()))
+        total = total + features[rows[-1]]
+        free[rows[-1]] = torch.inf
+    return torch.tensor(rows)
+
+
+def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | None) -> LabelledImages:
+    """The condensed set of an artifact or run folder, to be condensed further or evaluated as it is."""
+    if path is None:
+        raise ConfigError("initialization=artifact: name a run folder or artifact by initialization.path=")
+    dataset = CondensedDataset(path)
+    counts = torch.bincount(dataset.labels, minlength=len(train.classes)).tolist()
+    pairs = {
+        "classes are": (dataset.classes, list(train.classes)),
+        "image shape is": (list(dataset.images.shape[1:]), list(train.images.shape[1:])),
+        "normalisation is": ([dataset.mean, dataset.std], [train.mean, train.std]),
+        "number of images per class is": (counts, [ipc] * len(train.classes)),
+    }
+    for what, (of_set, wanted) in pairs.items():
+        if of_set != wanted:
+            raise ConfigError(f"initialization.path={path}: its {what} {of_set}, not {wanted}")
+    order = torch.argsort(dataset.labels, stable=True)
+    return LabelledImages(dataset.images[order], dataset.labels[order])
+
+
+@torch.no_grad()
+def _features(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
+    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(256)])
+
+
+def _refuse_too_many(train: RealImages, ipc: int) -> None:
     smallest = min(train.counts)
     if ipc > smallest:
         name = train.classes[train.counts.index(smallest)]
@@ -16,11 +112,3 @@ def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
             f"ipc={ipc}: class {name!r} has only {smallest} images to draw from; use ipc<={smallest}, "
             "or initialization=noise with evaluation.baselines.random=0"
         )
-    images = train.draw_per_class(ipc, rng)
-    assert isinstance(images, torch.Tensor)
-    return flatten(images)
-
-
-def whole(train: RealImages, ipc: int, rng: torch.Generator) -> RealImages:
-    """The whole training set (Table 3, last column); ipc and rng play no part."""
-    return train

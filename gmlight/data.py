@@ -68,7 +68,7 @@ class RealImages:
         order = torch.argsort(labels, stable=True)
         self.images = images[order].to(home)
         self.labels = labels[order].to(home)
-        self.classes = tuple(classes)
+        self.classes, self.mean, self.std = tuple(classes), list(mean), list(std)
         self.counts = torch.bincount(labels, minlength=len(classes)).tolist()
         self.device = device
         self._mean = torch.tensor(mean, device=device).view(-1, 1, 1)
@@ -115,6 +115,7 @@ class RealBatch:
     images: B_c^T per class, as `RealImages.draw_per_class` gives them.
     mixed: images and labels on which a schedule may measure the real loss.
     statistics: images that move the running statistics of batch norm.
+    matched: images and labels of any class whose gradient is matched in the place of the class gradients.
     """
 
     k: int
@@ -122,6 +123,7 @@ class RealBatch:
     images: Tensor | tuple[Tensor, ...]
     mixed: tuple[Tensor, Tensor] | None = None
     statistics: Tensor | None = None
+    matched: tuple[Tensor, Tensor] | None = None
 
 
 class CondensationData(lightning.LightningDataModule):
@@ -132,13 +134,16 @@ class CondensationData(lightning.LightningDataModule):
             each as images uint8 [N, channels, H, W] and labels [N].
         classes: class names, in the order of the labels.
         shape: (channels, H, W).
+        mean, std: per channel, of pixels in 0..1; null: computed from the train split.
         real_batch: images per class in a batch. mixed_batch: of any class; 0: none.
+        matched_batch: images of any class to match on in the place of the class batches; 0: none.
+        matched_every: at every such outer iteration, 2: at odd k.
         statistics_batch: images per class for batch-norm statistics; 0: none.
         iterations, updates: K and T; the loader yields from the trainer's `global_step` to K*T.
         device_share: of an accelerator's memory; images that take more stay on the host.
 
     Attributes:
-        train, test: the splits, once `load` was called.
+        train, test, mean, std: once `load` was called.
     """
 
     def __init__(
@@ -149,20 +154,23 @@ class CondensationData(lightning.LightningDataModule):
         download: bool,
         classes: Sequence[str],
         shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
         real_batch: int,
         mixed_batch: int,
         statistics_batch: int,
+        matched_batch: int,
+        matched_every: int,
         iterations: int,
         updates: int,
         seed: int,
         device_share: float,
     ) -> None:
         super().__init__()
-        self.classes, self.mean, self.std = tuple(classes), tuple(mean), tuple(std)
+        self.classes, self._mean, self._std = tuple(classes), mean, std
         self.shape = shape
         self.real_batch, self.mixed_batch, self.statistics_batch = real_batch, mixed_batch, statistics_batch
+        self.matched_batch, self.matched_every = matched_batch, matched_every
         self.iterations, self.updates, self.seed = iterations, updates, seed
         self._read = functools.partial(load, data_dir, download)
         self._device_share = device_share
@@ -172,6 +180,12 @@ class CondensationData(lightning.LightningDataModule):
         splits = self._read()
         for images, labels in splits:
             self._refuse_misfits(images, labels)
+        computed = _statistics(splits[0][0]) if self._mean is None or self._std is None else ([], [])
+        self.mean, self.std = self._mean or computed[0], self._std or computed[1]
+        if min(self.std) <= 0:
+            raise ConfigError(
+                f"dataset.std={self.std}: must be above 0; every pixel of a channel is the same"
+            )
         fits = _fits(sum(images.nbytes for images, _ in splits), device, self._device_share)
         place = functools.partial(
             RealImages,
@@ -220,7 +234,10 @@ class CondensationData(lightning.LightningDataModule):
             by_class = self.train.draw_per_class(self.statistics_batch, rng("statistics-batch"))
             statistics = torch.cat(tuple(by_class))
         images = self.train.draw_per_class(self.real_batch, rng("real-batch"))
-        return RealBatch(k, t, images, mixed, statistics)
+        matched = None
+        if self.matched_batch and (k + 1) % self.matched_every == 0:
+            matched = self.train.draw_mixed(self.matched_batch, rng("matched-batch"))
+        return RealBatch(k, t, images, mixed, statistics, matched)
 
 
 class _Draws(IterableDataset):
@@ -230,6 +247,17 @@ class _Draws(IterableDataset):
     def __iter__(self) -> Iterator[RealBatch]:
         for step in self.steps:
             yield self.data.draw(*divmod(step, self.data.updates))
+
+
+def _statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    # Per channel, of pixels in 0..1, to four digits as datasets are quoted; from counts of the 256 values.
+    values = torch.arange(256, dtype=torch.double) / 255
+    mean, std = [], []
+    for c in range(images.shape[1]):
+        share = torch.bincount(images[:, c].flatten(), minlength=256) / images[:, c].numel()
+        mean.append(round((share * values).sum().item(), 4))
+        std.append(round((share * (values - mean[-1]).square()).sum().sqrt().item(), 4))
+    return mean, std
 
 
 def _fits(size: int, device: torch.device, share: float) -> bool:

@@ -1,17 +1,23 @@
 """Datasets as they lie on disk, read into tensors.
 
 A loader is called with the data folder and whether it may download, and returns the train and the test split,
-each as images uint8 [N, channels, H, W] and labels int64 [N].
+each as images uint8 [N, channels, H, W] and labels int64 [N]. Where the configuration does not name the
+classes, a second function does.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from gmlight.errors import ConfigError
 
@@ -24,15 +30,11 @@ def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> 
     They come with the installation: root and download play no part.
     """
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(bunch.target).long()
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=test_share, stratify=bunch.target, random_state=split_seed
-    )
-    return (images[train], labels[train]), (images[test], labels[test])
+    return _split(images, labels, test_share, split_seed)
 
 
 def torchvision_splits(
@@ -83,14 +85,148 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def image_folder(
+    root: str,
+    download: bool,
+    *,
+    folder: str | None,
+    size: Sequence[int],
+    channels: int,
+    test_share: float,
+    split_seed: int,
+) -> Splits:
+    """One's own images: `train/<class>/*` and `test/<class>/*`, or `<class>/*` with a stratified split.
+
+    Args:
+        root, download: play no part; a folder of one's own is named by `folder`.
+        size: [H, W] to which every image is resized.
+        channels: 1 (grey) or 3 (colour), to which every image is brought.
+        test_share: of the images of each class, where there is no test folder. split_seed: which ones.
+    """
+    top = _own_folder(folder)
+    read = functools.partial(_read_folder, size=size, channels=channels)
+    if not (top / "train").is_dir():
+        images, labels = read(top)
+        return _split(images, labels, test_share, split_seed)
+    classes = [_class_folders(top / part) for part in ("train", "test")]
+    unknown = sorted(set(classes[0]) ^ set(classes[1]))
+    if unknown:
+        raise ConfigError(f"{top}: class {unknown[0]!r} is in one of train and test only; make them equal")
+    return read(top / "train"), read(top / "test")
+
+
+def image_folder_classes(root: str, *, folder: str | None) -> list[str]:
+    """The class names of `image_folder`: its class folders in alphabetical order."""
+    top = _own_folder(folder)
+    return _class_folders(top / "train" if (top / "train").is_dir() else top)
+
+
+def tiny_imagenet(root: str, download: bool, *, size: Sequence[int]) -> Splits:
+    """The standard `tiny-imagenet-200` folder; its validation part is the test split."""
+    top = _tiny_imagenet_folder(root)
+    classes = tiny_imagenet_classes(root)
+    train = sorted((top / "train").glob("*/images/*.JPEG"))
+    labels = {name: label for label, name in enumerate(classes)}
+    annotations = [
+        line.split("\t") for line in (top / "val" / "val_annotations.txt").read_text().splitlines()
+    ]
+    val = [(top / "val" / "images" / name, labels[wnid]) for name, wnid, *_ in annotations]
+    return (
+        _read_images([(path, labels[path.parent.parent.name]) for path in train], size=size, channels=3),
+        _read_images(val, size=size, channels=3),
+    )
+
+
+def tiny_imagenet_classes(root: str) -> list[str]:
+    """The WordNet ids of `wnids.txt`, in its order."""
+    return (_tiny_imagenet_folder(root) / "wnids.txt").read_text().split()
+
+
+def _tiny_imagenet_folder(root: str) -> Path:
+    top = Path(root).resolve() / "tiny-imagenet-200"
+    if not (top / "wnids.txt").is_file():
+        raise ConfigError(
+            f"Tiny ImageNet is absent: looked for {top}; unpack tiny-imagenet-200.zip there or set data_dir"
+        )
+    return top
+
+
+def _own_folder(folder: str | None) -> Path:
+    if folder is None:
+        raise ConfigError("dataset=image_folder: name the folder of your images by dataset.root=")
+    if not Path(folder).is_dir():
+        raise ConfigError(f"dataset.root={folder}: no such folder; name the one that holds train/ and test/")
+    return Path(folder)
+
+
+def _class_folders(folder: Path) -> list[str]:
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if len(classes) < 2:
+        raise ConfigError(f"{folder}: {len(classes)} class folders there; at least 2 are needed")
+    return classes
+
+
+def _read_folder(folder: Path, *, size: Sequence[int], channels: int) -> tuple[Tensor, Tensor]:
+    files = []
+    for label, name in enumerate(_class_folders(folder)):
+        paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+        if not paths:
+            raise ConfigError(f"{folder / name}: no images there; remove the class or add images")
+        files += [(path, label) for path in paths]
+    return _read_images(files, size=size, channels=channels)
+
+
+def _read_images(
+    files: Sequence[tuple[Path, int]], *, size: Sequence[int], channels: int
+) -> tuple[Tensor, Tensor]:
+    images = _room_for(len(files), channels, *size)
+    for i, (path, _) in enumerate(files):
+        try:
+            with Image.open(path) as picture:
+                fitting = picture.convert("L" if channels == 1 else "RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ConfigError(f"{path}: cannot be read ({_first_line(error)}); mend or remove it") from None
+        if fitting.size != (size[1], size[0]):
+            fitting = fitting.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+        images[i] = _pixels(fitting)
+    return images, torch.tensor([label for _, label in files])
+
+
+def _split(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Splits:
+    from sklearn.model_selection import train_test_split
+
+    try:
+        train, test = train_test_split(
+            np.arange(len(labels)), test_size=test_share, stratify=labels.numpy(), random_state=seed
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"the images cannot be split: {_first_line(error)}; make train/ and test/"
+        ) from None
+    return (images[train], labels[train]), (images[test], labels[test])
+
+
 def _to_tensors(dataset: Any) -> tuple[Tensor, Tensor]:
-    images = torch.empty(0)
-    labels = torch.empty(len(dataset), dtype=torch.long)
+    first = _pixels(dataset[0][0])
+    images, labels = _room_for(len(dataset), *first.shape), torch.empty(len(dataset), dtype=torch.long)
     for i in range(len(dataset)):
         picture, labels[i] = dataset[i]
-        pixels = torch.from_numpy(np.array(picture))  # [H, W] or [H, W, channels]
-        if i == 0:
-            channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-            images = torch.empty(len(dataset), channels, *pixels.shape[:2], dtype=torch.uint8)
-        images[i] = pixels if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        images[i] = _pixels(picture)
     return images, labels
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    pixels = torch.from_numpy(np.array(picture))  # [H, W] or [H, W, channels]
+    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def _room_for(count: int, *shape: int) -> Tensor:
+    # Refused before it is filled: a machine out of memory kills without a word.
+    needed = count * math.prod(shape)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ConfigError(
+            f"{count} images of {shape} need {needed / 2**30:.1f} GiB, "
+            f"this machine has {memory / 2**30:.1f}; use smaller images (dataset.size) or fewer"
+        )
+    return torch.empty(count, *shape, dtype=torch.uint8)

@@ -38,7 +38,9 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     condensed = CondensedDataset(config.run)
     made = condensed.metadata
     data = build.build_data(config)
-    evaluator = build.build_evaluator(config, data)
+    chosen = record["choices"]["architecture"] or made["architecture"]
+    source = architecture_label(chosen, record["overrides"])
+    evaluators = build.build_evaluators(config, data, source, console)
     device = build.build_trainer(config).strategy.root_device
     refuse_other_data(condensed, data.load(device))
 
@@ -46,9 +48,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     images = LabelledImages(condensed.images, condensed.labels).to(device)
     name = "condensed" if made["complete"] else "condensed (incomplete)"
     sets = [(name, images, config.evaluation.networks), *build.build_baselines(config, data)]
-    chosen = record["choices"]["architecture"] or made["architecture"]
-    architecture = build.evaluated_as(config, architecture_label(chosen, record["overrides"]), console)
-    rows = evaluate_sets(evaluator, sets, architecture, console)
+    rows = evaluate_sets(evaluators, sets, console)
     record |= {
         "set": {key: made[key] for key in ("sha256", "method", "scale", "command", "created")},
         "seconds": {"evaluation": time.monotonic() - started},

@@ -11,9 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from gmlight.augmentation import Augmentation
 from gmlight.data import CondensationData, TrainingSet
 from gmlight.randomness import generator, seeded
-from gmlight.training import train_epoch
-
-NetworkFactory = Callable[[], nn.Module]
+from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
 
 @dataclass(frozen=True)
@@ -83,18 +81,20 @@ class Evaluator:
             network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
         )
         rng = generator(self.seed, "evaluation-batches", i)
+        steps = training_steps(
+            network,
+            optimizer,
+            images,
+            batch_size=self.batch_size,
+            rng=rng,
+            augmentation=self.augmentation,
+        )
         for epoch in range(self.epochs):
             if epoch == self.epochs // 2 and epoch > 0:
                 optimizer.param_groups[0]["lr"] = self.lr * 0.1
             with torch.enable_grad():
-                train_epoch(
-                    network,
-                    optimizer,
-                    images,
-                    batch_size=self.batch_size,
-                    rng=rng,
-                    augmentation=self.augmentation,
-                )
+                for _ in range(steps_per_epoch(images, self.batch_size)):
+                    next(steps)
         return network
 
     @torch.no_grad()

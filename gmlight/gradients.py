@@ -17,6 +17,7 @@ class ClassGradients:
 
     layers: weight name -> [C, *weight.shape]. sizes: images behind each class's gradient, [C].
     priors: each class's share of the training set, [C].
+    Where a mixed batch stands in for the class batches, layers and sizes have one entry, for its gradient.
     """
 
     layers: Layers
@@ -35,6 +36,7 @@ def class_gradients(
     *,
     create_graph: bool = False,
     weights: Iterable[str] | None = None,
+    labels: Sequence[Tensor] | None = None,
 ) -> Layers:
     """Gradient of each class's mean cross-entropy; sum over no classes (Algorithm 1, line 7).
 
@@ -43,6 +45,7 @@ def class_gradients(
         images: [C, n, channels, H, W], or C tensors [n_c, channels, H, W]; class c's images at index c.
         create_graph: whether the gradients can be differentiated with respect to the images.
         weights: names of the parameters to differentiate; null: `matched_weights`.
+        labels: of each batch of images, where it is not that of one class.
 
     Returns:
         weight name -> [C, *weight.shape].
@@ -57,6 +60,7 @@ def class_gradients(
     by_class = []
     for c, batch in enumerate(images):
         logits = functional_call(network, parameters, (batch,))
-        loss = cross_entropy(logits, torch.full((len(batch),), c, device=batch.device))
+        of_batch = torch.full((len(batch),), c, device=batch.device) if labels is None else labels[c]
+        loss = cross_entropy(logits, of_batch)
         by_class.append(torch.autograd.grad(loss, targets, create_graph=create_graph))
     return {name: torch.stack([gradients[i] for gradients in by_class]) for i, name in enumerate(names)}

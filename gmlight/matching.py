@@ -46,7 +46,8 @@ def inter(
         distance(gradient.flatten(1), mean_real[name].flatten(1))  # [out, length] -> []
         for name, gradient in mean_synthetic.items()
     ]
-    return {"inter": (len(real.sizes) if inter_weight is None else inter_weight) * torch.stack(layers).sum()}
+    classes = len(real.priors)
+    return {"inter": (classes if inter_weight is None else inter_weight) * torch.stack(layers).sum()}
 
 
 def interleaved(

@@ -3,7 +3,7 @@
 A schedule yields once per network epoch of step t, and may look at the losses before it yields again.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 
@@ -29,6 +29,12 @@ def fixed(t: int, losses: Losses, *, ipc: int, epochs: int | Mapping[int, int]) 
 def adaptive(t: int, losses: Losses, *, epochs: int | Mapping[int, int]) -> Iterator[None]:
     """zeta(t) as a table from t, between entries the next smaller one (Eq. 12)."""
     for _ in range(_look_up(epochs, t)):
+        yield
+
+
+def table(t: int, losses: Losses, *, epochs: Sequence[int]) -> Iterator[None]:
+    """zeta(t) from a list, an entry for each t but the last."""
+    for _ in range(epochs[t]):
         yield
 
 

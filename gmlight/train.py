@@ -38,9 +38,13 @@ def train(config: DictConfig, folder: Path) -> None:
     record |= labels(config, record)
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
-    evaluator = build.build_evaluator(config, data)
+    evaluators = build.build_evaluators(config, data, record["architecture"], console)
     quick = QuickEvaluation(
-        evaluator, config.evaluation.every, config.evaluation.quick_networks, folder, console
+        next(iter(evaluators.values())),
+        config.evaluation.every,
+        config.evaluation.quick_networks,
+        folder,
+        console,
     )
     trainer = build.build_trainer(
         config,
@@ -72,13 +76,13 @@ def train(config: DictConfig, folder: Path) -> None:
         started = time.monotonic()
         name = "condensed" if config.iterations else f"{record['method']} images"
         sets = [(name, learned, config.evaluation.networks), *baselines]
-        rows = evaluate_sets(
-            evaluator, sets, build.evaluated_as(config, record["architecture"], console), console
-        )
+        rows = evaluate_sets(evaluators, sets, console)
         seconds["evaluation"] = time.monotonic() - started + quick.seconds
         if isinstance(learned, LabelledImages):
             record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
             artifact.update_metadata(folder / "condensed", accuracy=results.as_record(rows[0])["accuracy"])
+    if condenser is not None:
+        record["zeta_used"] = condenser.zeta_used
     record |= {"seconds": seconds, "environment": results.environment(trainer.strategy.root_device)}
     results.write(folder, rows, record)
     results.print_table(rows, record, console)

@@ -1,4 +1,6 @@
-"""Epochs of a network on a training set: in the inner loop of condensation and in evaluation."""
+"""A network trains on a training set: in the inner loop of condensation, in evaluation, for herding."""
+
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -7,8 +9,15 @@ from torch.nn.functional import cross_entropy
 from gmlight.augmentation import Augmentation
 from gmlight.data import TrainingSet
 
+NetworkFactory = Callable[..., nn.Module]
 
-def train_epoch(
+
+def steps_per_epoch(images: TrainingSet, batch_size: int) -> int:
+    """Mini-batches in an epoch, the last of which may be smaller."""
+    return -(-len(images) // batch_size)
+
+
+def training_steps(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: TrainingSet,
@@ -16,16 +25,18 @@ def train_epoch(
     batch_size: int,
     rng: torch.Generator,
     augmentation: Augmentation,
-) -> None:
-    """One epoch in mini-batches of the mean cross-entropy (Algorithm 1, lines 11-12).
+) -> Iterator[None]:
+    """Epoch after epoch without end; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
-    Up to one batch, the whole set is one step and its order does not matter.
+    The loss is the mean cross-entropy. Up to one batch, the set is one step and its order does not matter.
     """
-    network.train()
     everything = len(images) <= batch_size
-    order = torch.arange(len(images)) if everything else torch.randperm(len(images), generator=rng)
-    for indices in order.split(batch_size):
-        inputs, labels = images.batch(indices)
-        optimizer.zero_grad(set_to_none=True)
-        cross_entropy(network(augmentation(inputs, rng)), labels).backward()
-        optimizer.step()
+    while True:
+        order = torch.arange(len(images)) if everything else torch.randperm(len(images), generator=rng)
+        for indices in order.split(batch_size):
+            network.train()
+            inputs, labels = images.batch(indices)
+            optimizer.zero_grad(set_to_none=True)
+            cross_entropy(network(augmentation(inputs, rng)), labels).backward()
+            optimizer.step()
+            yield

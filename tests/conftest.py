@@ -13,7 +13,9 @@ from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from gmlight.architectures.convnet import ConvNet
-from gmlight.config import CONF_DIR, check, prepare_process, register_resolvers
+from gmlight.checks import check
+from gmlight.config import CONF_DIR, name_classes, prepare_process, register_resolvers
+from gmlight.datasets import Splits, digits
 from gmlight.train import train
 
 os.environ["WANDB_SILENT"] = "true"
@@ -66,6 +68,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         config = composed(*TINY, *overrides)
         if "width" in config.architecture:
             config.architecture.width = 8
+        name_classes(config)
         check(config)
         prepare_process(config)
         train(config, folder)
@@ -73,6 +76,17 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     yield _run
     HydraConfig.instance().cfg = None
+
+
+def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
+    """Two digits of each class, each pixel four times as wide and as high: 1x32x32."""
+
+    def two_of_each(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.cat([(labels == c).nonzero().squeeze(1)[:2] for c in range(10)])
+        return images[chosen].repeat_interleave(4, 2).repeat_interleave(4, 3), labels[chosen]
+
+    train, test = digits(root, download, test_share=0.2, split_seed=0)
+    return two_of_each(*train), two_of_each(*test)
 
 
 def small_network(norm: str = "instance", channels: int = 2, size: int = 8, classes: int = 3) -> nn.Module:

@@ -5,28 +5,60 @@ import torch
 
 from conftest import composed
 from gmlight.build import build_factory, evaluation_architecture, needs_statistics
+from gmlight.config import instantiate
 from gmlight.errors import ConfigError
 
+COUNTS = {  # of the protocol, by architecture: 1x28x28 with 10 classes, 3x32x32 with 10, 3x32x32 with 100
+    "convnet": (317_706, 320_010, 504_420),
+    "mlp": (118_282, 411_146, 422_756),
+    "lenet": (61_706, 62_006, 69_656),
+    "alexnet": (1_865_802, 1_872_202, 2_148_772),
+    "vgg11": (9_229_962, 9_231_114, 9_277_284),
+    "vgg11_bn": (9_229_962, 9_231_114, 9_277_284),
+    "resnet18": (11_172_810, 11_173_962, 11_220_132),
+    "resnet18_bn_ap": (11_213_770, 11_250_762, None),
+}
+SHAPES = ((1, 28, 10), (3, 32, 10), (3, 32, 100))
 
-def parameters(*overrides: str) -> int:
-    config = composed(*overrides)
-    return sum(
-        parameter.numel() for parameter in build_factory(config.architecture, config.dataset)().parameters()
-    )
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts(name: str) -> None:
+    architecture = instantiate(composed("dataset=mnist", f"architecture={name}").architecture)
+    for (channels, side, classes), expected in zip(SHAPES, COUNTS[name], strict=True):
+        with torch.device("cpu"):
+            network = architecture(channels=channels, size=(side, side), classes=classes)
+        if expected is not None:
+            assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["dataset=mnist"], 317_706),
-        (["dataset=svhn"], 320_010),
-        (["dataset=mnist", "architecture=mlp"], 118_282),
-        (["dataset=svhn", "architecture=mlp"], 411_146),
-    ],
-    ids=str,
-)
-def test_parameter_counts(overrides: list[str], expected: int) -> None:
-    assert parameters(*overrides) == expected
+def test_convnet_of_tiny_imagenet() -> None:
+    architecture = instantiate(composed("dataset=mnist").architecture)
+    network = architecture(channels=3, size=(64, 64), classes=200)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_938_120
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg11", "resnet18"])
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 32), (3, 64)])
+def test_networks_take_images_of_each_size(name: str, channels: int, side: int) -> None:
+    architecture = instantiate(composed("dataset=mnist", f"architecture={name}").architecture)
+    network = architecture(channels=channels, size=(side, side), classes=7)
+    assert network(torch.randn(2, channels, side, side)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg11", "resnet18"])
+def test_images_too_small_for_a_network_are_refused(name: str) -> None:
+    architecture = instantiate(composed("dataset=mnist", f"architecture={name}").architecture)
+    with pytest.raises(ConfigError, match=f"architecture={name}: .*nothing of a 3x3 image"):
+        architecture(channels=1, size=(3, 3), classes=7)
+
+
+@pytest.mark.parametrize("name", ["convnet_bn", "vgg11_bn", "resnet18_bn_ap"])
+def test_sources_with_batch_norm(name: str) -> None:
+    config = composed("dataset=mnist", f"architecture={name}")
+    factory = build_factory(config.architecture, config.dataset)
+    assert needs_statistics(factory)
+    target = evaluation_architecture(config.architecture)
+    assert not needs_statistics(build_factory(target, config.dataset))
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu", "leaky_relu", "swish"])

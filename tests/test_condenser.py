@@ -30,9 +30,11 @@ def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: 
         "matching": functools.partial(matching.multilevel, inter_weight=None, class_weights="equal"),
         "distance": functools.partial(distances.cos_euclid, weight=1.0),
         "schedule": functools.partial(schedules.adaptive, epochs=dict(enumerate(epochs))),
+        "schedule_unit": "epochs",
         "class_names": tuple(map(str, range(classes))),
         "priors": [1 / classes] * classes,
         "updates": updates,
+        "image_steps": 1,
         "train_batch": 256,
         "seed": 3,
     }
@@ -94,7 +96,7 @@ class Recorder(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
         self.losses.append(trainer.callback_metrics["matching_loss/total"].item())
-        self.epochs.append(int(trainer.callback_metrics["network_epochs"]))
+        self.epochs.append(int(trainer.callback_metrics["zeta"]))
 
 
 @pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
@@ -124,6 +126,55 @@ def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
     )
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
     assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
+
+
+def test_two_image_steps_at_each_network() -> None:
+    """Eq. 10 with zeta_S = 2 is the same network and real batch seen twice."""
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=1, updates=1, classes=3)
+    module = condenser(images, 1, [], image_steps=2)
+    assert fit(module, batches).global_step == 1
+    with seeded(3, "network", 0):
+        network = small_network()
+    real = [list(batches[0].images)]
+    expected, _ = naive.condense(
+        images, [network, network], [real, real], rule="multilevel", name="cos_euclid", weight=1.0, epochs=[],
+        batches=[], **SETTINGS,
+    )  # fmt: skip
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_mixed_batch_is_matched_in_the_place_of_the_class_batches() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    real, labels = random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2])
+    batch.matched = (real, labels)
+    rule = functools.partial(matching.inter, inter_weight=None, class_weights="equal")
+    module = condenser(images, 1, [], matching=rule)
+    fit(module, [batch])
+
+    with seeded(3, "network", 0):
+        network = small_network()
+    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    images.requires_grad_()
+    synthetic_loss = cross_entropy(network(images.flatten(0, 1)), torch.arange(3).repeat_interleave(2))
+    on_synthetic = torch.autograd.grad(synthetic_loss, weights, create_graph=True)
+    on_real = torch.autograd.grad(cross_entropy(network(real), labels), weights)
+    layers = [naive.distance("cos_euclid", 1.0, s, r) for s, r in zip(on_synthetic, on_real, strict=True)]
+    (gradient,) = torch.autograd.grad(3 * sum(layers), images)
+    expected = images.detach() - SETTINGS["image_lr"] * gradient
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_schedule_can_count_steps() -> None:
+    images = random_images(10, 30, 2, 8, 8)  # two mini-batches an epoch
+    batches = real_batches(outer=1, updates=2, classes=10)
+    by_steps = condenser(images, 2, [2], schedule_unit="steps")
+    by_epochs = condenser(images, 2, [1])
+    fit(by_steps, batches)
+    fit(by_epochs, batches)
+    assert torch.equal(by_steps.synthetic(), by_epochs.synthetic())
+    assert (by_steps.zeta_used, by_epochs.zeta_used) == ([[2]], [[1]])
 
 
 @pytest.mark.parametrize("criterion", ["rise", "gap"])

@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from conftest import composed
 from gmlight.build import build_data, build_factory
-from gmlight.config import CONF_DIR, check, describe, labels
+from gmlight.config import CONF_DIR, check, describe, labels, name_classes
 from gmlight.data import CondensationData
 from gmlight.errors import ConfigError
 
 OPTIONS = sorted(path.relative_to(CONF_DIR).with_suffix("") for path in CONF_DIR.glob("*/*.yaml"))
 GROUPS = sorted({option.parent.name for option in OPTIONS})
-PAPER_DATASETS = ["mnist", "svhn"]
+PAPER_DATASETS = ["mnist", "fashion_mnist", "svhn", "cifar10", "cifar100"]
 
 
 def test_groups_are_found() -> None:
@@ -28,6 +28,10 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
     group, name = option.parent.name, option.name
     if group == "dataset":
         config = composed(f"dataset={name}", "download=false")
+        if config.dataset.classes is None:
+            with pytest.raises(ConfigError, match=r"data_dir|dataset.root"):
+                name_classes(config)
+            return
         network = build_factory(config.architecture, config.dataset)()
         assert network(torch.zeros(1, config.dataset.channels, *config.dataset.size)).shape[1] == len(
             config.dataset.classes
@@ -37,9 +41,20 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
             return
         assert tuple(data.train.images.shape[1:]) == (config.dataset.channels, *config.dataset.size)
         return
+    if option == Path("initialization/artifact"):
+        folder = run(f"initialization={name}", f"initialization.path={run()}")
+        assert (folder / "result.json").is_file()
+        return
     if option == Path("trainer/gpu") and not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="trainer=cpu"):
             run("trainer=gpu")
+        return
+    if group == "architecture":
+        # Images of a size that every network takes, and few of them.
+        enlarged = ["dataset.load._target_=conftest.enlarged_digits", "dataset.size=[32,32]"]
+        few = ["ipc=1", "iterations=1", "real_batch=2", "statistics_batch=2", "evaluation=quick"]
+        fewer = ["evaluation.networks=1", "evaluation.epochs=1", "evaluation.baselines={random:0,whole:0}"]
+        run(f"architecture={name}", *enlarged, *few, *fewer)
         return
     small = ["scale.iterations=2", "scale.networks=1", "scale.epochs=1"] if group == "scale" else []
     folder = run(f"{group}={name}", *small)
@@ -96,13 +111,19 @@ def test_paper_datasets_have_the_numbers_of_the_protocol(
     assert label(config, "scale") == "paper"
 
 
-def test_statistics_of_the_paper_datasets() -> None:
-    assert (composed("dataset=mnist").dataset.mean, composed("dataset=mnist").dataset.std) == (
-        [0.1307],
-        [0.3081],
-    )
-    svhn = composed("dataset=svhn").dataset
-    assert (svhn.mean, svhn.std) == ([0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970])
+@pytest.mark.parametrize(
+    ("dataset", "mean", "std", "classes"),
+    [
+        ("mnist", [0.1307], [0.3081], 10),
+        ("fashion_mnist", [0.2861], [0.3530], 10),
+        ("svhn", [0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970], 10),
+        ("cifar10", [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], 10),
+        ("cifar100", [0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761], 100),
+    ],
+)
+def test_statistics_of_the_paper_datasets(dataset: str, mean: list, std: list, classes: int) -> None:
+    node = composed(f"dataset={dataset}").dataset
+    assert (node.mean, node.std, len(set(node.classes))) == (mean, std, classes)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +243,13 @@ def test_the_mlp_source_has_the_smaller_image_step() -> None:
         (["augmentation=crop_scale_rotate", "augmentation.padding=0"], "augmentation.padding=0"),
         (["augmentation=crop_scale_rotate", "augmentation.scale=1"], "must be [least, greatest]"),
         (["augmentation=crop_scale_rotate", "augmentation.scale=[1.2,0.8]"], "must be [least, greatest]"),
+        (["schedule=table", "schedule.epochs=[5,4]"], "T=10 needs 9 entries or more"),
+        (["matching=inter", "matching.mixed_batch=-1"], "matching.mixed_batch=-1"),
+        (["matching=inter", "matching.mixed_batch=9", "matching.class_weights=batch"], "weighs itself"),
+        (["schedule.unit=minutes"], "schedule.unit=minutes: must be epochs or steps"),
+        (["image_steps=0"], "image_steps=0"),
+        (["evaluation.architectures=mlp"], "must be null or a list such as [convnet,mlp]"),
+        (["initialization=herding", "initialization.features=edges"], "must be network or pixels"),
         (["schedule=until_overfit", "mixed_batch=0"], "use mixed_batch=256"),
         (["schedule=until_overfit", "schedule.margin=abc"], "schedule.margin=abc"),
         (["schedule.epochs=null"], "schedule.epochs=None"),

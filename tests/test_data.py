@@ -95,12 +95,23 @@ def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
     assert not torch.equal(torch.cat(tuple(first.images)), torch.cat(tuple(data.draw(2, 4).images)))
 
 
+@pytest.mark.parametrize(("rule", "at"), [("inter", [0, 1, 2, 3]), ("interleaved", [1, 3])])
+def test_mixed_batches_take_the_place_of_the_inter_terms_class_batches(rule: str, at: list[int]) -> None:
+    data = build_data(composed(f"matching={rule}", "matching.mixed_batch=32")).load(CPU)
+    drawn = [data.draw(k, 0).matched for k in range(4)]
+    assert [k for k in range(4) if drawn[k] is not None] == at
+    assert all(len(batch[1]) == 32 for batch in drawn if batch is not None)
+    assert all(
+        data.draw(k, 0).matched is None for data in [build_data(composed()).load(CPU)] for k in range(2)
+    )
+
+
 def made_up(images: torch.Tensor, labels: list[int]) -> CondensationData:
     split = (images, torch.tensor(labels))
     return CondensationData(
         lambda root, download: (split, split), data_dir="", download=False, classes=["a", "b", "c"],
-        shape=(1, 2, 2), mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0, statistics_batch=0, iterations=1,
-        updates=1, seed=0, device_share=0.25,
+        shape=(1, 2, 2), mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0, statistics_batch=0,
+        matched_batch=0, matched_every=1, iterations=1, updates=1, seed=0, device_share=0.25,
     )  # fmt: skip
 
 

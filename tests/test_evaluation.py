@@ -1,5 +1,7 @@
 """Fresh networks, trained from scratch, each with a seed of its own."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ CPU = torch.device("cpu")
 def evaluator() -> Evaluator:
     config = composed("architecture.width=8", "evaluation.epochs=4")
     data = build_data(config).load(CPU)
-    return build_evaluator(config, data)
+    return build_evaluator(config, config.architecture, data)
 
 
 def test_networks_depend_on_their_number_alone(evaluator: Evaluator) -> None:
@@ -37,14 +39,18 @@ def test_learning_rate_falls_at_half_of_the_epochs(
 ) -> None:
     rates = []
 
-    def record(network: object, optimizer: torch.optim.Optimizer, *args: object, **keywords: object) -> None:
-        group = optimizer.param_groups[0]
-        rates.append(round(group["lr"], 6))
-        assert (group["momentum"], group["weight_decay"]) == (0.9, 5e-4)
+    def record(
+        network: object, optimizer: torch.optim.Optimizer, *args: object, **keywords: object
+    ) -> Iterator[None]:
+        while True:
+            group = optimizer.param_groups[0]
+            assert (group["momentum"], group["weight_decay"]) == (0.9, 5e-4)
+            rates.append(round(group["lr"], 6))
+            yield
 
-    monkeypatch.setattr("gmlight.evaluation.train_epoch", record)
+    monkeypatch.setattr("gmlight.evaluation.training_steps", record)
     evaluator.trained(evaluator.data.train, 0)
-    assert rates == [0.01, 0.01, 0.001, 0.001]
+    assert rates == [0.01] * 12 + [0.001] * 12  # 4 epochs of 6 mini-batches
 
 
 def test_training_teaches(evaluator: Evaluator) -> None:

@@ -114,7 +114,7 @@ class Recorder(lightning.Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         self.losses.append(trainer.callback_metrics["matching_loss/total"].item())
-        self.epochs.append(int(trainer.callback_metrics["network_epochs"]))
+        self.epochs.append(int(trainer.callback_metrics["zeta"]))
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         images = module.synthetic.images
@@ -150,9 +150,11 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
         matching=golden.matching(),
         distance=distance(settings["distance"]),
         schedule=golden.schedule(),
+        schedule_unit="epochs",
         class_names=tuple(map(str, range(settings["classes"]))),
         priors=[1 / settings["classes"]] * settings["classes"],
         updates=len(batches),
+        image_steps=1,
         image_lr=settings["image_lr"],
         image_momentum=settings["image_momentum"],
         network_lr=settings["network_lr"],

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import composed
 from gmlight import schedules
-from gmlight.config import instantiate
+from gmlight.build import build_schedule
 
 
 class Script:
@@ -28,7 +28,7 @@ def epochs(schedule: schedules.Schedule, t: int, losses: Script | None = None) -
 
 def from_config(*overrides: str) -> tuple[schedules.Schedule, int]:
     config = composed("dataset=mnist", *overrides)
-    return instantiate(config.schedule), config.updates
+    return build_schedule(config), config.updates
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """What networks are built of, chosen by name."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 
 from gmlight.errors import ConfigError
+
+MNIST_SHAPE = (1, 28, 28)  # channels, height, width: images that first convolutions pad to 32x32
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}
 POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -45,6 +50,26 @@ def pooling(name: str) -> nn.Module:
     if name not in list(POOLINGS):
         raise ConfigError(f"architecture.pooling={name}: choose one of none, {', '.join(POOLINGS)}")
     return POOLINGS[name](2)
+
+
+def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int], name: str) -> int:
+    """Numbers per image that leave the features, which end in a flatten.
+
+    Raises:
+        ConfigError: nothing of an image of this size is left.
+    """
+    network = nn.Sequential(*features).eval()
+    try:
+        with torch.no_grad():
+            units = network(torch.zeros(1, channels, *size)).shape[1]
+    except (RuntimeError, ValueError):  # a kernel larger than the map, a norm over a single number
+        units = 0
+    network.train()
+    if units == 0:
+        raise ConfigError(
+            f"architecture={name}: pooling leaves nothing of a {size[0]}x{size[1]} image; use larger images"
+        )
+    return units
 
 
 def uses_batch_norm(network: nn.Module) -> bool:

@@ -7,8 +7,6 @@ from torch import nn
 from gmlight.architectures import blocks
 from gmlight.errors import ConfigError
 
-MNIST_SHAPE = (1, 28, 28)
-
 
 class ConvNet(nn.Sequential):
     """`depth` blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer.
@@ -33,7 +31,7 @@ class ConvNet(nn.Sequential):
     ) -> None:
         height, breadth = size
         padding = 1
-        if (channels, *size) == MNIST_SHAPE:
+        if (channels, *size) == blocks.MNIST_SHAPE:
             height, breadth, padding = height + 4, breadth + 4, 3
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(depth):

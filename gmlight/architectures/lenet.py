@@ -1,0 +1,36 @@
+"""LeNet (Table 4)."""
+
+from torch import nn
+
+from gmlight.architectures import blocks
+
+
+class LeNet(nn.Sequential):
+    """5x5-6, pool, 5x5-16, pool, then hidden layers of 120 and 84. [N, channels, H, W] -> [N, classes].
+
+    1x28x28 images are padded to 32x32 by the first convolution.
+
+    Raises:
+        ConfigError: nothing of the image is left after the convolutions.
+    """
+
+    def __init__(self, *, channels: int, size: tuple[int, int], classes: int) -> None:
+        padding = 2 if (channels, *size) == blocks.MNIST_SHAPE else 0
+        features = [
+            nn.Conv2d(channels, 6, 5, padding=padding),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        ]
+        units = blocks.flat_size(features, channels, size, "lenet")
+        super().__init__(
+            *features,
+            nn.Linear(units, 120),
+            nn.ReLU(),
+            nn.Linear(120, 84),
+            nn.ReLU(),
+            nn.Linear(84, classes),
+        )

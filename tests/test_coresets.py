@@ -1,0 +1,69 @@
+"""Real images, and sets made before, as S."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import composed
+from gmlight import CondensedDataset
+from gmlight.build import build_data, build_start
+from gmlight.coresets import herd
+from gmlight.data import LabelledImages
+from gmlight.errors import ConfigError
+
+CPU = torch.device("cpu")
+
+
+def test_the_herd_follows_its_mean() -> None:
+    """Against the plain definition: at each step try every image that is left."""
+    features = torch.randn(30, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    chosen: list[int] = []
+    for _ in range(12):
+        left = [i for i in range(30) if i not in chosen]
+        chosen.append(
+            min(left, key=lambda i: (features[[*chosen, i]].mean(0) - features.mean(0)).norm().item())
+        )
+    assert herd(features, 12).tolist() == chosen
+
+
+@pytest.mark.parametrize("features", ["network", "pixels"])
+def test_herding_chooses_different_real_images_of_each_class(features: str) -> None:
+    settings = [
+        "initialization.epochs=1",
+        "initialization.network.width=8",
+        f"initialization.features={features}",
+    ]
+    config = composed("initialization=herding", "ipc=4", *settings)
+    data = build_data(config).load(CPU)
+    start = build_start(config, data)
+    assert isinstance(start, LabelledImages)
+    assert start.labels.tolist() == [c for c in range(10) for _ in range(4)]
+    real, labels = data.train.batch(torch.arange(len(data.train)))
+    for image, label in zip(start.images, start.labels, strict=True):
+        assert (real[labels == label] == image).flatten(1).all(1).any()
+    assert len(torch.unique(start.images.flatten(1), dim=0)) == 40
+
+
+def test_herding_more_images_than_a_class_has_is_refused() -> None:
+    config = composed("initialization=herding", "ipc=140")
+    with pytest.raises(ConfigError, match="class '8' has only 139 images"):
+        build_start(config, build_data(config).load(CPU))
+
+
+def test_a_condensed_set_can_be_the_start(run: Callable[..., Path]) -> None:
+    first = run()
+    second = run("initialization=artifact", f"initialization.path={first}", "iterations=0")
+    assert torch.equal(CondensedDataset(first).images, CondensedDataset(second).images)
+    with pytest.raises(ConfigError, match="number of images per class is"):
+        run("initialization=artifact", f"initialization.path={first}", "ipc=3")
+    with pytest.raises(ConfigError, match="name a run folder or artifact"):
+        run("initialization=artifact")
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "whole"])
+def test_methods_that_condense_nothing(method: str, run: Callable[..., Path]) -> None:
+    quick = ["initialization.epochs=1"] if method == "herding" else []
+    folder = run(f"method={method}", *quick)
+    assert (folder / "condensed").exists() == (method != "whole")

@@ -1,0 +1,47 @@
+"""The table of epochs that until_overfit runs used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gmlight import schedule
+from gmlight.errors import ConfigError
+
+
+def write_run(folder: Path, used: list[list[int]], name: str = "until_overfit") -> Path:
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps({"choices": {"schedule": name}, "zeta_used": used}))
+    return folder
+
+
+def test_mean_over_runs_and_outer_iterations(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", [[50, 40], [9, 10]]), write_run(tmp_path / "b", [[30, 20], [7, 10]])]
+    assert schedule.table_of(runs) == [35, 9]
+    assert schedule.find_runs([f"{tmp_path}/*"]) == runs
+
+
+def test_what_makes_no_table(tmp_path: Path) -> None:
+    good = write_run(tmp_path / "good", [[50], [9]])
+    with pytest.raises(ConfigError, match="no finished run there"):
+        schedule.find_runs([f"{tmp_path}/none*"])
+    with pytest.raises(ConfigError, match="not a run with schedule=until_overfit"):
+        schedule.table_of([write_run(tmp_path / "fixed", [[50]], "fixed")])
+    with pytest.raises(ConfigError, match="differ in their number of updates"):
+        schedule.table_of([good, write_run(tmp_path / "other", [[50]])])
+
+
+def test_from_runs_to_a_run(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folders = [run("ipc=3", "schedule=until_overfit", "schedule.limit=4", f"seed={seed}") for seed in (0, 1)]
+    monkeypatch.setattr("sys.argv", ["schedule", f"runs={folders[0]},{folders[1]}"])
+    capsys.readouterr()
+    schedule.main()
+    words = capsys.readouterr().out.split()
+    assert words[0] == "schedule=table"
+    made = run("ipc=3", *words)
+    found = json.loads((made / "result.json").read_text())
+    assert [[of_t[0]] * 2 for of_t in found["zeta_used"]] == found["zeta_used"]
+    assert words[1] == f"schedule.epochs=[{','.join(str(of_t[0]) for of_t in found['zeta_used'])}]"
