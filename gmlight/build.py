@@ -39,8 +39,8 @@ def build_data(config: DictConfig, statistics: bool = False) -> CondensationData
         real_batch=config.real_batch,
         mixed_batch=config.mixed_batch,
         statistics_batch=config.statistics_batch if statistics else 0,
-        matched_batch=config.matching.get("mixed_batch", 0),
-        matched_every=config.matching.get("mixed_every", 1),
+        matched_batch=config.matching.get("mixed_real", 0),
+        matched_every=2 if config.matching["_target_"].endswith(".interleaved") else 1,
         iterations=config.iterations,
         updates=config.updates,
         seed=config.seed,
@@ -85,8 +85,13 @@ def build_evaluators(
     """
     nodes = {source: config.architecture}
     if config.evaluation.architectures is not None:
-        names = config.evaluation.architectures
-        nodes = {name: choose(config, "architecture", name) for name in names}
+        own = source.split(",")[0]  # "convnet, width=64" is what convnet means in this run
+        nodes = {
+            source if name == own else name: config.architecture
+            if name == own
+            else choose(config, "architecture", name)
+            for name in config.evaluation.architectures
+        }
     evaluators = {}
     for name, node in nodes.items():
         target = evaluation_architecture(node)
@@ -158,7 +163,7 @@ def build_condenser(
     return Condenser(
         instantiate(config.synthetic)(images),
         factory=factory,
-        matching=instantiate(_without(config.matching, "mixed_batch", "mixed_every")),
+        matching=instantiate(_without(config.matching, "mixed_real", "mixed_synthetic")),
         distance=instantiate(config.distance),
         schedule=build_schedule(config),
         schedule_unit=config.schedule.unit,
@@ -171,6 +176,7 @@ def build_condenser(
         network_lr=config.network_lr,
         network_momentum=config.network_momentum,
         train_batch=config.train_batch,
+        matched_synthetic=config.matching.get("mixed_synthetic", 0),
         seed=config.seed,
     )
 

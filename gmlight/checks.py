@@ -29,17 +29,26 @@ _LEAST = {  # whole numbers
     "evaluation.baselines.random": 0,
     "evaluation.baselines.whole": 0,
     "schedule.limit": 1,
-    "matching.mixed_batch": 0,
-    "matching.mixed_every": 1,
+    "matching.mixed_real": 0,
+    "matching.mixed_synthetic": 1,
     "initialization.epochs": 1,
+    "initialization.batch_size": 1,
+    "initialization.network.width": 1,
     "architecture.width": 1,
     "architecture.depth": 1,
     "augmentation.padding": 1,
     "augmentation.degrees": 1,
 }
-_POSITIVE = ("image_lr", "network_lr", "evaluation.lr", "distance.weight", "memory.device_share")
-_NOT_NEGATIVE = ("evaluation.weight_decay", "schedule.margin")
-_FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum")
+_POSITIVE = (
+    "image_lr",
+    "network_lr",
+    "evaluation.lr",
+    "distance.weight",
+    "memory.device_share",
+    "initialization.lr",
+)
+_NOT_NEGATIVE = ("evaluation.weight_decay", "schedule.margin", "initialization.weight_decay")
+_FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum", "initialization.momentum")
 _ONE_OF = {
     "initialization.features": ("network", "pixels"),
     "schedule.criterion": ("rise", "gap"),
@@ -62,6 +71,7 @@ def check(config: DictConfig) -> None:
         _check_schedule(config)
         _check_class_weights(config)
         _check_architectures(config)
+        _check_dataset(config)
         _check_augmentation(config)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
@@ -112,6 +122,8 @@ def _check_schedule(config: DictConfig) -> None:
         needed = config.updates - 1
         if len(epochs) < needed:
             raise ConfigError(f"schedule.epochs={epochs}: T={config.updates} needs {needed} entries or more")
+    elif config.schedule["_target_"].endswith(".table"):
+        raise ConfigError(f"schedule.epochs={epochs}: a table is a list such as [50,40,30]")
     for count in counts:
         if type(count) is not int or count < 0:
             raise ConfigError(f"schedule.epochs={epochs}: must be whole numbers of at least 0")
@@ -123,9 +135,9 @@ def _check_schedule(config: DictConfig) -> None:
 
 def _check_class_weights(config: DictConfig) -> None:
     weights = _select(config, "matching.class_weights")
-    if weights is not _ABSENT and weights != "equal" and config.matching.get("mixed_batch"):
+    if weights is not _ABSENT and weights != "equal" and config.matching.get("mixed_real"):
         raise ConfigError(
-            f"matching.class_weights={weights}: a mixed batch weighs itself; use equal, or mixed_batch=0"
+            f"matching.class_weights={weights}: a mixed batch weighs itself; use equal, or mixed_real=0"
         )
     if weights is _ABSENT or weights in ("equal", "priors", "batch"):
         return
@@ -136,6 +148,21 @@ def _check_class_weights(config: DictConfig) -> None:
             f"matching.class_weights={weights}: must be equal, priors, batch, "
             f"or a list of {classes} numbers that sum to 1"
         )
+
+
+def _check_dataset(config: DictConfig) -> None:
+    dataset = config.dataset
+    size = dataset.size
+    whole = isinstance(size, ListConfig) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)
+    if not whole:
+        raise ConfigError(f"dataset.size={size}: must be [height, width]")
+    if dataset.channels not in (1, 3):
+        raise ConfigError(f"dataset.channels={dataset.channels}: must be 1 or 3")
+    for key in ("mean", "std"):
+        values = dataset[key]
+        numbers = isinstance(values, ListConfig) and all(map(_is_number, values))
+        if values is not None and not (numbers and len(values) == dataset.channels):
+            raise ConfigError(f"dataset.{key}={values}: must be null or a number for each channel")
 
 
 def _check_architectures(config: DictConfig) -> None:
@@ -156,6 +183,8 @@ def _check_augmentation(config: DictConfig) -> None:
 def _select(config: DictConfig, key: str) -> Any:
     # Absent is another thing than null: only an option that has the key is asked for its value.
     node, _, last = key.rpartition(".")
+    if node.startswith("initialization.") and node.split(".")[1] not in config.initialization:
+        return _ABSENT
     parent = OmegaConf.select(config, node) if node else config
     if not isinstance(parent, DictConfig):
         raise ConfigError(f"{node}={parent}: must be a group of keys, such as {key}=...")

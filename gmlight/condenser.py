@@ -34,6 +34,7 @@ class Condenser(lightning.LightningModule):
         priors: each class's share of the training set, [C].
         updates: T. image_steps: zeta_S, image steps at one network (Eq. 10).
         train_batch: mini-batch of the network's epochs on S.
+        matched_synthetic: images of S in a batch of any class, where such batches are matched.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Condenser(lightning.LightningModule):
         network_lr: float,
         network_momentum: float,
         train_batch: int,
+        matched_synthetic: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class Condenser(lightning.LightningModule):
         self.factory, self.matching, self.distance, self.schedule = factory, matching, distance, schedule
         self.class_names, self.priors = class_names, priors
         self.updates, self.image_steps = updates, image_steps
-        self.train_batch, self.seed = train_batch, seed
+        self.train_batch, self.matched_synthetic, self.seed = train_batch, matched_synthetic, seed
         self.image_lr, self.image_momentum = image_lr, image_momentum
         self.network_lr, self.network_momentum = network_lr, network_momentum
         self.schedule_unit = schedule_unit
@@ -152,7 +154,7 @@ class Condenser(lightning.LightningModule):
             return ClassGradients(layers, [images.shape[1]] * len(images), self.priors)
         everything = flatten(images)
         rng = generator(self.seed, "matched-synthetic", batch.k, batch.t)
-        chosen = torch.randperm(len(everything), generator=rng)[: self.train_batch]
+        chosen = torch.randperm(len(everything), generator=rng)[: self.matched_synthetic]
         of_any_class, labels = everything.batch(chosen)
         layers = class_gradients(network, [of_any_class], create_graph=True, labels=[labels])
         return ClassGradients(layers, [len(labels)], self.priors)

@@ -187,7 +187,8 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
     if config.iterations == 0:
         same = defaults.get("initialization") == choices["initialization"]
-        return choices["method"] if same else choices["initialization"]
+        options = [override for override in overrides if override.startswith("initialization.")]
+        return _with(choices["method"] if same else choices["initialization"], options)
     changed = [
         override
         for override in overrides
@@ -225,9 +226,14 @@ def prepare_process(config: DictConfig) -> None:
 
 
 def name_classes(config: DictConfig) -> None:
-    """Fills in the class names where only the files know them."""
+    """Fills in the class names where only the files know them; refuses others than theirs."""
+    if "find_classes" not in config.dataset:
+        return
+    found = instantiate(config.dataset.find_classes)(config.data_dir)
     if config.dataset.classes is None:
-        config.dataset.classes = instantiate(config.dataset.find_classes)(config.data_dir)
+        config.dataset.classes = found
+    elif list(config.dataset.classes) != found:
+        raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")
 
 
 def _remove_if_empty(folder: Path) -> None:

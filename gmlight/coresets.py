@@ -95,8 +95,10 @@ def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | 
     for what, (of_set, wanted) in pairs.items():
         if of_set != wanted:
             raise ConfigError(f"initialization.path={path}: its {what} {of_set}, not {wanted}")
+    if not dataset.metadata.get("complete", True):
+        raise ConfigError(f"initialization.path={path}: its run stopped before its end; name a complete set")
     order = torch.argsort(dataset.labels, stable=True)
-    return LabelledImages(dataset.images[order], dataset.labels[order])
+    return LabelledImages(dataset.images[order], dataset.labels[order]).to(train.device)
 
 
 @torch.no_grad()

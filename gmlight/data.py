@@ -196,9 +196,15 @@ class CondensationData(lightning.LightningDataModule):
             home=device if fits else torch.device("cpu"),
         )
         self.train, self.test = (place(images, labels) for images, labels in splits)
-        if 0 in self.train.counts:
-            empty = self.classes[self.train.counts.index(0)]
-            raise ConfigError(f"class {empty!r} has no training image; remove the class or add images")
+        fewest = min(self.train.counts)
+        name = self.classes[self.train.counts.index(fewest)]
+        if fewest == 0:
+            raise ConfigError(f"class {name!r} has no training image; remove the class or add images")
+        if fewest < self.statistics_batch:
+            raise ConfigError(
+                f"statistics_batch={self.statistics_batch}: class {name!r} has only {fewest} images for the "
+                f"statistics of batch norm; use statistics_batch<={fewest} or another norm"
+            )
         return self
 
     def _refuse_misfits(self, images: Tensor, labels: Tensor) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -72,7 +72,7 @@ def _read(
             damage = f"{name} is damaged ({_first_line(error)})"
             raise ConfigError(f"{damage}: delete {place} and fetch it again") from None
     if not download:
-        raise ConfigError(f"{name} is absent: {wanted}")
+        raise ConfigError(f"{name} is absent or incomplete: {wanted}")
     try:
         return _to_tensors(dataset(root, **split, download=True))
     except (OSError, RuntimeError) as error:
@@ -124,17 +124,20 @@ def image_folder_classes(root: str, *, folder: str | None) -> list[str]:
 def tiny_imagenet(root: str, download: bool, *, size: Sequence[int]) -> Splits:
     """The standard `tiny-imagenet-200` folder; its validation part is the test split."""
     top = _tiny_imagenet_folder(root)
-    classes = tiny_imagenet_classes(root)
-    train = sorted((top / "train").glob("*/images/*.JPEG"))
-    labels = {name: label for label, name in enumerate(classes)}
-    annotations = [
-        line.split("\t") for line in (top / "val" / "val_annotations.txt").read_text().splitlines()
-    ]
-    val = [(top / "val" / "images" / name, labels[wnid]) for name, wnid, *_ in annotations]
-    return (
-        _read_images([(path, labels[path.parent.parent.name]) for path in train], size=size, channels=3),
-        _read_images(val, size=size, channels=3),
-    )
+    labels = {name: label for label, name in enumerate(tiny_imagenet_classes(root))}
+    try:
+        train = [(path, labels[path.parts[-3]]) for path in sorted((top / "train").glob("*/images/*.JPEG"))]
+        annotations = (top / "val" / "val_annotations.txt").read_text().splitlines()
+        val = [
+            (top / "val" / "images" / name, labels[wnid])
+            for name, wnid, *_ in (line.split("\t") for line in annotations)
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        damage = f"{top} is incomplete ({_first_line(error)})"
+        raise ConfigError(f"{damage}: unpack tiny-imagenet-200.zip again") from None
+    if not train or not val:
+        raise ConfigError(f"{top} is incomplete (no images): unpack tiny-imagenet-200.zip again")
+    return _read_images(train, size=size, channels=3), _read_images(val, size=size, channels=3)
 
 
 def tiny_imagenet_classes(root: str) -> list[str]:
@@ -160,7 +163,10 @@ def _own_folder(folder: str | None) -> Path:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    try:
+        classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from None
     if len(classes) < 2:
         raise ConfigError(f"{folder}: {len(classes)} class folders there; at least 2 are needed")
     return classes
@@ -183,13 +189,15 @@ def _read_images(
     for i, (path, _) in enumerate(files):
         try:
             with Image.open(path) as picture:
-                fitting = picture.convert("L" if channels == 1 else "RGB")
+                if picture.mode.startswith(("I", "F")):
+                    raise ValueError(f"mode {picture.mode}, more than 8 bits a channel")
+                fitting = ImageOps.exif_transpose(picture).convert("L" if channels == 1 else "RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ConfigError(f"{path}: cannot be read ({_first_line(error)}); mend or remove it") from None
         if fitting.size != (size[1], size[0]):
             fitting = fitting.resize((size[1], size[0]), Image.Resampling.BICUBIC)
         images[i] = _pixels(fitting)
-    return images, torch.tensor([label for _, label in files])
+    return images, torch.tensor([label for _, label in files], dtype=torch.long)
 
 
 def _split(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Splits:
@@ -200,8 +208,10 @@ def _split(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Spli
             np.arange(len(labels)), test_size=test_share, stratify=labels.numpy(), random_state=seed
         )
     except ValueError as error:
+        fewest = int(labels.bincount().min())
         raise ConfigError(
-            f"the images cannot be split: {_first_line(error)}; make train/ and test/"
+            f"the images cannot be split, the smallest class has {fewest} ({_first_line(error)}); "
+            "make train/ and test/ folders, or add images"
         ) from None
     return (images[train], labels[train]), (images[test], labels[test])
 
@@ -222,7 +232,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 def _room_for(count: int, *shape: int) -> Tensor:
     # Refused before it is filled: a machine out of memory kills without a word.
-    needed = count * math.prod(shape)
+    needed = 2 * count * math.prod(shape)  # they are copied once, sorted by class
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise ConfigError(

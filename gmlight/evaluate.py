@@ -68,7 +68,7 @@ def stored_configuration(words: list[str]) -> dict[str, Any]:
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     for override in overrides:
         key = override_key(override)
-        if key.split(".")[0].split("/")[0] not in CHANGEABLE:
+        if key != "dataset.root" and key.split(".")[0].split("/")[0] not in CHANGEABLE:
             raise ConfigError(
                 f"{override}: belongs to the run that made the set, an evaluation cannot change it"
             )

@@ -45,10 +45,17 @@ def table_of(runs: list[Path]) -> list[int]:
     """
     used: list[list[list[int]]] = []  # [run][t][k]
     for run in runs:
-        result = json.loads((run / "result.json").read_text())
-        if result["choices"].get("schedule") != "until_overfit" or not result.get("zeta_used"):
+        try:
+            result = json.loads((run / "result.json").read_text())
+            measured, of_run = result["choices"]["schedule"] == "until_overfit", result["zeta_used"]
+            unit = result["config"]["schedule"]["unit"]
+        except (OSError, ValueError, KeyError, TypeError):
+            measured, of_run, unit = False, [], ""
+        if not measured or not of_run:
             raise ConfigError(f"{run}: not a run with schedule=until_overfit and T>=2; leave it out")
-        used.append(result["zeta_used"])
+        if unit != "epochs":
+            raise ConfigError(f"{run}: counts {unit}, a table is made of epochs; leave it out")
+        used.append(of_run)
     if len({len(of_run) for of_run in used}) > 1:
         raise ConfigError("the runs differ in their number of updates T; make a table for each")
     return [

@@ -39,8 +39,9 @@ def train(config: DictConfig, folder: Path) -> None:
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     evaluators = build.build_evaluators(config, data, record["architecture"], console)
+    target = build.evaluation_architecture(config.architecture)
     quick = QuickEvaluation(
-        next(iter(evaluators.values())),
+        build.build_evaluator(config, target, data),
         config.evaluation.every,
         config.evaluation.quick_networks,
         folder,
@@ -80,7 +81,8 @@ def train(config: DictConfig, folder: Path) -> None:
         seconds["evaluation"] = time.monotonic() - started + quick.seconds
         if isinstance(learned, LabelledImages):
             record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
-            artifact.update_metadata(folder / "condensed", accuracy=results.as_record(rows[0])["accuracy"])
+            own = [results.as_record(row) for row in rows if row.name == name]
+            artifact.update_metadata(folder / "condensed", evaluations=own)
     if condenser is not None:
         record["zeta_used"] = condenser.zeta_used
     record |= {"seconds": seconds, "environment": results.environment(trainer.strategy.root_device)}

@@ -77,8 +77,8 @@ def test_absent_sets_and_tensors_are_refused(folder: Path) -> None:
 
 
 def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
-    artifact.update_metadata(folder, accuracy={"mean": 50.0})
-    assert CondensedDataset(folder).metadata["accuracy"] == {"mean": 50.0}
+    artifact.update_metadata(folder, evaluations=[{"mean": 50.0}])
+    assert CondensedDataset(folder).metadata["evaluations"] == [{"mean": 50.0}]
     with pytest.raises(OSError, match="not empty"):
         artifact.write(folder, IMAGES + 1, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25])
     assert torch.equal(CondensedDataset(folder).images, IMAGES)

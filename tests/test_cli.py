@@ -122,7 +122,7 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
         metadata["sha256"]
         == hashlib.sha256((folder / "condensed/condensed.safetensors").read_bytes()).hexdigest()
     )
-    assert metadata["accuracy"] == condensed["accuracy"]
+    assert metadata["evaluations"] == [condensed]
     assert metadata["complete"] is True
     assert metadata["config"]["seed"] == 0
     assert metadata["environment"]["torch"]

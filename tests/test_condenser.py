@@ -36,6 +36,7 @@ def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: 
         "updates": updates,
         "image_steps": 1,
         "train_batch": 256,
+        "matched_synthetic": 256,
         "seed": 3,
     }
     return Condenser(Pixels(images), **(parts | SETTINGS | options)).double()

@@ -1,5 +1,6 @@
 """Real images, and sets made before, as S."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def test_herding_chooses_different_real_images_of_each_class(features: str) -> N
     for image, label in zip(start.images, start.labels, strict=True):
         assert (real[labels == label] == image).flatten(1).all(1).any()
     assert len(torch.unique(start.images.flatten(1), dim=0)) == 40
+    by_pixels = torch.cat([real[labels == c][herd(real[labels == c].flatten(1), 4)] for c in range(10)])
+    assert torch.equal(start.images, by_pixels) == (features == "pixels")
 
 
 def test_herding_more_images_than_a_class_has_is_refused() -> None:
@@ -67,3 +70,7 @@ def test_methods_that_condense_nothing(method: str, run: Callable[..., Path]) ->
     quick = ["initialization.epochs=1"] if method == "herding" else []
     folder = run(f"method={method}", *quick)
     assert (folder / "condensed").exists() == (method != "whole")
+    found = json.loads((folder / "result.json").read_text())
+    assert found["method"] == " with ".join([method, *quick])
+    assert found["evaluations"][0]["images"] == (1437 if method == "whole" else 20)
+    assert found["config"]["iterations"] == 0

@@ -97,7 +97,7 @@ def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
 
 @pytest.mark.parametrize(("rule", "at"), [("inter", [0, 1, 2, 3]), ("interleaved", [1, 3])])
 def test_mixed_batches_take_the_place_of_the_inter_terms_class_batches(rule: str, at: list[int]) -> None:
-    data = build_data(composed(f"matching={rule}", "matching.mixed_batch=32")).load(CPU)
+    data = build_data(composed(f"matching={rule}", "matching.mixed_real=32")).load(CPU)
     drawn = [data.draw(k, 0).matched for k in range(4)]
     assert [k for k in range(4) if drawn[k] is not None] == at
     assert all(len(batch[1]) == 32 for batch in drawn if batch is not None)
@@ -181,7 +181,7 @@ def test_svhn_in_its_own_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", ["mnist", "svhn"])
 def test_an_absent_dataset_says_where_it_was_looked_for(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"looked for {tmp_path}/.*set data_dir"):
+    with pytest.raises(ConfigError, match=f"absent or incomplete: looked for {tmp_path}/.*set data_dir"):
         loaded(name, tmp_path)
 
 

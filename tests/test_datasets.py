@@ -101,8 +101,12 @@ def test_an_own_folder_is_condensed(folder: Path, run: Callable[..., Path]) -> N
             "eel/0.png: cannot be read",
         ),
         (lambda folder: (folder / "train" / "eel" / "0.png").write_text("no image"), "eel/0.png: cannot be"),
+        (
+            lambda folder: Image.new("I;16", (9, 9), 40000).save(folder / "train" / "eel" / "0.png"),
+            "eel/0.png: cannot be read .*more than 8 bits",
+        ),
     ],
-    ids=["unknown class", "empty class", "truncated", "no image"],
+    ids=["unknown class", "empty class", "truncated", "no image", "16 bits"],
 )
 def test_what_is_wrong_in_an_own_folder_is_named(
     folder: Path, spoil: Callable[[Path], object], message: str
@@ -110,6 +114,25 @@ def test_what_is_wrong_in_an_own_folder_is_named(
     spoil(folder)
     with pytest.raises(ConfigError, match=message):
         own(folder)
+
+
+def test_other_class_names_than_the_folders_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="the files hold the classes"):
+        own(folder, "dataset.classes=[a,b,c]")
+
+
+def test_batch_norm_needs_images_for_its_statistics(folder: Path) -> None:
+    config = composed("dataset=image_folder", f"dataset.root={folder}", "statistics_batch=4")
+    name_classes(config)
+    with pytest.raises(ConfigError, match="class 'dog' has only 3 images for the statistics of batch norm"):
+        build_data(config, statistics=True).load(CPU)
+
+
+def test_a_class_too_small_to_split_is_refused(folder: Path) -> None:
+    for path in list((folder / "train" / "dog").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(ConfigError, match="the smallest class has 1"):
+        own(folder / "train")
 
 
 def test_an_own_folder_must_be_there(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
         network_lr=settings["network_lr"],
         network_momentum=settings["network_momentum"],
         train_batch=10**6,
+        matched_synthetic=0,
         seed=0,
     ).double()
     trainer = lightning.Trainer(

@@ -10,9 +10,10 @@ from gmlight import schedule
 from gmlight.errors import ConfigError
 
 
-def write_run(folder: Path, used: list[list[int]], name: str = "until_overfit") -> Path:
+def write_run(folder: Path, used: list[list[int]], name: str = "until_overfit", unit: str = "epochs") -> Path:
     folder.mkdir()
-    (folder / "result.json").write_text(json.dumps({"choices": {"schedule": name}, "zeta_used": used}))
+    content = {"choices": {"schedule": name}, "zeta_used": used, "config": {"schedule": {"unit": unit}}}
+    (folder / "result.json").write_text(json.dumps(content))
     return folder
 
 
@@ -28,6 +29,12 @@ def test_what_makes_no_table(tmp_path: Path) -> None:
         schedule.find_runs([f"{tmp_path}/none*"])
     with pytest.raises(ConfigError, match="not a run with schedule=until_overfit"):
         schedule.table_of([write_run(tmp_path / "fixed", [[50]], "fixed")])
+    with pytest.raises(ConfigError, match="counts steps"):
+        schedule.table_of([write_run(tmp_path / "steps", [[50]], unit="steps")])
+    (good.parent / "bad").mkdir()
+    (good.parent / "bad" / "result.json").write_text("{")
+    with pytest.raises(ConfigError, match="bad: not a run"):
+        schedule.table_of([good.parent / "bad"])
     with pytest.raises(ConfigError, match="differ in their number of updates"):
         schedule.table_of([good, write_run(tmp_path / "other", [[50]])])
 

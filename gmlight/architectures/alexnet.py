@@ -32,5 +32,5 @@ class AlexNet(nn.Sequential):
             nn.MaxPool2d(2),
             nn.Flatten(),
         ]
-        units = blocks.flat_size(features, channels, size, "alexnet")
+        units = blocks.flat_size(features, channels, size)
         super().__init__(*features, nn.Linear(units, classes))

@@ -52,7 +52,7 @@ def pooling(name: str) -> nn.Module:
     return POOLINGS[name](2)
 
 
-def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int], name: str) -> int:
+def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int]) -> int:
     """Numbers per image that leave the features, which end in a flatten.
 
     Raises:
@@ -67,7 +67,7 @@ def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int
     network.train()
     if units == 0:
         raise ConfigError(
-            f"architecture={name}: pooling leaves nothing of a {size[0]}x{size[1]} image; use larger images"
+            f"the architecture leaves nothing of a {size[0]}x{size[1]} image; use larger images or another"
         )
     return units
 

@@ -25,7 +25,7 @@ class LeNet(nn.Sequential):
             nn.MaxPool2d(2),
             nn.Flatten(),
         ]
-        units = blocks.flat_size(features, channels, size, "lenet")
+        units = blocks.flat_size(features, channels, size)
         super().__init__(
             *features,
             nn.Linear(units, 120),

@@ -63,5 +63,5 @@ class ResNet18(nn.Sequential):
             features.append(BasicBlock(stage_width, stage_width, False, pooled, norm))
             width = stage_width
         features += [nn.Flatten()] if pooled else [nn.AvgPool2d(4), nn.Flatten()]
-        units = blocks.flat_size(features, channels, size, "resnet18")
+        units = blocks.flat_size(features, channels, size)
         super().__init__(*features, nn.Linear(units, classes))

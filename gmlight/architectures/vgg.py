@@ -35,5 +35,5 @@ class VGG11(nn.Sequential):
             ]
             width, padding = layer, 1
         features.append(nn.Flatten())
-        units = blocks.flat_size(features, channels, size, "vgg11")
+        units = blocks.flat_size(features, channels, size)
         super().__init__(*features, nn.Linear(units, classes))
