@@ -48,6 +48,18 @@ def crop_scale_rotate(
     return result
 
 
+def crop_or_noise(images: Tensor, rng: torch.Generator, *, padding: int, noise: float) -> Tensor:
+    """Each image gets a `crop` as in `crop_scale_rotate` or noise of N(0, noise^2), drawn at random.
+
+    For evaluating networks with batch norm, whose statistics a few images seen again and again would ruin.
+    """
+    count = len(images)
+    cropped = torch.randint(2, (count,), generator=rng).bool().to(images.device).view(-1, 1, 1, 1)
+    offsets = torch.randint(2 * padding, (count, 2), generator=rng).to(images.device)
+    noisy = images + noise * torch.randn(images.shape, generator=rng).to(images)
+    return torch.where(cropped, crop(images, offsets, padding, images.mean((0, 2, 3))), noisy)
+
+
 def crop(images: Tensor, offsets: Tensor, padding: int, fill: Tensor) -> Tensor:
     """Pads with `fill` [channels] and cuts the old size out at offsets [N, 2] (down, right)."""
     height, width = images.shape[2:]

@@ -67,11 +67,11 @@ def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
         return uses_batch_norm(factory())
 
 
-def evaluation_architecture(architecture: DictConfig) -> DictConfig:
-    """The architecture that is evaluated: itself, with instance norm in the place of batch norm."""
+def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
+    """The architecture that is evaluated: itself, with the norm that is to stand in for batch norm."""
     target = architecture.copy()
     if target.get("norm") == "batch":
-        target.norm = "instance"
+        target.norm = batch_norm
     return target
 
 
@@ -94,7 +94,7 @@ def build_evaluators(
         }
     evaluators = {}
     for name, node in nodes.items():
-        target = evaluation_architecture(node)
+        target = evaluation_architecture(node, config.evaluation.batch_norm)
         label = name
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")

@@ -47,12 +47,18 @@ _POSITIVE = (
     "memory.device_share",
     "initialization.lr",
 )
-_NOT_NEGATIVE = ("evaluation.weight_decay", "schedule.margin", "initialization.weight_decay")
+_NOT_NEGATIVE = (
+    "augmentation.noise",
+    "evaluation.weight_decay",
+    "schedule.margin",
+    "initialization.weight_decay",
+)
 _FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum", "initialization.momentum")
 _ONE_OF = {
     "initialization.features": ("network", "pixels"),
     "schedule.criterion": ("rise", "gap"),
     "schedule.unit": ("epochs", "steps"),
+    "evaluation.batch_norm": ("instance", "batch"),
     "speed.allocator": ("auto", "off"),
     "trainer.devices": (1,),  # classes are not sharded over several yet
     "trainer.num_nodes": (1,),

@@ -38,6 +38,7 @@ _SCALE_SIZES = {
 }
 _PROTOCOL = (
     "augmentation",
+    "evaluation.batch_norm",
     "evaluation.batch_size",
     "evaluation.lr",
     "evaluation.momentum",

@@ -39,7 +39,7 @@ def train(config: DictConfig, folder: Path) -> None:
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     evaluators = build.build_evaluators(config, data, record["architecture"], console)
-    target = build.evaluation_architecture(config.architecture)
+    target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     quick = QuickEvaluation(
         build.build_evaluator(config, target, data),
         config.evaluation.every,

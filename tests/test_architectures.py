@@ -82,7 +82,7 @@ def test_sources_with_batch_norm(name: str) -> None:
     config = composed("dataset=mnist", f"architecture={name}")
     factory = build_factory(config.architecture, config.dataset)
     assert needs_statistics(factory)
-    target = evaluation_architecture(config.architecture)
+    target = evaluation_architecture(config.architecture, "instance")
     assert not needs_statistics(build_factory(target, config.dataset))
 
 
@@ -101,7 +101,8 @@ def test_convnet_options(activation: str, norm: str, pooling: str) -> None:
 
 def test_batch_norm_is_evaluated_as_instance_norm() -> None:
     config = composed("architecture.norm=batch")
-    assert evaluation_architecture(config.architecture).norm == "instance"
+    assert evaluation_architecture(config.architecture, "instance").norm == "instance"
+    assert evaluation_architecture(config.architecture, "batch") == config.architecture
     assert config.architecture.norm == "batch"
 
 

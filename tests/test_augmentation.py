@@ -1,9 +1,12 @@
 """The batched transforms against their plain definitions, image by image."""
 
+import math
+
+import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from gmlight.augmentation import crop, crop_scale_rotate, rescale, rotate
+from gmlight.augmentation import crop, crop_or_noise, crop_scale_rotate, rescale, rotate
 
 
 def images(channels: int = 2) -> torch.Tensor:
@@ -66,3 +69,60 @@ def test_a_single_image() -> None:
         rng = torch.Generator().manual_seed(seed)
         result = crop_scale_rotate(images()[:1], rng, padding=4, scale=(0.8, 1.2), degrees=45)
         assert result.shape == (1, 2, 28, 28)
+
+
+def test_each_image_is_what_its_own_draw_says() -> None:
+    """The draws replayed, image by image."""
+    batch = torch.randn(60, 2, 28, 28, generator=torch.Generator().manual_seed(0))
+    actual = crop_scale_rotate(
+        batch, torch.Generator().manual_seed(7), padding=4, scale=(0.8, 1.2), degrees=45
+    )
+    rng = torch.Generator().manual_seed(7)
+    kinds = torch.randint(3, (60,), generator=rng)
+    offsets = torch.randint(8, (60, 2), generator=rng)
+    factors = torch.empty(60, 2).uniform_(0.8, 1.2, generator=rng)
+    angles = torch.randint(-45, 45, (60,), generator=rng)
+    fill = batch.mean((0, 2, 3))
+    assert set(kinds.tolist()) == {0, 1, 2}
+    for i, kind in enumerate(kinds.tolist()):
+        one = batch[i : i + 1]
+        expected = (
+            crop(one, offsets[i : i + 1], 4, fill),
+            rescale(one, factors[i : i + 1]),
+            rotate(one, angles[i : i + 1], fill.mean()),
+        )[kind]
+        torch.testing.assert_close(actual[i : i + 1], expected)
+
+
+def test_rotation_is_bilinear_on_a_ground_of_the_fill() -> None:
+    """Against the plain definition, pixel by pixel: where each comes from, and the four around that place."""
+    image, degrees, fill = images(1)[:1, :, :9, :12], 30, 0.25
+    actual = rotate(image, torch.tensor([degrees]), torch.tensor(fill))[0, 0]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    for y in range(9):
+        for x in range(12):
+            right, down = x - 5.5, y - 4.0  # from the centre
+            source_x, source_y = cos * right - sin * down + 5.5, sin * right + cos * down + 4.0
+            left, top = math.floor(source_x), math.floor(source_y)
+            value = 0.0
+            for row, weight_y in ((top, 1 - (source_y - top)), (top + 1, source_y - top)):
+                for column, weight_x in ((left, 1 - (source_x - left)), (left + 1, source_x - left)):
+                    inside = 0 <= row < 9 and 0 <= column < 12
+                    value += weight_y * weight_x * (image[0, 0, row, column].item() if inside else fill)
+            assert abs(actual[y, x].item() - value) < 1e-4
+
+
+def test_crop_or_noise() -> None:
+    batch = torch.randn(200, 2, 12, 12, generator=torch.Generator().manual_seed(0))
+    result = crop_or_noise(batch, torch.Generator().manual_seed(1), padding=4, noise=0.001)
+    difference = (result - batch).flatten(1).abs().amax(1)
+    noisy = difference < 0.01
+    assert 60 < noisy.sum() < 140
+    assert (result - batch)[noisy].std() == pytest.approx(0.001, rel=0.05)
+    rng = torch.Generator().manual_seed(1)
+    cropped, offsets = (
+        torch.randint(2, (200,), generator=rng).bool(),
+        torch.randint(8, (200, 2), generator=rng),
+    )
+    expected = crop(batch, offsets, 4, batch.mean((0, 2, 3)))
+    torch.testing.assert_close(result[cropped], expected[cropped])
