@@ -17,7 +17,7 @@ from gmlight import coresets
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.checkpointing import AtomicCheckpointIO
 from gmlight.condenser import Condenser
-from gmlight.config import choose, instantiate
+from gmlight.config import choose, data_root, instantiate
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
@@ -30,7 +30,7 @@ def build_data(config: DictConfig, statistics: bool = False) -> CondensationData
     dataset = instantiate(config.dataset)
     return CondensationData(
         dataset["load"],
-        data_dir=config.data_dir,
+        root=data_root(config),
         download=config.download,
         classes=dataset["classes"],
         shape=(dataset["channels"], *dataset["size"]),
@@ -83,22 +83,15 @@ def build_evaluators(
     Args:
         source: name of the configuration's own architecture, which is evaluated where none are listed.
     """
-    nodes = {source: config.architecture}
-    if config.evaluation.architectures is not None:
-        own = source.split(",")[0]  # "convnet, width=64" is what convnet means in this run
-        nodes = {
-            source if name == own else name: config.architecture
-            if name == own
-            else choose(config, "architecture", name)
-            for name in config.evaluation.architectures
-        }
+    own = source.split(",")[0]  # with "convnet, width=64" that is what convnet means in this run
     evaluators = {}
-    for name, node in nodes.items():
+    for name in config.evaluation.architectures or [own]:
+        node = config.architecture if name == own else choose(config, "architecture", name)
         target = evaluation_architecture(node, config.evaluation.batch_norm)
-        label = name
+        label = source if name == own else name
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
-            label = f"{name} (instance norm)"
+            label += " (instance norm)"
         evaluators[label] = build_evaluator(config, target, data)
     return evaluators
 

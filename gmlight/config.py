@@ -226,11 +226,16 @@ def prepare_process(config: DictConfig) -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+def data_root(config: DictConfig) -> str | None:
+    """The folder a dataset is read from: its own root where it has that key, else the data folder."""
+    return config.dataset.root if "root" in config.dataset else config.data_dir
+
+
 def name_classes(config: DictConfig) -> None:
     """Fills in the class names where only the files know them; refuses others than theirs."""
     if "find_classes" not in config.dataset:
         return
-    found = instantiate(config.dataset.find_classes)(config.data_dir)
+    found = instantiate(config.dataset.find_classes)(data_root(config))
     if config.dataset.classes is None:
         config.dataset.classes = found
     elif list(config.dataset.classes) != found:

@@ -130,8 +130,9 @@ class CondensationData(lightning.LightningDataModule):
     """A dataset's two splits on the training device, and the real batches of every image update.
 
     Args:
-        load: called with the data folder and whether it may download; returns the train and the test split,
-            each as images uint8 [N, channels, H, W] and labels [N].
+        load: called with root and download; returns the train and the test split, each as images uint8
+            [N, channels, H, W] and labels [N].
+        root: the folder to read from. download: whether `load` may fetch what is not there.
         classes: class names, in the order of the labels.
         shape: (channels, H, W).
         mean, std: per channel, of pixels in 0..1; null: computed from the train split.
@@ -148,9 +149,9 @@ class CondensationData(lightning.LightningDataModule):
 
     def __init__(
         self,
-        load: Callable[[str, bool], Splits],
+        load: Callable[[str | None, bool], Splits],
         *,
-        data_dir: str,
+        root: str | None,
         download: bool,
         classes: Sequence[str],
         shape: tuple[int, int, int],
@@ -172,7 +173,7 @@ class CondensationData(lightning.LightningDataModule):
         self.real_batch, self.mixed_batch, self.statistics_batch = real_batch, mixed_batch, statistics_batch
         self.matched_batch, self.matched_every = matched_batch, matched_every
         self.iterations, self.updates, self.seed = iterations, updates, seed
-        self._read = functools.partial(load, data_dir, download)
+        self._read = functools.partial(load, root, download)
         self._device_share = device_share
 
     def load(self, device: torch.device) -> "CondensationData":

@@ -86,10 +86,9 @@ def _first_line(error: Exception) -> str:
 
 
 def image_folder(
-    root: str,
+    root: str | None,
     download: bool,
     *,
-    folder: str | None,
     size: Sequence[int],
     channels: int,
     test_share: float,
@@ -98,12 +97,12 @@ def image_folder(
     """One's own images: `train/<class>/*` and `test/<class>/*`, or `<class>/*` with a stratified split.
 
     Args:
-        root, download: play no part; a folder of one's own is named by `folder`.
+        root: the folder. download: plays no part.
         size: [H, W] to which every image is resized.
         channels: 1 (grey) or 3 (colour), to which every image is brought.
         test_share: of the images of each class, where there is no test folder. split_seed: which ones.
     """
-    top = _own_folder(folder)
+    top = _own_folder(root)
     read = functools.partial(_read_folder, size=size, channels=channels)
     if not (top / "train").is_dir():
         images, labels = read(top)
@@ -115,9 +114,9 @@ def image_folder(
     return read(top / "train"), read(top / "test")
 
 
-def image_folder_classes(root: str, *, folder: str | None) -> list[str]:
+def image_folder_classes(root: str | None) -> list[str]:
     """The class names of `image_folder`: its class folders in alphabetical order."""
-    top = _own_folder(folder)
+    top = _own_folder(root)
     return _class_folders(top / "train" if (top / "train").is_dir() else top)
 
 
@@ -154,12 +153,12 @@ def _tiny_imagenet_folder(root: str) -> Path:
     return top
 
 
-def _own_folder(folder: str | None) -> Path:
-    if folder is None:
+def _own_folder(root: str | None) -> Path:
+    if root is None:
         raise ConfigError("dataset=image_folder: name the folder of your images by dataset.root=")
-    if not Path(folder).is_dir():
-        raise ConfigError(f"dataset.root={folder}: no such folder; name the one that holds train/ and test/")
-    return Path(folder)
+    if not Path(root).is_dir():
+        raise ConfigError(f"dataset.root={root}: no such folder; name the one that holds train/ and test/")
+    return Path(root)
 
 
 def _class_folders(folder: Path) -> list[str]:

@@ -109,7 +109,7 @@ def test_mixed_batches_take_the_place_of_the_inter_terms_class_batches(rule: str
 def made_up(images: torch.Tensor, labels: list[int]) -> CondensationData:
     split = (images, torch.tensor(labels))
     return CondensationData(
-        lambda root, download: (split, split), data_dir="", download=False, classes=["a", "b", "c"],
+        lambda root, download: (split, split), root="", download=False, classes=["a", "b", "c"],
         shape=(1, 2, 2), mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0, statistics_batch=0,
         matched_batch=0, matched_every=1, iterations=1, updates=1, seed=0, device_share=0.25,
     )  # fmt: skip

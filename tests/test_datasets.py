@@ -11,6 +11,7 @@ import torchvision
 from PIL import Image
 
 from conftest import composed
+from gmlight import evaluate
 from gmlight.build import build_data
 from gmlight.config import name_classes
 from gmlight.data import CondensationData
@@ -84,9 +85,16 @@ def test_one_folder_of_classes_is_split_alike_each_time(folder: Path) -> None:
     assert torch.equal(data.test.images, again.test.images)
 
 
-def test_an_own_folder_is_condensed(folder: Path, run: Callable[..., Path]) -> None:
+def test_an_own_folder_is_condensed_and_may_move(
+    folder: Path, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = run("dataset=image_folder", f"dataset.root={folder}", "ipc=1")
     assert (made / "condensed" / "grid.png").is_file()
+    moved = folder.rename(folder.with_name("elsewhere"))
+    words = [f"run={made}", f"dataset.root={moved}", "evaluation.networks=1"]
+    monkeypatch.setattr("sys.argv", ["gmlight.evaluate", *words])
+    evaluate.main()
+    assert len(list(made.glob("evaluations/*/result.json"))) == 1
 
 
 @pytest.mark.parametrize(
