@@ -91,7 +91,7 @@ def build_evaluators(
         label = source if name == own else name
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
-            label += " (instance norm)"
+            label += " (instance)"
         evaluators[label] = build_evaluator(config, target, data)
     return evaluators
 

@@ -77,6 +77,16 @@ def test_several_architectures_are_evaluated_in_one_run(run: Callable[..., Path]
         run("evaluation.architectures=[mlq]")
 
 
+def test_a_source_with_batch_norm_says_how_it_is_evaluated(
+    run: Callable[..., Path], capsys: pytest.CaptureFixture
+) -> None:
+    folder = run("architecture=convnet_bn")
+    said = "convnet_bn is evaluated with instance norm in the place of batch norm"
+    assert said in capsys.readouterr().out.splitlines()
+    row = json.loads((folder / "result.json").read_text())["evaluations"][0]
+    assert row["architecture"] == "convnet_bn (instance)"
+
+
 @pytest.mark.parametrize("name", ["convnet_bn", "vgg11_bn", "resnet18_bn_ap"])
 def test_sources_with_batch_norm(name: str) -> None:
     config = composed("dataset=mnist", f"architecture={name}")

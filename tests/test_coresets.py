@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import composed
-from gmlight import CondensedDataset
+from gmlight import CondensedDataset, artifact
 from gmlight.build import build_data, build_start
 from gmlight.coresets import herd
 from gmlight.data import LabelledImages
@@ -63,6 +63,25 @@ def test_a_condensed_set_can_be_the_start(run: Callable[..., Path]) -> None:
         run("initialization=artifact", f"initialization.path={first}", "ipc=3")
     with pytest.raises(ConfigError, match="name a run folder or artifact"):
         run("initialization=artifact")
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "mean", "message"),
+    [
+        ((10, 1, 9, 9), list("0123456789"), 0.3054, "image shape is"),
+        ((10, 1, 8, 8), list("abcdefghij"), 0.3054, "classes are"),
+        ((10, 1, 8, 8), list("0123456789"), 0.5, "normalisation is"),
+    ],
+    ids=["shape", "classes", "normalisation"],
+)
+def test_a_set_of_another_dataset_is_no_start(
+    shape: tuple[int, ...], classes: list[str], mean: float, message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "condensed"
+    artifact.write(folder, torch.zeros(shape), torch.arange(10), classes=classes, mean=[mean], std=[0.376])
+    config = composed("initialization=artifact", f"initialization.path={folder}", "ipc=1")
+    with pytest.raises(ConfigError, match=message):
+        build_start(config, build_data(config).load(CPU))
 
 
 @pytest.mark.parametrize("method", ["random", "herding", "whole"])

@@ -132,8 +132,8 @@ def test_images_that_do_not_fit_the_dataset_are_refused(
         made_up(torch.zeros(shape, dtype=torch.uint8), labels).load(CPU)
 
 
-def write_mnist(root: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    raw = root / "MNIST" / "raw"
+def write_mnist(root: Path, rng: np.random.Generator, name: str = "MNIST") -> dict[str, np.ndarray]:
+    raw = root / name / "raw"
     raw.mkdir(parents=True)
     written = {}
     for prefix, count in (("train", 40), ("t10k", 20)):
@@ -161,9 +161,10 @@ def loaded(name: str, root: Path) -> CondensationData:
     return build_data(composed(f"dataset={name}", f"data_dir={root}", "download=false")).load(CPU)
 
 
-def test_mnist_in_its_own_format(tmp_path: Path) -> None:
-    written = write_mnist(tmp_path, np.random.default_rng(0))
-    data = loaded("mnist", tmp_path)
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_mnist_in_its_own_format(name: str, folder: str, tmp_path: Path) -> None:
+    written = write_mnist(tmp_path, np.random.default_rng(0), folder)
+    data = loaded(name, tmp_path)
     assert data.train.counts == [4] * 10
     assert data.train.images.shape == (40, 1, 28, 28)
     assert np.array_equal(data.train.images[0, 0].numpy(), written["train"][0])
