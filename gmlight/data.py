@@ -112,7 +112,7 @@ class RealImages:
 class RealBatch:
     """What image update t of outer iteration k needs of the real images.
 
-    images: B_c^T per class, as `RealImages.draw_per_class` gives them.
+    images: B_c^T per class, as `RealImages.draw_per_class` gives them; none where `matched` stands in.
     mixed: images and labels on which a schedule may measure the real loss.
     statistics: images that move the running statistics of batch norm.
     matched: images and labels of any class whose gradient is matched in the place of the class gradients.
@@ -240,11 +240,11 @@ class CondensationData(lightning.LightningDataModule):
         if self.statistics_batch:
             by_class = self.train.draw_per_class(self.statistics_batch, rng("statistics-batch"))
             statistics = torch.cat(tuple(by_class))
-        images = self.train.draw_per_class(self.real_batch, rng("real-batch"))
-        matched = None
         if self.matched_batch and (k + 1) % self.matched_every == 0:
             matched = self.train.draw_mixed(self.matched_batch, rng("matched-batch"))
-        return RealBatch(k, t, images, mixed, statistics, matched)
+            return RealBatch(k, t, (), mixed, statistics, matched)
+        images = self.train.draw_per_class(self.real_batch, rng("real-batch"))
+        return RealBatch(k, t, images, mixed, statistics)
 
 
 class _Draws(IterableDataset):
