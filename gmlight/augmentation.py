@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
+from gmlight.randomness import moved
+
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 CROP, SCALE, ROTATE = range(3)
@@ -30,10 +32,10 @@ def crop_scale_rotate(
         degrees: the rotation is a whole number of degrees in [-degrees, degrees).
     """
     count = len(images)
-    kind = torch.randint(3, (count,), generator=rng).to(images.device)
-    offsets = torch.randint(2 * padding, (count, 2), generator=rng).to(images.device)
-    factors = torch.empty(count, 2).uniform_(*scale, generator=rng).to(images.device)
-    angles = torch.randint(-degrees, degrees, (count,), generator=rng).to(images.device)
+    kind = moved(torch.randint(3, (count,), generator=rng), images.device)
+    offsets = moved(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
+    factors = moved(torch.empty(count, 2).uniform_(*scale, generator=rng), images.device)
+    angles = moved(torch.randint(-degrees, degrees, (count,), generator=rng), images.device)
 
     fill = images.mean((0, 2, 3))  # the batch's mean, per channel
     result = images.clone()
@@ -54,9 +56,9 @@ def crop_or_noise(images: Tensor, rng: torch.Generator, *, padding: int, noise: 
     For evaluating networks with batch norm, whose statistics a few images seen again and again would ruin.
     """
     count = len(images)
-    cropped = torch.randint(2, (count,), generator=rng).bool().to(images.device).view(-1, 1, 1, 1)
-    offsets = torch.randint(2 * padding, (count, 2), generator=rng).to(images.device)
-    noisy = images + noise * torch.randn(images.shape, generator=rng).to(images)
+    cropped = moved(torch.randint(2, (count,), generator=rng).bool(), images.device).view(-1, 1, 1, 1)
+    offsets = moved(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
+    noisy = images + noise * moved(torch.randn(images.shape, generator=rng), images.device).to(images.dtype)
     return torch.where(cropped, crop(images, offsets, padding, images.mean((0, 2, 3))), noisy)
 
 

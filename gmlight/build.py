@@ -16,9 +16,11 @@ from torch import nn
 from gmlight import coresets
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.checkpointing import AtomicCheckpointIO
+from gmlight.compilation import Compilation
 from gmlight.condenser import Condenser
 from gmlight.config import choose, data_root, instantiate
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
+from gmlight.engine import GradientEngine
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
 from gmlight.randomness import generator
@@ -75,8 +77,17 @@ def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictCo
     return target
 
 
+def build_compilation(config: DictConfig, console: Console) -> Compilation:
+    """Decides what is compiled, for the whole run."""
+    return Compilation(config.speed.compile, console.print)
+
+
 def build_evaluators(
-    config: DictConfig, data: CondensationData, source: str, console: Console
+    config: DictConfig,
+    data: CondensationData,
+    source: str,
+    compilation: Compilation,
+    console: Console,
 ) -> dict[str, Evaluator]:
     """What trains and tests networks of each of evaluation.architectures, by its name in a table.
 
@@ -92,11 +103,13 @@ def build_evaluators(
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
             label += " (instance)"
-        evaluators[label] = build_evaluator(config, target, data)
+        evaluators[label] = build_evaluator(config, target, data, compilation)
     return evaluators
 
 
-def build_evaluator(config: DictConfig, architecture: DictConfig, data: CondensationData) -> Evaluator:
+def build_evaluator(
+    config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
+) -> Evaluator:
     """Trains and tests fresh networks of the architecture as config.evaluation says."""
     protocol = config.evaluation
     return Evaluator(
@@ -107,9 +120,11 @@ def build_evaluator(config: DictConfig, architecture: DictConfig, data: Condensa
         momentum=protocol.momentum,
         weight_decay=protocol.weight_decay,
         batch_size=protocol.batch_size,
-        test_batch=protocol.test_batch,
         augmentation=instantiate(config.augmentation),
         seed=config.seed,
+        test_batch=_unless_auto(protocol.test_batch),
+        networks_at_once=_unless_auto(protocol.networks_at_once),
+        compilation=compilation,
     )
 
 
@@ -146,8 +161,35 @@ def _without(node: DictConfig, *keys: str) -> dict[str, Any]:
     return {str(key): value for key, value in node.items() if key not in keys}
 
 
+def _unless_auto(value: int | str) -> int | None:
+    return None if isinstance(value, str) else value
+
+
+def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
+    """What computes class gradients on the device of the data, which is loaded.
+
+    Raises:
+        ConfigError: the device has no TF32.
+    """
+    if config.speed.precision == "tf32" and data.train.device.type != "cuda":
+        raise ConfigError(
+            "speed.precision=tf32: only an NVIDIA GPU has it; use speed.precision=float32 or bfloat16"
+        )
+    return GradientEngine(
+        microbatch=_unless_auto(config.speed.microbatch),
+        classes_per_block=_unless_auto(config.speed.classes_per_block),
+        precision=config.speed.precision,
+        compilation=compilation,
+        real_images=config.iterations * config.updates * config.real_batch * len(data.classes),
+    )
+
+
 def build_condenser(
-    config: DictConfig, start: TrainingSet, data: CondensationData, factory: Callable[[], nn.Module]
+    config: DictConfig,
+    start: TrainingSet,
+    data: CondensationData,
+    factory: Callable[[], nn.Module],
+    compilation: Compilation,
 ) -> Condenser:
     """The module that learns S from its start."""
     if not isinstance(start, LabelledImages):
@@ -156,6 +198,7 @@ def build_condenser(
     return Condenser(
         instantiate(config.synthetic)(images),
         factory=factory,
+        engine=build_engine(config, data, compilation),
         matching=instantiate(_without(config.matching, "mixed_real", "mixed_synthetic")),
         distance=instantiate(config.distance),
         schedule=build_schedule(config),

@@ -21,6 +21,7 @@ from gmlight.results import Row
 # Where the output is no terminal: progress lines of a run, and seconds after which there is one in any case.
 PLAIN_LINES = 20
 PLAIN_SECONDS = 30
+BAR_SECONDS = 0.25  # between two states of a live bar: to read a loss is to wait for the device
 
 
 class ProgressBar(lightning.Callback):
@@ -59,7 +60,9 @@ class ProgressBar(lightning.Callback):
     ) -> None:
         k, t, now = batch.k + 1, batch.t + 1, time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step, state=self._state(trainer, k, t))
+            if now - self._last_line > BAR_SECONDS or trainer.global_step == trainer.max_steps:
+                self._last_line = now
+                self._bar.update(self._task, completed=trainer.global_step, state=self._state(trainer, k, t))
             return
         milestone = t == self.updates and (k % self._every == 0 or k == self.iterations)
         if milestone or now - self._last_line > PLAIN_SECONDS:

@@ -23,7 +23,6 @@ _LEAST = {  # whole numbers
     "evaluation.networks": 1,
     "evaluation.epochs": 1,
     "evaluation.batch_size": 1,
-    "evaluation.test_batch": 1,
     "evaluation.every": 0,
     "evaluation.quick_networks": 1,
     "evaluation.baselines.random": 0,
@@ -39,6 +38,12 @@ _LEAST = {  # whole numbers
     "augmentation.padding": 1,
     "augmentation.degrees": 1,
 }
+_AUTO = (
+    "speed.microbatch",
+    "speed.classes_per_block",
+    "evaluation.test_batch",
+    "evaluation.networks_at_once",
+)
 _POSITIVE = (
     "image_lr",
     "network_lr",
@@ -60,6 +65,8 @@ _ONE_OF = {
     "schedule.unit": ("epochs", "steps"),
     "evaluation.batch_norm": ("instance", "batch"),
     "speed.allocator": ("auto", "off"),
+    "speed.compile": (True, False, "auto"),
+    "speed.precision": ("float32", "tf32", "bfloat16"),
     "trainer.devices": (1,),  # classes are not sharded over several yet
     "trainer.num_nodes": (1,),
 }
@@ -95,6 +102,10 @@ def _check_ranges(config: DictConfig) -> None:
         value = _select(config, key)
         if value is not _ABSENT and (type(value) is not int or value < least):
             refuse(key, value, f"a whole number of at least {least}")
+    for key in _AUTO:
+        value = _select(config, key)
+        if value is not _ABSENT and value != "auto" and (type(value) is not int or value < 1):
+            refuse(key, value, "auto or a whole number of at least 1")
     for key in (*_POSITIVE, "matching.inter_weight"):
         value = _select(config, key)
         if value is None and key == "matching.inter_weight":  # the number of classes

@@ -1,6 +1,8 @@
 """The LightningModule: wires the parts of Algorithm 1 together and decides nothing itself."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -12,8 +14,10 @@ from torch.nn.functional import cross_entropy
 from gmlight.augmentation import none
 from gmlight.data import LabelledImages, RealBatch
 from gmlight.distances import Distance
-from gmlight.errors import NonFiniteError
-from gmlight.gradients import ClassGradients, Layers, class_gradients
+from gmlight.engine import GradientEngine
+from gmlight.ensembles import Ensemble
+from gmlight.finiteness import FiniteWatch
+from gmlight.gradients import ClassGradients, Layers
 from gmlight.matching import Matching
 from gmlight.randomness import generator, seeded
 from gmlight.schedules import Schedule
@@ -30,6 +34,7 @@ class Condenser(lightning.LightningModule):
     Args:
         synthetic: the map from what is learned to images [C, ipc, channels, H, W].
         factory: makes a network; called under a seed of its own at each k.
+        engine: computes the class gradients.
         schedule_unit: what the schedule counts, `epochs` over S or mini-batch `steps`.
         priors: each class's share of the training set, [C].
         updates: T. image_steps: zeta_S, image steps at one network (Eq. 10).
@@ -42,6 +47,7 @@ class Condenser(lightning.LightningModule):
         synthetic: Pixels,
         *,
         factory: Callable[[], nn.Module],
+        engine: GradientEngine,
         matching: Matching,
         distance: Distance,
         schedule: Schedule,
@@ -61,7 +67,8 @@ class Condenser(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.synthetic = synthetic
-        self.factory, self.matching, self.distance, self.schedule = factory, matching, distance, schedule
+        self.factory, self.engine = factory, engine
+        self.matching, self.distance, self.schedule = matching, distance, schedule
         self.class_names, self.priors = class_names, priors
         self.updates, self.image_steps = updates, image_steps
         self.train_batch, self.matched_synthetic, self.seed = train_batch, matched_synthetic, seed
@@ -71,6 +78,7 @@ class Condenser(lightning.LightningModule):
         self.zeta_used: list[list[int]] = [[] for _ in range(updates - 1)]  # by t, in the order of k
         self.good_images: Tensor  # the last S whose loss and gradients were finite
         self.register_buffer("good_images", synthetic().detach().clone())
+        self._watch = FiniteWatch()
         self._inner: tuple[nn.Module, torch.optim.Optimizer] | None = None
 
     @property
@@ -92,9 +100,16 @@ class Condenser(lightning.LightningModule):
 
         losses = self._update_images(network, batch)
         last = batch.t == self.updates - 1
-        zeta = 0 if last else self._train_network(network, network_optimizer, batch)
-        self.log_dict({f"matching_loss/{name}": loss for name, loss in losses.items()}, batch_size=1)
-        self.log("zeta", float(zeta), batch_size=1)
+        with self._profiled("network"):
+            zeta = 0 if last else self._train_network(network, network_optimizer, batch)
+        # As tensors made on the device: a number would be copied there, and the copy waits for the device.
+        metrics = {f"matching_loss/{name}": loss for name, loss in losses.items()}
+        metrics["zeta"] = torch.full((), float(zeta), device=self.device)
+        self.log_dict(metrics, batch_size=1)
+
+    def _profiled(self, action: str) -> AbstractContextManager:
+        # Shown by Lightning's profilers, read by gmlight.benchmark; costs nothing where there is none.
+        return self.trainer.profiler.profile(action)  # type: ignore[attr-defined]
 
     def _fresh_network(self, k: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         with seeded(self.seed, "network", k):
@@ -106,7 +121,8 @@ class Condenser(lightning.LightningModule):
     def _update_images(self, network: nn.Module, batch: RealBatch) -> dict[str, Tensor]:
         # Lines 5-9. In eval mode batch norm uses its running statistics as they are: samples never meet.
         network.eval()
-        real = self._real_gradients(network, batch)
+        with self._profiled("real gradients"):
+            real = self._real_gradients(network, batch)
         # Lightning counts the steps of its own optimizer: one an update, however many image steps that takes.
         raw_optimizer = self._optimizer().optimizer
         for _ in range(self.image_steps - 1):
@@ -120,43 +136,49 @@ class Condenser(lightning.LightningModule):
         real: ClassGradients,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
     ) -> dict[str, Tensor]:
-        images = self.synthetic()
-        synthetic = self._synthetic_gradients(network, images, batch)
-        terms = self.matching(synthetic, real, self.distance, batch.k)
-        loss = torch.stack(list(terms.values())).sum()
-        parameters = list(self.synthetic.parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        if not torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all():
-            raise NonFiniteError(self._blame(batch, real.layers, synthetic.layers, gradients))
+        with self._profiled("synthetic gradients"):
+            images = self.synthetic()
+            synthetic = self._synthetic_gradients(network, images, batch)
+        with self._profiled("distance"):
+            # A graph of its own, from class gradients to loss, apart from theirs, from images to gradients.
+            leaves = {name: layer.detach().requires_grad_() for name, layer in synthetic.layers.items()}
+            terms = self.matching(replace(synthetic, layers=leaves), real, self.distance, batch.k)
+            loss = torch.stack(list(terms.values())).sum()
+            of_layers = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        with self._profiled("synthetic gradients"):
+            parameters = list(self.synthetic.parameters())
+            gradients = torch.autograd.grad(list(synthetic.layers.values()), parameters, of_layers)
 
-        self.good_images.copy_(images.detach())
+        finite = torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all()
+        self.good_images.copy_(torch.where(finite, images.detach(), self.good_images))
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
-        if not torch.isfinite(self.synthetic()).all():
-            raise NonFiniteError(
-                self._blame(batch, real.layers, synthetic.layers, (self.synthetic().detach(),))
-            )
+        images = self.synthetic().detach()
+        self._watch.note(
+            finite & torch.isfinite(images).all(),
+            lambda: self._blame(batch, real.layers, leaves, (*gradients, images)),
+        )
         return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
 
     def _real_gradients(self, network: nn.Module, batch: RealBatch) -> ClassGradients:
         if batch.matched is None:
             sizes = [len(of_class) for of_class in batch.images]
-            return ClassGradients(class_gradients(network, batch.images), sizes, self.priors)
+            return ClassGradients(self.engine.real(network, batch.images), sizes, self.priors)
         images, labels = batch.matched
-        layers = class_gradients(network, [images], labels=[labels])
+        layers = self.engine.real(network, images.unsqueeze(0), [labels])
         return ClassGradients(layers, [len(labels)], self.priors)
 
     def _synthetic_gradients(self, network: nn.Module, images: Tensor, batch: RealBatch) -> ClassGradients:
         # images: [C, ipc, channels, H, W]
         if batch.matched is None:
-            layers = class_gradients(network, images, create_graph=True)
+            layers = self.engine.synthetic(network, images)
             return ClassGradients(layers, [images.shape[1]] * len(images), self.priors)
         everything = flatten(images)
         rng = generator(self.seed, "matched-synthetic", batch.k, batch.t)
         chosen = torch.randperm(len(everything), generator=rng)[: self.matched_synthetic]
         of_any_class, labels = everything.batch(chosen)
-        layers = class_gradients(network, [of_any_class], create_graph=True, labels=[labels])
+        layers = self.engine.synthetic(network, of_any_class.unsqueeze(0), [labels])
         return ClassGradients(layers, [len(labels)], self.priors)
 
     def _optimizer(self) -> LightningOptimizer:
@@ -169,7 +191,12 @@ class Condenser(lightning.LightningModule):
         images = self.synthetic.labelled()
         rng = generator(self.seed, "network-batches", batch.k, batch.t)
         steps = training_steps(
-            network, optimizer, images, batch_size=self.train_batch, rng=rng, augmentation=none
+            Ensemble([network]),
+            optimizer,
+            images,
+            batch_size=self.train_batch,
+            rngs=[rng],
+            augmentation=none,
         )
         steps_at_once = 1 if self.schedule_unit == "steps" else steps_per_epoch(images, self.train_batch)
         zeta = 0
@@ -197,7 +224,11 @@ class Condenser(lightning.LightningModule):
             f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
         )
 
+    def on_train_end(self) -> None:
+        self._watch.settle()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._watch.settle()  # nothing that is not finite is kept
         checkpoint["zeta_used"] = self.zeta_used
         if self._inner is not None and self.global_step % self.updates:
             network, optimizer = self._inner

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -199,6 +200,8 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
+    if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
+        swapped.append(f"speed.precision={config.speed.precision}")
     return _with(choices["method"], swapped + changed)
 
 
@@ -215,6 +218,8 @@ def prepare_process(config: DictConfig) -> None:
     """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
     if config.speed.allocator == "auto":
         keep_large_blocks()
+    # cuDNN's own default is TF32 for convolutions, whose results have three digits.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (

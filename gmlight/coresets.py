@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from gmlight.artifact import CondensedDataset
 from gmlight.augmentation import none
 from gmlight.data import LabelledImages, RealImages
+from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
 from gmlight.randomness import seeded
 from gmlight.synthetic import flatten
@@ -53,7 +54,9 @@ def herding(
             trained = network(channels=channels, size=tuple(size), classes=len(train.classes))
         trained = trained.to(train.device)
         optimizer = torch.optim.SGD(trained.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
-        steps = training_steps(trained, optimizer, train, batch_size=batch_size, rng=rng, augmentation=none)
+        steps = training_steps(
+            Ensemble([trained]), optimizer, train, batch_size=batch_size, rngs=[rng], augmentation=none
+        )
         for _ in range(epochs * steps_per_epoch(train, batch_size)):
             next(steps)
         assert isinstance(trained, nn.Sequential)

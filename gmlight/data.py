@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from gmlight.datasets import Splits
 from gmlight.errors import ConfigError
-from gmlight.randomness import generator
+from gmlight.randomness import generator, moved
 
 
 class TrainingSet(Protocol):
@@ -36,7 +36,7 @@ class LabelledImages:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        indices = indices.to(self.labels.device)
+        indices = moved(indices, self.labels.device)
         return self.images[indices], self.labels[indices]
 
     def to(self, device: torch.device) -> "LabelledImages":
@@ -83,9 +83,10 @@ class RealImages:
         return [count / len(self) for count in self.counts]
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        indices = indices.to(self.images.device)
-        images = self.images[indices].to(self.device)
-        return (images / 255 - self._mean) / self._std, self.labels[indices].to(self.device)
+        indices = moved(indices, self.images.device)
+        images, labels = moved(self.images[indices], self.device), moved(self.labels[indices], self.device)
+        # In place where it can be: a fresh block of memory costs more than the arithmetic.
+        return (images / 255).sub_(self._mean).div_(self._std), labels
 
     def draw_per_class(self, size: int, rng: torch.Generator) -> Tensor | tuple[Tensor, ...]:
         """`size` images of each class, drawn without replacement, or all of a class that has fewer.

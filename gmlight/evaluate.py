@@ -40,7 +40,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     data = build.build_data(config)
     chosen = record["choices"]["architecture"] or made["architecture"]
     source = architecture_label(chosen, record["overrides"])
-    evaluators = build.build_evaluators(config, data, source, console)
+    compilation = build.build_compilation(config, console)
+    evaluators = build.build_evaluators(config, data, source, compilation, console)
     device = build.build_trainer(config).strategy.root_device
     refuse_other_data(condensed, data.load(device))
 

@@ -1,15 +1,22 @@
 """How good a set is: the test accuracy of fresh networks trained on it from scratch (section 4.1)."""
 
+import copy
+import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 from torchmetrics.classification import MulticlassAccuracy
 
+from gmlight import operations
 from gmlight.augmentation import Augmentation
+from gmlight.compilation import Compilation, Compiled
 from gmlight.data import CondensationData, TrainingSet
+from gmlight.engine import images_at_once
+from gmlight.ensembles import Ensemble
 from gmlight.randomness import generator, seeded
 from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
@@ -34,7 +41,7 @@ class Accuracy:
         return f"{self.mean:.2f} ± {self.std:.2f}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluator:
     """Trains fresh networks on a set from scratch and tests them on the real test set.
 
@@ -43,7 +50,10 @@ class Evaluator:
     Args:
         factory: makes a network; called under a seed of its own each time.
         data: holds the test set, once it is loaded.
-        test_batch: images at once while testing; no influence on the accuracy.
+        test_batch: images at once while testing; null: as the device's caches or memory hold.
+        networks_at_once: trained side by side; null: one on a CPU, on an accelerator what its memory holds.
+        compilation: whether testing is compiled.
+        None of these three has an influence on the accuracy but by rounding.
     """
 
     factory: NetworkFactory
@@ -53,9 +63,12 @@ class Evaluator:
     momentum: float
     weight_decay: float
     batch_size: int
-    test_batch: int
     augmentation: Augmentation
     seed: int
+    test_batch: int | None
+    networks_at_once: int | None
+    compilation: Compilation
+    _compiled_test: Compiled | None = field(default=None, init=False)
 
     def __call__(
         self, images: TrainingSet, networks: int, finished: Callable[[int], None] | None = None
@@ -63,30 +76,30 @@ class Evaluator:
         """The accuracies of networks 0..networks-1, whose seeds depend on nothing else.
 
         Args:
-            finished: called with the number of networks done after each.
+            finished: called with the number of networks done after some more are.
         """
-        accuracies = []
-        for i in range(networks):
-            accuracies.append(self.accuracy(self.trained(images, i)))
+        accuracies: list[float] = []
+        at_once = self.networks_at_once or self._fitting(images)
+        for members in torch.arange(networks).split(at_once):
+            ensemble = self.trained(images, members.tolist())
+            self._prepare_test(ensemble, networks)
+            accuracies += self.accuracies(ensemble)
             if finished is not None:
-                finished(i + 1)
+                finished(len(accuracies))
         return Accuracy(accuracies, epochs=self.epochs)
 
-    def trained(self, images: TrainingSet, i: int) -> nn.Module:
-        """Fresh network number i after its epochs on the images."""
-        with seeded(self.seed, "evaluation-network", i), torch.enable_grad():
-            network = self.factory()
-        network = network.to(self.data.test.device)
+    def trained(self, images: TrainingSet, members: Sequence[int]) -> Ensemble:
+        """The fresh networks of these numbers after their epochs on the images."""
+        ensemble = Ensemble([self._fresh(i) for i in members]).to(self.data.test.device)
         optimizer = torch.optim.SGD(
-            network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+            ensemble.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
         )
-        rng = generator(self.seed, "evaluation-batches", i)
         steps = training_steps(
-            network,
+            ensemble,
             optimizer,
             images,
             batch_size=self.batch_size,
-            rng=rng,
+            rngs=[generator(self.seed, "evaluation-batches", i) for i in members],
             augmentation=self.augmentation,
         )
         for epoch in range(self.epochs):
@@ -95,16 +108,55 @@ class Evaluator:
             with torch.enable_grad():
                 for _ in range(steps_per_epoch(images, self.batch_size)):
                     next(steps)
-        return network
+        return ensemble
 
     @torch.no_grad()
-    def accuracy(self, network: nn.Module) -> float:
-        """Share of the test images whose class the network gets right, in percent."""
-        network.eval()
-        metric = MulticlassAccuracy(num_classes=len(self.data.test.counts), average="micro").to(
-            self.data.test.device
-        )
-        for indices in torch.arange(len(self.data.test)).split(self.test_batch):
-            images, labels = self.data.test.batch(indices)
-            metric.update(network(images), labels)
-        return 100 * metric.compute().item()
+    def accuracies(self, ensemble: Ensemble) -> list[float]:
+        """Share of the test images whose class each network gets right, in percent."""
+        ensemble.eval()
+        test, device = self.data.test, self.data.test.device
+        metrics = [
+            MulticlassAccuracy(num_classes=len(test.counts), average="micro").to(device)
+            for _ in range(ensemble.size)
+        ]
+        for indices in torch.arange(len(test)).split(self.test_batch or self._testable(ensemble)):
+            images, labels = test.batch(indices)
+            for metric, logits in zip(metrics, self._logits(ensemble, images), strict=True):
+                metric.update(logits, labels)
+        return [100 * metric.compute().item() for metric in metrics]
+
+    def _logits(self, ensemble: Ensemble, images: Tensor) -> Tensor:  # [n, batch, classes]
+        inputs = images.expand(ensemble.size, *images.shape)
+        if self._compiled_test is None or ensemble.size > 1:
+            return ensemble(inputs)
+        state = dict(ensemble.named_parameters()) | dict(ensemble.named_buffers())
+        return self._compiled_test(state, inputs)
+
+    def _prepare_test(self, ensemble: Ensemble, networks: int) -> None:
+        # Side by side networks are on an accelerator, where testing takes no time.
+        if self._compiled_test is not None or ensemble.size > 1:
+            return
+        test = self.data.test
+
+        def work() -> int:
+            return networks * len(test) * operations.count(ensemble.only, test.images.shape[1:]).testing
+
+        if self.compilation.pays(work, test.device):
+            function = functools.partial(functional_call, copy.deepcopy(ensemble).eval())
+            self._compiled_test = Compiled(function, "the test", self.compilation.notify)
+
+    def _fitting(self, images: TrainingSet) -> int:
+        # Networks that train side by side.
+        if self.data.test.device.type == "cpu":
+            return 1
+        image, _ = images.batch(torch.zeros(1, dtype=torch.long))
+        at_once = images_at_once(self._fresh(0).to(image.device), image)
+        return max(1, at_once // min(len(images), self.batch_size))
+
+    def _testable(self, ensemble: Ensemble) -> int:
+        image, _ = self.data.test.batch(torch.zeros(1, dtype=torch.long))
+        return images_at_once(ensemble, image.expand(ensemble.size, *image.shape))
+
+    def _fresh(self, i: int) -> nn.Module:
+        with seeded(self.seed, "evaluation-network", i), torch.enable_grad():
+            return self.factory()

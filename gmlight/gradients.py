@@ -1,14 +1,22 @@
-"""Class gradients: the gradient of the mean cross-entropy of each class's images, one tensor per weight."""
+"""Class gradients: the gradient of the mean cross-entropy of each class's images, one tensor per weight.
 
-from collections.abc import Iterable, Sequence
+One loop over blocks of classes and microbatches of images computes all of them. The sizes of these change no
+number but by rounding; `engine.py` chooses them for the device.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 Layers = dict[str, Tensor]
+# As `block_gradients`: weights, other parameters and buffers, images [b, m, channels, H, W], labels [b, m].
+BlockGradients = Callable[[Layers, Layers, Tensor, Tensor], Layers]
 
 
 @dataclass(frozen=True)
@@ -37,30 +45,103 @@ def class_gradients(
     create_graph: bool = False,
     weights: Iterable[str] | None = None,
     labels: Sequence[Tensor] | None = None,
+    microbatch: int | None = None,
+    classes_per_block: int = 1,
+    of_block: BlockGradients | None = None,
 ) -> Layers:
     """Gradient of each class's mean cross-entropy; sum over no classes (Algorithm 1, line 7).
 
     Args:
-        network: in the mode and with the buffers it is to be used with; no parameter of it is changed.
+        network: in the mode and with the buffers it is to be used with, where an image's output must not
+            depend on the other images of its batch; nothing of it is changed.
         images: [C, n, channels, H, W], or C tensors [n_c, channels, H, W]; class c's images at index c.
         create_graph: whether the gradients can be differentiated with respect to the images.
         weights: names of the parameters to differentiate; null: `matched_weights`.
-        labels: of each batch of images, where it is not that of one class.
+        labels: of each batch of images, [n_c] each, where it is not that of one class.
+        microbatch: images of a class at once; null: all.
+        classes_per_block: classes at once, by vmap; 1 where classes differ in their number of images.
+        of_block: computes the summed gradients of one block and microbatch, where `block_gradients` does not.
 
     Returns:
         weight name -> [C, *weight.shape].
     """
-    # Only the named weights ask for a gradient, so that none is computed where none is used.
-    parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    state = {name: parameter.detach() for name, parameter in network.named_parameters()}
     names = list(matched_weights(network) if weights is None else weights)
-    for name in names:
-        parameters[name] = parameters[name].requires_grad_()
-    targets = [parameters[name] for name in names]
+    chosen = {name: state.pop(name) for name in names}
+    others = state | dict(network.named_buffers())
+    if of_block is None:
+        of_block = functools.partial(block_gradients, network, create_graph=create_graph)
 
-    by_class = []
+    blocks = []
+    for inputs, targets in _blocks(images, labels, classes_per_block):
+        count = inputs.shape[1]
+        parts = zip(inputs.split(microbatch or count, 1), targets.split(microbatch or count, 1), strict=True)
+        total: Layers = {}
+        for part in parts:
+            for name, gradient in of_block(chosen, others, *part).items():
+                total[name] = total[name] + gradient if name in total else gradient
+        blocks.append({name: gradient / count for name, gradient in total.items()})
+    return {name: torch.cat([block[name] for block in blocks]) for name in names}
+
+
+def block_gradients(
+    network: nn.Module,
+    weights: Layers,
+    others: Layers,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    create_graph: bool = False,
+    precision: torch.dtype | None = None,
+) -> Layers:
+    """Gradients of each class's summed cross-entropy with respect to the weights.
+
+    Args:
+        weights: what is differentiated. others: the network's other parameters and buffers.
+        images: [b, m, channels, H, W]. labels: [b, m].
+        precision: of convolutions and matrix products, by autocast; null: that of the weights.
+
+    Returns:
+        weight name -> [b, *weight.shape].
+    """
+    loss = functools.partial(_summed_loss, network, precision)
+    if len(images) == 1 and not torch.compiler.is_compiling():
+        # One class alone needs no vmap, and without torch.func autograd keeps only what it needs.
+        with torch.enable_grad():
+            leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+            gradients = torch.autograd.grad(
+                loss(leaves, others, images[0], labels[0]), list(leaves.values()), create_graph=create_graph
+            )
+        return {name: gradient.unsqueeze(0) for name, gradient in zip(weights, gradients, strict=True)}
+    with torch.set_grad_enabled(create_graph):
+        if len(images) == 1:
+            of_class = grad(loss)(weights, others, images[0], labels[0])
+            return {name: gradient.unsqueeze(0) for name, gradient in of_class.items()}
+        return vmap(grad(loss), in_dims=(None, None, 0, 0))(weights, others, images, labels)
+
+
+def _blocks(
+    images: Tensor | Sequence[Tensor], labels: Sequence[Tensor] | None, classes_per_block: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    # Images [b, n, channels, H, W] and labels [b, n] of each block of classes.
+    if isinstance(images, Tensor) and labels is None:
+        classes, count = images.shape[:2]
+        every = torch.arange(classes, device=images.device).unsqueeze(1).expand(classes, count)
+        yield from zip(images.split(classes_per_block), every.split(classes_per_block), strict=True)
+        return
     for c, batch in enumerate(images):
-        logits = functional_call(network, parameters, (batch,))
         of_batch = torch.full((len(batch),), c, device=batch.device) if labels is None else labels[c]
-        loss = cross_entropy(logits, of_batch)
-        by_class.append(torch.autograd.grad(loss, targets, create_graph=create_graph))
-    return {name: torch.stack([gradients[i] for gradients in by_class]) for i, name in enumerate(names)}
+        yield batch.unsqueeze(0), of_batch.unsqueeze(0)
+
+
+def _summed_loss(
+    network: nn.Module,
+    precision: torch.dtype | None,
+    weights: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
+    images: Tensor,
+    labels: Tensor,
+) -> Tensor:
+    with nullcontext() if precision is None else torch.autocast(images.device.type, precision):
+        logits = functional_call(network, {**weights, **others}, (images,))
+    return cross_entropy(logits.to(images.dtype), labels, reduction="sum")

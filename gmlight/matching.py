@@ -4,6 +4,7 @@ A rule takes the class gradients on synthetic and on real images, a distance and
 returns the terms of the matching loss by name; the loss is their sum.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -83,11 +84,17 @@ def multilevel(
 def _mean_over_classes(
     gradients: ClassGradients, class_weights: str | Sequence[float]
 ) -> dict[str, Tensor]:  # name -> [*weight.shape]
-    shares = _shares(gradients, class_weights)
+    shares = tuple(_shares(gradients, class_weights))
     return {
-        name: torch.tensordot(torch.as_tensor(shares, dtype=layer.dtype, device=layer.device), layer, 1)
+        name: torch.tensordot(_on_device(shares, layer.dtype, layer.device), layer, 1)
         for name, layer in gradients.layers.items()
     }
+
+
+@functools.lru_cache
+def _on_device(shares: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept: to bring numbers to a device is to wait for it.
+    return torch.tensor(shares, dtype=dtype, device=device)
 
 
 def _shares(gradients: ClassGradients, class_weights: str | Sequence[float]) -> Sequence[float]:

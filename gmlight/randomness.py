@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 def generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
@@ -25,6 +26,13 @@ def seeded(seed: int, purpose: str, *indices: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_derive(seed, purpose, *indices))
         yield
+
+
+def moved(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn, on the device; through pinned memory, so that nobody waits for a GPU to be idle."""
+    if device.type == "cuda" and drawn.device.type == "cpu":
+        return drawn.pin_memory().to(device, non_blocking=True)
+    return drawn.to(device)
 
 
 def _derive(seed: int, purpose: str, *indices: int) -> int:

@@ -38,10 +38,11 @@ def train(config: DictConfig, folder: Path) -> None:
     record |= labels(config, record)
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
-    evaluators = build.build_evaluators(config, data, record["architecture"], console)
+    compilation = build.build_compilation(config, console)
+    evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     quick = QuickEvaluation(
-        build.build_evaluator(config, target, data),
+        build.build_evaluator(config, target, data, compilation),
         config.evaluation.every,
         config.evaluation.quick_networks,
         folder,
@@ -58,7 +59,9 @@ def train(config: DictConfig, folder: Path) -> None:
     )
     data.load(trainer.strategy.root_device)
     learned = build.build_start(config, data)
-    condenser = build.build_condenser(config, learned, data, factory) if config.iterations else None
+    condenser = None
+    if config.iterations:
+        condenser = build.build_condenser(config, learned, data, factory, compilation)
     baselines = build.build_baselines(config, data)
     claim(folder, record)
     console.print(results.headline(record))

@@ -1,6 +1,6 @@
 """A network trains on a training set: in the inner loop of condensation, in evaluation, for herding."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from gmlight.augmentation import Augmentation
 from gmlight.data import TrainingSet
+from gmlight.ensembles import Ensemble
 
 NetworkFactory = Callable[..., nn.Module]
 
@@ -18,25 +19,31 @@ def steps_per_epoch(images: TrainingSet, batch_size: int) -> int:
 
 
 def training_steps(
-    network: nn.Module,
+    networks: Ensemble,
     optimizer: torch.optim.Optimizer,
     images: TrainingSet,
     *,
     batch_size: int,
-    rng: torch.Generator,
+    rngs: Sequence[torch.Generator],
     augmentation: Augmentation,
 ) -> Iterator[None]:
     """Epoch after epoch without end; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
-    The loss is the mean cross-entropy. Up to one batch, the set is one step and its order does not matter.
+    The loss of each network is the mean cross-entropy on mini-batches and augmentations of its own, drawn
+    from its own generator. Up to one batch, the set is one step and its order does not matter.
     """
-    everything = len(images) <= batch_size
+    everything = torch.arange(len(images)).expand(len(rngs), -1)
     while True:
-        order = torch.arange(len(images)) if everything else torch.randperm(len(images), generator=rng)
-        for indices in order.split(batch_size):
-            network.train()
-            inputs, labels = images.batch(indices)
+        order = everything
+        if len(images) > batch_size:
+            order = torch.stack([torch.randperm(len(images), generator=rng) for rng in rngs])
+        for indices in order.split(batch_size, 1):  # [n, batch]
+            networks.train()
+            inputs, labels = images.batch(indices.flatten())
+            inputs = inputs.unflatten(0, indices.shape)
+            augmented = [augmentation(of_one, rng) for of_one, rng in zip(inputs, rngs, strict=True)]
+            logits = networks(torch.stack(augmented))  # [n, batch, classes]
             optimizer.zero_grad(set_to_none=True)
-            cross_entropy(network(augmentation(inputs, rng)), labels).backward()
+            (len(rngs) * cross_entropy(logits.flatten(0, 1), labels)).backward()
             optimizer.step()
             yield

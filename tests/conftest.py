@@ -14,8 +14,10 @@ from torch import nn
 
 from gmlight.architectures.convnet import ConvNet
 from gmlight.checks import check
+from gmlight.compilation import Compilation
 from gmlight.config import CONF_DIR, name_classes, prepare_process, register_resolvers
 from gmlight.datasets import Splits, digits
+from gmlight.engine import GradientEngine
 from gmlight.train import train
 
 os.environ["WANDB_SILENT"] = "true"
@@ -101,6 +103,18 @@ def small_network(norm: str = "instance", channels: int = 2, size: int = 8, clas
         norm=norm,
         pooling="avg",
     ).double()
+
+
+def gradient_engine(**options: object) -> GradientEngine:
+    """As a run has it on a CPU, not compiled."""
+    settings: dict = {
+        "microbatch": None,
+        "classes_per_block": None,
+        "precision": "float32",
+        "compilation": Compilation(False, print),
+        "real_images": 1,
+    }
+    return GradientEngine(**(settings | options))
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:

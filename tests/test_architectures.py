@@ -17,6 +17,7 @@ from gmlight.build import (
     evaluation_architecture,
     needs_statistics,
 )
+from gmlight.compilation import Compilation
 from gmlight.config import instantiate
 from gmlight.errors import ConfigError
 
@@ -70,7 +71,9 @@ def test_several_architectures_are_evaluated_in_one_run(run: Callable[..., Path]
     assert [row["architecture"] for row in found["evaluations"]] == ["mlp", "convnet"]
     assert CondensedDataset(folder).metadata["evaluations"] == found["evaluations"]
     config = composed("evaluation.architectures=[mlp,convnet]", "architecture.width=16")
-    made = build_evaluators(config, build_data(config), "convnet, width=16", Console())
+    made = build_evaluators(
+        config, build_data(config), "convnet, width=16", Compilation(False, print), Console()
+    )
     assert list(made) == ["mlp", "convnet, width=16"]
     assert made["convnet, width=16"].factory().conv0.out_channels == 16
     with pytest.raises(ConfigError, match="Could not find 'architecture/mlq'"):

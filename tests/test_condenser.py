@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset
 
 import naive
-from conftest import random_images, small_network
+from conftest import gradient_engine, random_images, small_network
 from gmlight import distances, matching, schedules
 from gmlight.condenser import Condenser
 from gmlight.data import RealBatch
@@ -27,6 +27,7 @@ def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: 
     classes = len(images)
     parts: dict = {
         "factory": functools.partial(small_network, classes=classes),
+        "engine": gradient_engine(),
         "matching": functools.partial(matching.multilevel, inter_weight=None, class_weights="equal"),
         "distance": functools.partial(distances.cos_euclid, weight=1.0),
         "schedule": functools.partial(schedules.adaptive, epochs=dict(enumerate(epochs))),

@@ -7,6 +7,8 @@ import torch
 
 from conftest import composed
 from gmlight.build import build_data, build_evaluator
+from gmlight.compilation import Compilation
+from gmlight.ensembles import Ensemble
 from gmlight.evaluation import Accuracy, Evaluator
 
 CPU = torch.device("cpu")
@@ -16,7 +18,7 @@ CPU = torch.device("cpu")
 def evaluator() -> Evaluator:
     config = composed("architecture.width=8", "evaluation.epochs=4")
     data = build_data(config).load(CPU)
-    return build_evaluator(config, config.architecture, data)
+    return build_evaluator(config, config.architecture, data, Compilation(False, print))
 
 
 def test_networks_depend_on_their_number_alone(evaluator: Evaluator) -> None:
@@ -31,7 +33,8 @@ def test_accuracy_counts_the_test_images_that_are_right(evaluator: Evaluator) ->
             return torch.eye(10)[1].expand(len(images), 10)
 
     test = evaluator.data.test
-    assert evaluator.accuracy(Ones()) == pytest.approx(100 * test.counts[1] / len(test))
+    (accuracy,) = evaluator.accuracies(Ensemble([Ones()]))
+    assert accuracy == pytest.approx(100 * test.counts[1] / len(test))
 
 
 def test_learning_rate_falls_at_half_of_the_epochs(
@@ -49,12 +52,12 @@ def test_learning_rate_falls_at_half_of_the_epochs(
             yield
 
     monkeypatch.setattr("gmlight.evaluation.training_steps", record)
-    evaluator.trained(evaluator.data.train, 0)
+    evaluator.trained(evaluator.data.train, [0])
     assert rates == [0.01] * 12 + [0.001] * 12  # 4 epochs of 6 mini-batches
 
 
 def test_training_teaches(evaluator: Evaluator) -> None:
-    untrained = evaluator.accuracy(evaluator.factory())
+    (untrained,) = evaluator.accuracies(Ensemble([evaluator.factory()]))
     assert evaluator(evaluator.data.train, 1).mean > untrained + 20
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from conftest import gradient_engine
 from gmlight import distances, matching, schedules
 from gmlight.architectures.convnet import ConvNet
 from gmlight.condenser import Condenser
@@ -147,6 +148,7 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
     condenser = Condenser(
         Pixels(golden.arrays["synthetic"]),
         factory=golden.network,
+        engine=gradient_engine(),
         matching=golden.matching(),
         distance=distance(settings["distance"]),
         schedule=golden.schedule(),
@@ -196,8 +198,12 @@ def test_network_and_class_gradients(path: Path) -> None:
     assert_equal("logits", network(golden.arrays["real"][0, 0]), golden.arrays["expected/logits"])
     expected = golden.group("expected/class_gradients/")
     actual = class_gradients(network, golden.arrays["synthetic"], weights=expected)
+    size = torch.stack([array.norm() for array in expected.values()]).norm()
     for name in expected:
-        assert_equal(name, actual[name], expected[name])
+        if expected[name].norm() < 1e-15 * size:  # a bias under instance norm: zero but for rounding
+            assert actual[name].norm() < 1e-15 * size
+        else:
+            assert_equal(name, actual[name], expected[name])
 
 
 @pytest.mark.parametrize("path", DISTANCES, ids=lambda path: path.stem)

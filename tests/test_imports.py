@@ -11,9 +11,9 @@ import gmlight
 
 ROOMS = [
     "errors", "allocator", "checks", "config", "randomness", "pictures", "artifact", "datasets", "data",
-    "synthetic", "architectures", "augmentation", "training", "gradients", "distances", "matching",
-    "schedules", "coresets", "evaluation", "checkpointing", "condenser", "results", "loggers", "callbacks",
-    "build", "train", "evaluate", "schedule",
+    "synthetic", "architectures", "augmentation", "ensembles", "training", "gradients", "operations",
+    "compilation", "engine", "distances", "matching", "schedules", "coresets", "evaluation", "checkpointing",
+    "finiteness", "condenser", "results", "loggers", "callbacks", "build", "train", "evaluate", "schedule",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]

@@ -1,16 +1,19 @@
 """What networks are built of, chosen by name."""
 
+import functools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from gmlight.errors import ConfigError
 
 MNIST_SHAPE = (1, 28, 28)  # channels, height, width: images that first convolutions pad to 32x32
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}
-POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+POOLINGS = ("none", "avg", "max")
 NORMS = ("none", "batch", "layer", "instance", "group")
 GROUPS = 4
 
@@ -44,12 +47,41 @@ def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
 
 
 def pooling(name: str) -> nn.Module:
-    """2x2, stride 2: `max`, `avg` or `none`."""
-    if name == "none":
-        return nn.Identity()
-    if name not in list(POOLINGS):
-        raise ConfigError(f"architecture.pooling={name}: choose one of none, {', '.join(POOLINGS)}")
-    return POOLINGS[name](2)
+    """2x2, stride 2: `avg`, `max` or `none`."""
+    match name:
+        case "avg":
+            return AveragePool()
+        case "max":
+            return nn.MaxPool2d(2)
+        case "none":
+            return nn.Identity()
+    raise ConfigError(f"architecture.pooling={name}: choose one of {', '.join(POOLINGS)}")
+
+
+class AveragePool(nn.Module):
+    """The mean of each 2x2 window, [..., H, W] -> [..., H // 2, W // 2]: `nn.AvgPool2d(2)`, faster on a CPU.
+
+    There the library's pool takes as long as a convolution. A product with a matrix of quarters runs at the
+    speed of matrix products, also backwards; sums of slices are faster still, once they are compiled.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        height, width = maps.shape[-2:]
+        if maps.device.type != "cpu" or height % 2 or width % 2:
+            return avg_pool2d(maps, 2)
+        if torch.compiler.is_compiling():
+            top, bottom = maps[..., ::2, :], maps[..., 1::2, :]
+            return (top[..., ::2] + top[..., 1::2] + bottom[..., ::2] + bottom[..., 1::2]) / 4
+        pairs_of_rows = maps.reshape(*maps.shape[:-2], height // 2, 2 * width)
+        return pairs_of_rows @ torch.from_numpy(_quarters(width)).to(maps.dtype)
+
+
+@functools.cache
+def _quarters(width: int) -> np.ndarray:
+    # [2 * width, width // 2], 1/4 where an entry of two rows lies in a window. No tensor is kept: one made
+    # inside torch.func's transforms would belong to them.
+    window = np.arange(width) // 2
+    return (np.concatenate([window, window])[:, None] == np.arange(width // 2)) / 4
 
 
 def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int]) -> int:

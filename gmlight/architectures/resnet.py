@@ -14,7 +14,7 @@ class BasicBlock(nn.Module):
     def __init__(self, channels: int, width: int, halved: bool, pooled: bool, norm: str) -> None:
         super().__init__()
         stride = 2 if halved and not pooled else 1
-        pool = [nn.AvgPool2d(2)] if halved and pooled else []
+        pool = [blocks.AveragePool()] if halved and pooled else []
 
         def normalised(*layers: nn.Module) -> list[nn.Module]:
             return [*layers, blocks.norm(norm, width, (0, 0))]

@@ -1,0 +1,47 @@
+"""Several networks of one architecture, trained and tested as one module."""
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+
+class Ensemble(nn.Module):
+    """n networks side by side: [n, batch, channels, H, W] -> [n, batch, classes].
+
+    Their values are stacked and mapped over, so that n networks take as many operations as one: what an
+    accelerator wants. A network alone is used as it is, and its parameters stay its own.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.size = len(networks)
+        if self.size == 1:
+            self.only = networks[0]
+            return
+        parameters, buffers = stack_module_state(list(networks))
+        self._names = list(parameters), list(buffers)
+        self._stacked_parameters = nn.ParameterList(parameters.values())
+        for i, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer{i}", buffer)
+        # What is computed, without values; in a list, where it is no submodule.
+        self._template = [copy.deepcopy(networks[0]).to("meta")]
+
+    def train(self, mode: bool = True) -> "Ensemble":
+        super().train(mode)
+        if self.size > 1:
+            self._template[0].train(mode)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.size == 1:
+            return self.only(images[0]).unsqueeze(0)
+        names, buffer_names = self._names
+        parameters = dict(zip(names, self._stacked_parameters, strict=True))
+        buffers = {name: getattr(self, f"buffer{i}") for i, name in enumerate(buffer_names)}
+
+        def of_member(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
+            return functional_call(self._template[0], (parameters, buffers), (images,))
+
+        return vmap(of_member, randomness="different")(parameters, buffers, images)
