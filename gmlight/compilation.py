@@ -88,7 +88,7 @@ class Compiled:
         except Exception as error:  # whatever it is: where the function itself is at fault, it fails below
             result = self._function(*arguments)
             reason = next(filter(None, str(error).splitlines()), type(error).__name__)
-            self._notify(f"{self._what} cannot be compiled and run as they are: {reason}")
+            self._notify(f"{self._what} cannot be compiled and runs as it is: {reason}")
             return result
         # A CUDA graph writes its outputs to the same memory each time.
         self._compiled = (lambda *args: _cloned(compiled(*args))) if on_gpu else compiled

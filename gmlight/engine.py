@@ -85,7 +85,7 @@ class GradientEngine:
             if self._compilation.pays(work, image.device):
                 # Once for all networks: their values come as inputs, and this copy stays in eval mode.
                 function = functools.partial(block_gradients, copy.deepcopy(network), precision=precision)
-                self._compiled = Compiled(function, "the real gradients", self._compilation.notify)
+                self._compiled = Compiled(function, "the gradient on real images", self._compilation.notify)
         return self._compiled or functools.partial(block_gradients, network, precision=precision)
 
     def _resolve(

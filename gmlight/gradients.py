@@ -75,9 +75,9 @@ def class_gradients(
     blocks = []
     for inputs, targets in _blocks(images, labels, classes_per_block):
         count = inputs.shape[1]
-        parts = zip(inputs.split(microbatch or count, 1), targets.split(microbatch or count, 1), strict=True)
+        size = microbatch or count
         total: Layers = {}
-        for part in parts:
+        for part in zip(_microbatches(inputs, size), _microbatches(targets, size), strict=True):
             for name, gradient in of_block(chosen, others, *part).items():
                 total[name] = total[name] + gradient if name in total else gradient
         blocks.append({name: gradient / count for name, gradient in total.items()})
@@ -132,6 +132,13 @@ def _blocks(
     for c, batch in enumerate(images):
         of_batch = torch.full((len(batch),), c, device=batch.device) if labels is None else labels[c]
         yield batch.unsqueeze(0), of_batch.unsqueeze(0)
+
+
+def _microbatches(block: Tensor, size: int) -> Sequence[Tensor]:
+    # [b, n, ...] -> [b, m, ...] each; of one class with the same strides whatever its n: one compilation.
+    if len(block) == 1:
+        return [part.unsqueeze(0) for part in block[0].split(size)]
+    return block.split(size, 1)
 
 
 def _summed_loss(

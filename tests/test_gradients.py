@@ -41,6 +41,44 @@ def test_images_can_be_differentiated_and_the_network_stays_as_it_is() -> None:
         assert torch.equal(parameter, before[name])
 
 
+@pytest.mark.parametrize("classes_per_block", [1, 2, 3])
+@pytest.mark.parametrize("microbatch", [1, 3, 4, 7])
+@pytest.mark.parametrize("norm", ["none", "batch", "instance", "group"])
+def test_blocks_and_microbatches_change_no_number(norm: str, microbatch: int, classes_per_block: int) -> None:
+    network = small_network(norm).eval()
+    images = random_images(3, 7, 2, 8, 8).requires_grad_()
+    by_class = naive.class_gradients(network, list(images), create_graph=True)
+    weights = [torch.randn_like(of_layer) for of_layer in by_class[0]]
+
+    def derivative(gradients: list[list[torch.Tensor]]) -> torch.Tensor:
+        pairs = [zip(of_class, weights, strict=True) for of_class in gradients]
+        total = torch.stack([(g.square() * w).sum() for pair in pairs for g, w in pair]).sum()
+        return torch.autograd.grad(total, images)[0]
+
+    settings = {"microbatch": microbatch, "classes_per_block": classes_per_block}
+    actual = class_gradients(network, images, create_graph=True, **settings)
+    without_graph = class_gradients(network, images.detach(), **settings)
+    for layer, (name, gradients) in enumerate(actual.items()):
+        for c in range(3):
+            torch.testing.assert_close(gradients[c], by_class[c][layer], rtol=1e-10, atol=1e-14)
+        assert not without_graph[name].requires_grad
+        torch.testing.assert_close(without_graph[name], gradients.detach(), rtol=1e-10, atol=1e-14)
+    actual_derivative = derivative([[g[c] for g in actual.values()] for c in range(3)])
+    torch.testing.assert_close(actual_derivative, derivative(by_class), rtol=1e-10, atol=1e-14)
+
+
+def test_mixed_batches_in_microbatches() -> None:
+    network, images = small_network(), random_images(7, 2, 8, 8)
+    labels = torch.tensor([0, 1, 2, 2, 2, 1, 2])
+    names = matched_weights(network)
+    expected = torch.autograd.grad(
+        cross_entropy(network(images), labels), [network.get_parameter(name) for name in names]
+    )
+    actual = class_gradients(network, images.unsqueeze(0), labels=[labels], microbatch=3)
+    for name, gradient in zip(names, expected, strict=True):
+        torch.testing.assert_close(actual[name], gradient.unsqueeze(0), rtol=1e-10, atol=1e-14)
+
+
 def test_only_weights_are_matched() -> None:
     names = matched_weights(small_network())
     assert names == ["conv0.weight", "conv1.weight", "linear.weight"]

@@ -1,0 +1,90 @@
+"""What is compiled, when, and what happens where it cannot be."""
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from conftest import gradient_engine, random_images, small_network
+from gmlight.compilation import WORTH_COMPILING, Compilation, Compiled, compiler_lacks
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("choice", "operations", "device", "expected"),
+    [
+        ("auto", WORTH_COMPILING * 2, "cpu", True),
+        ("auto", WORTH_COMPILING / 2, "cpu", False),
+        ("auto", WORTH_COMPILING * 2, "cuda", False),
+        (True, 1, "cpu", True),
+        (False, WORTH_COMPILING * 2, "cpu", False),
+    ],
+)
+def test_when_it_pays(
+    choice: bool | str, operations: float, device: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert Compilation(choice, print).pays(lambda: operations, torch.device(device)) is expected
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    lines: list[str] = []
+    compilation = Compilation(True, lines.append)
+    assert not compilation.pays(lambda: 1, CPU)
+    assert not compilation.pays(lambda: 1, CPU)
+    assert lines == ["speed.compile=true: not compiled, for want of a C++ compiler (install g++ or set CXX)"]
+
+
+def test_only_the_first_shapes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def compile(function: Callable[[torch.Tensor], torch.Tensor], **options: object) -> Callable:
+        def compiled(values: torch.Tensor) -> torch.Tensor:
+            calls.append("compiled")
+            return function(values)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    lines: list[str] = []
+    doubled = Compiled(lambda values: 2 * values, "doubling", lines.append)
+    for size in (4, 4, 3, 4):
+        assert torch.equal(doubled(torch.ones(size)), torch.full((size,), 2.0))
+    assert calls == ["compiled"] * 3
+    assert len(lines) == 1
+    assert lines[0].startswith("compiled doubling in ")
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile(function: Callable, **options: object) -> Callable:
+        def compiled(values: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("\nno backend\nand a long story")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    lines: list[str] = []
+    doubled = Compiled(lambda values: 2 * values, "doubling", lines.append)
+    assert doubled(torch.ones(2)).tolist() == [2, 2]
+    assert doubled(torch.ones(2)).tolist() == [2, 2]
+    assert lines == ["doubling cannot be compiled and runs as it is: no backend"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+@pytest.mark.parametrize("norm", ["instance", "batch", "layer"])
+def test_compiled_gradients_equal_the_loop(norm: str) -> None:
+    lines: list[str] = []
+    compiled = gradient_engine(compilation=Compilation(True, lines.append), microbatch=4)
+    for network in (small_network(norm).eval(), small_network(norm).eval()):
+        images = [random_images(n, 2, 8, 8, seed=n) for n in (8, 6, 4)]  # 6 leaves a smaller microbatch
+        expected = gradient_engine().real(network, images)
+        for name, actual in compiled.real(network, images).items():
+            torch.testing.assert_close(actual, expected[name], rtol=1e-10, atol=1e-14)
+        network.train()  # as the network trains between updates
+        network.eval()
+    assert len(lines) == 1  # one compilation serves every network
+    assert lines[0].startswith("compiled the gradient on real images in ")
