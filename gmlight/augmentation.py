@@ -32,7 +32,7 @@ def crop_scale_rotate(
         degrees: the rotation is a whole number of degrees in [-degrees, degrees).
     """
     count = len(images)
-    kind = moved(torch.randint(3, (count,), generator=rng), images.device)
+    kind = torch.randint(3, (count,), generator=rng)
     offsets = moved(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
     factors = moved(torch.empty(count, 2).uniform_(*scale, generator=rng), images.device)
     angles = moved(torch.randint(-degrees, degrees, (count,), generator=rng), images.device)
@@ -44,8 +44,9 @@ def crop_scale_rotate(
         (SCALE, rescale, factors),
         (ROTATE, lambda chosen, amount: rotate(chosen, amount, fill.mean()), angles),
     ):
-        chosen = (kind == which).nonzero().squeeze(1)
+        chosen = (kind == which).nonzero().squeeze(1)  # on the CPU: its length is known without waiting
         if len(chosen):
+            chosen = moved(chosen, images.device)
             result[chosen] = transform(images[chosen], amounts[chosen])
     return result
 

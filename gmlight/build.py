@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from rich.console import Console
@@ -77,9 +78,9 @@ def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictCo
     return target
 
 
-def build_compilation(config: DictConfig, console: Console) -> Compilation:
-    """Decides what is compiled, for the whole run."""
-    return Compilation(config.speed.compile, console.print)
+def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Compilation:
+    """Decides what is compiled, for the whole run; `notify` gets a line on each."""
+    return Compilation(config.speed.compile, notify)
 
 
 def build_evaluators(
@@ -218,7 +219,10 @@ def build_condenser(
 
 
 def build_trainer(
-    config: DictConfig, logger: object = False, callbacks: Sequence[lightning.Callback] = ()
+    config: DictConfig,
+    logger: object = False,
+    callbacks: Sequence[lightning.Callback] = (),
+    profiler: Profiler | None = None,
 ) -> lightning.Trainer:
     """Lightning's Trainer for K*T image updates."""
     try:
@@ -234,6 +238,7 @@ def build_trainer(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             inference_mode=False,
+            profiler=profiler,
         )
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -19,6 +19,7 @@ _LEAST = {  # whole numbers
     "train_batch": 1,
     "seed": 0,
     "log_every": 1,
+    "rounds": 1,
     "checkpoint.every": 1,
     "evaluation.networks": 1,
     "evaluation.epochs": 1,
@@ -88,6 +89,9 @@ def check(config: DictConfig) -> None:
         _check_augmentation(config)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
+    against = _select(config, "against")
+    if against is not _ABSENT and against != "plain" and not (isinstance(against, ListConfig) and against):
+        raise ConfigError(f"against={against}: must be plain or a list of overrides, [schedule=fixed]")
     if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
         raise ConfigError(
             "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
@@ -123,7 +127,8 @@ def _check_ranges(config: DictConfig) -> None:
     for key, names in _ONE_OF.items():
         value = _select(config, key)
         if value is not _ABSENT and value not in names:
-            refuse(key, value, " or ".join(map(str, names)))
+            words = [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
+            refuse(key, value, " or ".join(words))
 
 
 def _check_schedule(config: DictConfig) -> None:

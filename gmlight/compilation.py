@@ -4,7 +4,9 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-WORTH_COMPILING = 5e13  # operations, minutes on a CPU: there a compilation of some ten seconds pays
+WORTH_COMPILING = 2e13  # operations, about a minute on two cores: from there on ten seconds of compiling pay
 
 
 class Compilation:
@@ -44,8 +46,9 @@ class Compilation:
 
 def compiler_lacks(device: torch.device) -> str | None:
     """What torch.compile needs for the device and does not find here, in words; null: nothing."""
-    if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
-        return "a C++ compiler (install g++ or set CXX)"
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # as torch looks
+    if shutil.which(compiler) is None:
+        return f"the C++ compiler {compiler} (install it or set CXX)"
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         return "triton (pip install triton)"
     return None
@@ -55,7 +58,8 @@ class Compiled:
     """A function of nests of tensors, compiled for the shapes of its first call.
 
     Calls with other shapes, such as a last, smaller batch, run the function as it is, and so do all calls
-    where it cannot be compiled. On a GPU the compiled function is replayed as CUDA graphs.
+    where it cannot be compiled. On a GPU the compiled function is replayed as CUDA graphs; this has only been
+    written, not yet been run.
 
     Args:
         function: pure; called without gradients.
@@ -66,6 +70,11 @@ class Compiled:
         self._function, self._what, self._notify = function, what, notify
         self._compiled: Callable[..., Any] | None = None
         self._shapes: list[torch.Size] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the function was compiled."""
+        return self._compiled is not None
 
     def __call__(self, *arguments: Any) -> Any:
         shapes = [leaf.shape for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
@@ -81,7 +90,7 @@ class Compiled:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         on_gpu = any(leaf.is_cuda for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor))
         mode = "reduce-overhead" if on_gpu else "default"
-        compiled = torch.compile(self._function, fullgraph=True, dynamic=False, mode=mode)
+        compiled = torch.compile(_of_its_own(self._function), fullgraph=True, dynamic=False, mode=mode)
         started = time.monotonic()
         try:
             result = compiled(*arguments)
@@ -94,6 +103,15 @@ class Compiled:
         self._compiled = (lambda *args: _cloned(compiled(*args))) if on_gpu else compiled
         self._notify(f"compiled {self._what} in {time.monotonic() - started:.1f} s")
         return _cloned(result)
+
+
+def _of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
+    # torch compiles one piece of code only so many times in a process, and a partial shares its code with all
+    # others: in a sweep, or with many architectures, the later ones would not be compiled.
+    def call(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return types.FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
 
 
 def _cloned(outputs: Any) -> Any:

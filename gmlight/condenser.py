@@ -19,7 +19,7 @@ from gmlight.ensembles import Ensemble
 from gmlight.finiteness import FiniteWatch
 from gmlight.gradients import ClassGradients, Layers
 from gmlight.matching import Matching
-from gmlight.randomness import generator, seeded
+from gmlight.randomness import generator, moved, seeded
 from gmlight.schedules import Schedule
 from gmlight.synthetic import Pixels, flatten
 from gmlight.training import steps_per_epoch, training_steps
@@ -114,7 +114,8 @@ class Condenser(lightning.LightningModule):
     def _fresh_network(self, k: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         with seeded(self.seed, "network", k):
             network = self.factory()
-        network = network.to(self.synthetic().device)
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.data = moved(tensor.data, self.device)
         optimizer = torch.optim.SGD(network.parameters(), lr=self.network_lr, momentum=self.network_momentum)
         return network, optimizer
 
@@ -154,10 +155,11 @@ class Condenser(lightning.LightningModule):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
-        images = self.synthetic().detach()
+        # Copied, for where the verdict is read later the images have moved on.
+        images, k, t = self.synthetic().detach().clone(), batch.k, batch.t
         self._watch.note(
             finite & torch.isfinite(images).all(),
-            lambda: self._blame(batch, real.layers, leaves, (*gradients, images)),
+            lambda: self._blame(k, t, real.layers, leaves, (*gradients, images)),
         )
         return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
 
@@ -207,10 +209,10 @@ class Condenser(lightning.LightningModule):
         self.zeta_used[batch.t].append(zeta)
         return zeta
 
-    def _blame(self, batch: RealBatch, real: Layers, synthetic: Layers, images: tuple[Tensor, ...]) -> str:
+    def _blame(self, k: int, t: int, real: Layers, synthetic: Layers, images: tuple[Tensor, ...]) -> str:
         steps = "lower image_lr or network_lr"
         suspects = (
-            ("class gradient on real images", real.values(), steps if batch.t else "look at the data"),
+            ("class gradient on real images", real.values(), steps if t else "look at the data"),
             ("class gradient on synthetic images", synthetic.values(), steps),
             ("image or its gradient", images, "lower image_lr or distance.weight"),
         )
@@ -219,10 +221,8 @@ class Condenser(lightning.LightningModule):
             if not finite.all():
                 mixed = len(finite) < len(self.class_names)
                 name = "any" if mixed else self.class_names[int(finite.int().argmin())]
-                return f"k={batch.k}, t={batch.t}, class {name!r}: the {what} is not finite; {mend}"
-        return (
-            f"k={batch.k}, t={batch.t}, every class: the matching loss is not finite; lower distance.weight"
-        )
+                return f"k={k}, t={t}, class {name!r}: the {what} is not finite; {mend}"
+        return f"k={k}, t={t}, every class: the matching loss is not finite; lower distance.weight"
 
     def on_train_end(self) -> None:
         self._watch.settle()
@@ -230,12 +230,14 @@ class Condenser(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._watch.settle()  # nothing that is not finite is kept
         checkpoint["zeta_used"] = self.zeta_used
+        checkpoint["engine"] = self.engine.state()
         if self._inner is not None and self.global_step % self.updates:
             network, optimizer = self._inner
             checkpoint["inner_loop"] = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.zeta_used = checkpoint["zeta_used"]
+        self.engine.load_state(checkpoint["engine"])
         if "inner_loop" in checkpoint:
             network, optimizer = self._inner = self._fresh_network(0)  # all its values are loaded next
             network.load_state_dict(checkpoint["inner_loop"]["network"])

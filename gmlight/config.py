@@ -48,9 +48,9 @@ _PROTOCOL = (
 _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
-    "architecture", "augmentation", "checkpoint", "data_dir", "dataset", "download", "evaluation", "hydra",
-    "ipc", "iterations", "log_every", "logger", "memory", "method", "real_batch", "scale", "seed", "speed",
-    "trainer",
+    "against", "architecture", "augmentation", "checkpoint", "data_dir", "dataset", "download", "evaluation",
+    "hydra", "ipc", "iterations", "json", "log_every", "logger", "memory", "method", "real_batch", "rounds",
+    "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 
@@ -147,6 +147,22 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
     return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
 
 
+def with_overrides(overrides: list[str]) -> DictConfig:
+    """The configuration of this command line with these overrides besides.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    hydra_config = HydraConfig.get()
+    try:
+        config = hydra.compose(hydra_config.job.config_name, [*hydra_config.overrides.task, *overrides])
+    except HydraException as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    name_classes(config)
+    check(config)
+    return config
+
+
 def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, str]:
     """What a condensation is called in tables; what departs from method, scale, architecture is named."""
     overrides, choices = record["overrides"], record["choices"]
@@ -218,8 +234,15 @@ def prepare_process(config: DictConfig) -> None:
     """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
     if config.speed.allocator == "auto":
         keep_large_blocks()
-    # cuDNN's own default is TF32 for convolutions, whose results have three digits.
+    quieten_lightning()
+    # cuDNN's own default is TF32 for convolutions, whose results have three digits. The settings' names are
+    # those that every torch since 1.7 has; some releases ask for newer ones.
+    warnings.filterwarnings("ignore", message=".*new API settings to control TF32.*")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def quieten_lightning() -> None:
+    """Leaves out Lightning's notes that say nothing about a run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (

@@ -8,6 +8,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from gmlight.compilation import Compilation, Compiled
 from gmlight.errors import ConfigError
 from gmlight.gradients import BlockGradients, Layers, block_gradients, class_gradients
 
-CPU_CACHE = 24 * 2**20  # bytes of activations that one microbatch may keep on a CPU
-GPU_SHARE = 0.5  # of the free memory, for the activations of one microbatch
+CPU_CACHE = 48 * 2**20  # bytes of activations at once: on two cores more is no faster, a quarter slower
+GPU_SHARE = 0.5  # of the memory, for the activations of one microbatch
+OTHER_MEMORY = 8 * 2**30  # bytes, of accelerators that do not tell
 KEPT_AGAIN = 4  # a gradient and its derivative keep about as many times what the forward pass keeps
 
 
@@ -43,68 +45,108 @@ class GradientEngine:
     ) -> None:
         self._microbatch, self._classes_per_block = microbatch, classes_per_block
         self._precision, self._compilation, self._real_images = precision, compilation, real_images
-        self._sizes: dict[tuple[int, ...], tuple[int, int]] = {}  # by number of images and shape
-        self._decided = False
         self._compiled: Compiled | None = None
+        # (device, differentiable, C, images of the largest class, channels, H, W) -> microbatch, classes per
+        # block; and whether to compile. As they were resolved; a run that is resumed goes on with them.
+        self._automatic: dict[tuple[str | int, ...], tuple[int, int]] = {}
+        self._compile: bool | None = None
 
     def real(
         self, network: nn.Module, images: Tensor | Sequence[Tensor], labels: Sequence[Tensor] | None = None
     ) -> Layers:
         """The gradients on real images, without a graph."""
-        microbatch, classes = self._resolve(network, images, differentiable=False)
+        microbatch, classes_per_block = self._sizes(network, images, differentiable=False)
         with _tf32() if self._precision == "tf32" else nullcontext():
             return class_gradients(
                 network,
                 images,
                 labels=labels,
                 microbatch=microbatch,
-                classes_per_block=classes,
-                of_block=self._real_blocks(network, images[0][0]),
+                classes_per_block=classes_per_block,
+                of_block=self._real_blocks(network, images[0][0], microbatch),
             )
 
     def synthetic(self, network: nn.Module, images: Tensor, labels: Sequence[Tensor] | None = None) -> Layers:
         """The gradients on synthetic images, which can be differentiated with respect to these."""
-        microbatch, classes = self._resolve(network, images, differentiable=True)
+        microbatch, classes_per_block = self._sizes(network, images, differentiable=True)
         return class_gradients(
             network,
             images,
             create_graph=True,
             labels=labels,
             microbatch=microbatch,
-            classes_per_block=classes,
+            classes_per_block=classes_per_block,
         )
 
-    def _real_blocks(self, network: nn.Module, image: Tensor) -> BlockGradients:
+    def state(self) -> dict[str, Any]:
+        """What was resolved on the way, for a checkpoint."""
+        return {"automatic": self._automatic, "compile": self._compile}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on with what a run has resolved; sizes that are given win over it."""
+        self._automatic, self._compile = state["automatic"], state["compile"]
+
+    def describe(self) -> list[dict[str, str | int | bool]]:
+        """The settings that are in use, as plain containers."""
+        return [
+            {
+                "gradients": "synthetic" if differentiable else "real",
+                "device": device,
+                "images_per_class": images,
+                "microbatch": min(self._microbatch or microbatch, int(images)),
+                "classes_per_block": self._classes_per_block or classes_per_block,
+                "precision": "float32" if differentiable else self._precision,
+                "compiled": not differentiable and self._compiled is not None and self._compiled.active,
+            }
+            for (device, differentiable, _, images, *_), (
+                microbatch,
+                classes_per_block,
+            ) in self._automatic.items()
+        ]
+
+    def _real_blocks(self, network: nn.Module, image: Tensor, microbatch: int) -> BlockGradients:
         precision = torch.bfloat16 if self._precision == "bfloat16" else None
-        if not self._decided:
-            self._decided = True
+        as_it_is = functools.partial(block_gradients, network, precision=precision)
+        if not self._pays(network, image):
+            return as_it_is
+        if self._compiled is None:
+            # Once for all networks: their values come as inputs, and this copy stays in eval mode.
+            function = functools.partial(block_gradients, copy.deepcopy(network), precision=precision)
+            self._compiled = Compiled(function, "the gradient on real images", self._compilation.notify)
+        compiled = self._compiled
 
-            def work() -> int:
-                return self._real_images * operations.count(network, image.shape).real
+        def of_block(weights: Layers, others: Layers, images: Tensor, labels: Tensor) -> Layers:
+            # The remainder of a class, or a class with few images, is not worth a compilation.
+            whole = images.shape[1] == microbatch
+            return (compiled if whole else as_it_is)(weights, others, images, labels)
 
-            if self._compilation.pays(work, image.device):
-                # Once for all networks: their values come as inputs, and this copy stays in eval mode.
-                function = functools.partial(block_gradients, copy.deepcopy(network), precision=precision)
-                self._compiled = Compiled(function, "the gradient on real images", self._compilation.notify)
-        return self._compiled or functools.partial(block_gradients, network, precision=precision)
+        return of_block
 
-    def _resolve(
+    def _pays(self, network: nn.Module, image: Tensor) -> bool:
+        if self._compile is None:
+            self._compile = self._compilation.pays(
+                lambda: self._real_images * operations.count(network, image.shape).real, image.device
+            )
+        return self._compile
+
+    def _sizes(
         self, network: nn.Module, images: Tensor | Sequence[Tensor], differentiable: bool
     ) -> tuple[int, int]:
-        first = images[0]
-        key = (differentiable, len(images), *first.shape)
-        if key not in self._sizes:
-            microbatch, classes = automatic_sizes(network, first, len(images), differentiable)
-            microbatch, classes = self._microbatch or microbatch, self._classes_per_block or classes
-            if differentiable and classes > 1 and not vmap_is_right(network, first[:1]):
+        largest = max(images, key=len)
+        key = (largest.device.type, differentiable, len(images), *largest.shape)
+        if key not in self._automatic:
+            microbatch, classes = automatic_sizes(network, largest, len(images), differentiable)
+            wanted = self._classes_per_block or classes
+            if differentiable and wanted > 1 and not vmap_is_right(network, largest[:1]):
                 if self._classes_per_block is not None:
                     raise ConfigError(
-                        f"speed.classes_per_block={classes}: torch.func.vmap differentiates this "
+                        f"speed.classes_per_block={wanted}: torch.func.vmap differentiates this "
                         "architecture wrongly; use speed.classes_per_block=1 or auto"
                     )
                 classes = 1
-            self._sizes[key] = microbatch, classes
-        return self._sizes[key]
+            self._automatic[key] = microbatch, classes
+        microbatch, classes = self._automatic[key]
+        return self._microbatch or microbatch, self._classes_per_block or classes
 
 
 def automatic_sizes(
@@ -112,13 +154,15 @@ def automatic_sizes(
 ) -> tuple[int, int]:
     """Microbatch and classes per block that suit the device of a class's images [n, channels, H, W].
 
-    As many images at once as a CPU's caches or an accelerator's free memory hold. On a CPU several classes at
-    once pay only for gradients that are differentiated again: the others do without torch.func there.
+    As many images at once as a CPU's caches or an accelerator's memory hold. On a CPU several classes at
+    once pay only for gradients that are differentiated again, which keep twice as much: the others do without
+    torch.func there.
     """
     at_once = images_at_once(network, images[:1])
-    one_by_one = images.device.type == "cpu" and not differentiable
-    block = 1 if one_by_one else max(1, at_once // len(images))
-    return min(at_once, len(images)), min(block, classes)
+    in_block = at_once
+    if images.device.type == "cpu":
+        in_block = at_once // 2 if differentiable else 1
+    return min(at_once, len(images)), min(max(1, in_block // len(images)), classes)
 
 
 def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
@@ -138,13 +182,17 @@ def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
 
 
 def images_at_once(network: nn.Module, image: Tensor) -> int:
-    """A power of two: images whose activations the caches of a CPU or the free memory of a GPU hold."""
+    """A power of two: images whose activations the caches of a CPU or the memory of an accelerator hold.
+
+    By device and shapes alone, not by what is free at the moment: the same run gives the same numbers.
+    """
     kept = kept_bytes(network, image)
     if image.device.type == "cpu":
         fitting = CPU_CACHE // kept
     else:
-        free, _ = torch.get_device_module(image.device).mem_get_info(image.device)
-        fitting = int(free * GPU_SHARE) // (kept * KEPT_AGAIN)
+        cuda = image.device.type == "cuda"
+        memory = torch.cuda.get_device_properties(image.device).total_memory if cuda else OTHER_MEMORY
+        fitting = int(memory * GPU_SHARE) // (kept * KEPT_AGAIN)
     return 2 ** int(math.log2(max(1, fitting)))
 
 

@@ -40,7 +40,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     data = build.build_data(config)
     chosen = record["choices"]["architecture"] or made["architecture"]
     source = architecture_label(chosen, record["overrides"])
-    compilation = build.build_compilation(config, console)
+    compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, source, compilation, console)
     device = build.build_trainer(config).strategy.root_device
     refuse_other_data(condensed, data.load(device))

@@ -69,6 +69,7 @@ class Evaluator:
     networks_at_once: int | None
     compilation: Compilation
     _compiled_test: Compiled | None = field(default=None, init=False)
+    _operations: int | None = field(default=None, init=False)  # of a test image
 
     def __call__(
         self, images: TrainingSet, networks: int, finished: Callable[[int], None] | None = None
@@ -79,11 +80,9 @@ class Evaluator:
             finished: called with the number of networks done after some more are.
         """
         accuracies: list[float] = []
-        at_once = self.networks_at_once or self._fitting(images)
-        for members in torch.arange(networks).split(at_once):
+        for members in torch.arange(networks).split(self.together(images)):
             ensemble = self.trained(images, members.tolist())
-            self._prepare_test(ensemble, networks)
-            accuracies += self.accuracies(ensemble)
+            accuracies += self.accuracies(ensemble, networks)
             if finished is not None:
                 finished(len(accuracies))
         return Accuracy(accuracies, epochs=self.epochs)
@@ -110,10 +109,25 @@ class Evaluator:
                     next(steps)
         return ensemble
 
+    def together(self, images: TrainingSet) -> int:
+        """How many networks train on the images side by side."""
+        if self.networks_at_once is not None:
+            return self.networks_at_once
+        if self.data.test.device.type == "cpu":
+            return 1
+        image, _ = images.batch(torch.zeros(1, dtype=torch.long))
+        at_once = images_at_once(self._fresh(0).to(image.device).eval(), image)
+        return max(1, at_once // min(len(images), self.batch_size))
+
     @torch.no_grad()
-    def accuracies(self, ensemble: Ensemble) -> list[float]:
-        """Share of the test images whose class each network gets right, in percent."""
+    def accuracies(self, ensemble: Ensemble, networks: int = 1) -> list[float]:
+        """Share of the test images whose class each network gets right, in percent.
+
+        Args:
+            networks: how many are tested in all, by which it is decided whether to compile the test.
+        """
         ensemble.eval()
+        self._prepare_test(ensemble, networks)
         test, device = self.data.test, self.data.test.device
         metrics = [
             MulticlassAccuracy(num_classes=len(test.counts), average="micro").to(device)
@@ -129,29 +143,23 @@ class Evaluator:
         inputs = images.expand(ensemble.size, *images.shape)
         if self._compiled_test is None or ensemble.size > 1:
             return ensemble(inputs)
-        state = dict(ensemble.named_parameters()) | dict(ensemble.named_buffers())
-        return self._compiled_test(state, inputs)
+        parameters = {name: parameter.detach() for name, parameter in ensemble.named_parameters()}
+        return self._compiled_test(parameters | dict(ensemble.named_buffers()), inputs)
 
     def _prepare_test(self, ensemble: Ensemble, networks: int) -> None:
-        # Side by side networks are on an accelerator, where testing takes no time.
+        # Networks side by side are what an accelerator does; what is compiled is for one alone.
         if self._compiled_test is not None or ensemble.size > 1:
             return
         test = self.data.test
 
         def work() -> int:
-            return networks * len(test) * operations.count(ensemble.only, test.images.shape[1:]).testing
+            if self._operations is None:
+                self._operations = operations.count(ensemble.only, test.images.shape[1:]).testing
+            return networks * len(test) * self._operations
 
         if self.compilation.pays(work, test.device):
             function = functools.partial(functional_call, copy.deepcopy(ensemble).eval())
             self._compiled_test = Compiled(function, "the test", self.compilation.notify)
-
-    def _fitting(self, images: TrainingSet) -> int:
-        # Networks that train side by side.
-        if self.data.test.device.type == "cpu":
-            return 1
-        image, _ = images.batch(torch.zeros(1, dtype=torch.long))
-        at_once = images_at_once(self._fresh(0).to(image.device), image)
-        return max(1, at_once // min(len(images), self.batch_size))
 
     def _testable(self, ensemble: Ensemble) -> int:
         image, _ = self.data.test.batch(torch.zeros(1, dtype=torch.long))

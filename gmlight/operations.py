@@ -34,7 +34,7 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
     others |= dict(network.named_buffers())
 
     def counted(what: str) -> int:
-        with FlopCounterMode(display=False) as counter:
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
             match what:
                 case "real":
                     block_gradients(network, weights, others, image, label)

@@ -38,7 +38,7 @@ def train(config: DictConfig, folder: Path) -> None:
     record |= labels(config, record)
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
-    compilation = build.build_compilation(config, console)
+    compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     quick = QuickEvaluation(
@@ -88,6 +88,7 @@ def train(config: DictConfig, folder: Path) -> None:
             artifact.update_metadata(folder / "condensed", evaluations=own)
     if condenser is not None:
         record["zeta_used"] = condenser.zeta_used
+        record["speed"] = condenser.engine.describe()
     record |= {"seconds": seconds, "environment": results.environment(trainer.strategy.root_device)}
     results.write(folder, rows, record)
     results.print_table(rows, record, console)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gmlight.augmentation import Augmentation
@@ -32,18 +32,27 @@ def training_steps(
     The loss of each network is the mean cross-entropy on mini-batches and augmentations of its own, drawn
     from its own generator. Up to one batch, the set is one step and its order does not matter.
     """
+    for inputs, labels in _batches(images, batch_size, rngs):
+        networks.train()
+        augmented = [augmentation(of_one, rng) for of_one, rng in zip(inputs, rngs, strict=True)]
+        logits = networks(torch.stack(augmented))  # [n, batch, classes]
+        optimizer.zero_grad(set_to_none=True)
+        (len(rngs) * cross_entropy(logits.flatten(0, 1), labels)).backward()
+        optimizer.step()
+        yield
+
+
+def _batches(
+    images: TrainingSet, batch_size: int, rngs: Sequence[torch.Generator]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    # Without end: images [n, batch, channels, H, W] and labels [n * batch].
     everything = torch.arange(len(images)).expand(len(rngs), -1)
+    if len(images) <= batch_size:
+        inputs, labels = images.batch(everything.flatten())
+        while True:
+            yield inputs.unflatten(0, everything.shape), labels
     while True:
-        order = everything
-        if len(images) > batch_size:
-            order = torch.stack([torch.randperm(len(images), generator=rng) for rng in rngs])
+        order = torch.stack([torch.randperm(len(images), generator=rng) for rng in rngs])
         for indices in order.split(batch_size, 1):  # [n, batch]
-            networks.train()
             inputs, labels = images.batch(indices.flatten())
-            inputs = inputs.unflatten(0, indices.shape)
-            augmented = [augmentation(of_one, rng) for of_one, rng in zip(inputs, rngs, strict=True)]
-            logits = networks(torch.stack(augmented))  # [n, batch, classes]
-            optimizer.zero_grad(set_to_none=True)
-            (len(rngs) * cross_entropy(logits.flatten(0, 1), labels)).backward()
-            optimizer.step()
-            yield
+            yield inputs.unflatten(0, indices.shape), labels

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from gmlight.engine import GradientEngine
 from gmlight.train import train
 
 os.environ["WANDB_SILENT"] = "true"
+
+Run = Callable[..., subprocess.CompletedProcess]
 
 # The smallest run that goes through everything.
 TINY = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
@@ -78,6 +82,32 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     yield _run
     HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Run:
+    """`python -m gmlight.<module> ...` in an empty folder, without a terminal and without a key."""
+
+    def _command(module: str, *words: str) -> subprocess.CompletedProcess:
+        hidden = ("GMLIGHT_DATA_DIR", "WANDB_API_KEY", "HYDRA_FULL_ERROR")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        return subprocess.run(
+            [sys.executable, "-m", f"gmlight.{module}", *words],
+            cwd=tmp_path, env=environment | {"HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    return _command
+
+
+def refusal(result: subprocess.CompletedProcess) -> str:
+    """The one line of an error a user caused."""
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("gmlight: ")
+    return lines[0]
 
 
 def enlarged_digits(root: str, download: bool, **options: object) -> Splits:

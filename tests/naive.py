@@ -1,12 +1,14 @@
-"""The naive twin: Algorithm 1 as plainly as it can be written, loops over classes, layers and rows."""
+"""The naive twin: `gmlight.plain` with loops over rows too, and Algorithm 1 by hand to the last step."""
 
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-Gradients = list[list[Tensor]]  # [class][layer]
+from gmlight import plain
+from gmlight.plain import Gradients, class_gradients
 
 
 def distance(name: str, weight: float, a: Tensor, b: Tensor) -> Tensor:
@@ -26,16 +28,6 @@ def distance(name: str, weight: float, a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-def class_gradients(network: nn.Module, images: list[Tensor], create_graph: bool = False) -> Gradients:
-    """Gradients of the weights with two or more dimensions, class by class."""
-    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
-    result = []
-    for c, batch in enumerate(images):
-        loss = cross_entropy(network(batch), torch.tensor([c] * len(batch)))
-        result.append(list(torch.autograd.grad(loss, weights, create_graph=create_graph)))
-    return result
-
-
 def matching_loss(
     rule: str,
     synthetic: Gradients,
@@ -47,17 +39,16 @@ def matching_loss(
     synthetic_shares: list[float],
     real_shares: list[float],
 ) -> Tensor:
-    total = torch.zeros((), dtype=torch.double)
-    if rule in ("intra", "multilevel") or (rule == "interleaved" and k % 2 == 0):
-        for of_class_s, of_class_r in zip(synthetic, real, strict=True):
-            for layer_s, layer_r in zip(of_class_s, of_class_r, strict=True):
-                total = total + distance(name, weight, layer_s, layer_r)
-    if rule in ("inter", "multilevel") or (rule == "interleaved" and k % 2 == 1):
-        for layer in range(len(real[0])):
-            mean_s = sum(share * g[layer] for share, g in zip(synthetic_shares, synthetic, strict=True))
-            mean_r = sum(share * g[layer] for share, g in zip(real_shares, real, strict=True))
-            total = total + inter_weight * distance(name, weight, mean_s, mean_r)
-    return total
+    return plain.matching_loss(
+        rule,
+        synthetic,
+        real,
+        functools.partial(distance, name, weight),
+        k,
+        inter_weight=inter_weight,
+        synthetic_shares=synthetic_shares,
+        real_shares=real_shares,
+    )
 
 
 def condense(

@@ -3,10 +3,8 @@
 import csv
 import hashlib
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,26 +12,8 @@ import torch
 import yaml
 from PIL import Image
 
-from conftest import TINY
+from conftest import TINY, Run, refusal
 from gmlight import CondensedDataset, artifact, evaluate, train
-
-Run = Callable[..., subprocess.CompletedProcess]
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Run:
-    """`python -m gmlight.<module> ...` in an empty folder, without a terminal and without a key."""
-
-    def _command(module: str, *words: str) -> subprocess.CompletedProcess:
-        hidden = ("GMLIGHT_DATA_DIR", "WANDB_API_KEY", "HYDRA_FULL_ERROR")
-        environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        return subprocess.run(
-            [sys.executable, "-m", f"gmlight.{module}", *words],
-            cwd=tmp_path, env=environment | {"HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-
-    return _command
 
 
 @pytest.fixture
@@ -56,16 +36,6 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         return subprocess.CompletedProcess(words, status, stdout, stderr)  # type: ignore[arg-type]
 
     return _typed
-
-
-def refusal(result: subprocess.CompletedProcess) -> str:
-    """The one line of an error a user caused."""
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("gmlight: ")
-    return lines[0]
 
 
 def only_run(root: Path) -> Path:

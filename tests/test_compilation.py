@@ -1,12 +1,15 @@
 """What is compiled, when, and what happens where it cannot be."""
 
+import functools
 import shutil
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from conftest import gradient_engine, random_images, small_network
+from conftest import composed, gradient_engine, random_images, small_network
+from gmlight.build import build_data, build_evaluator
 from gmlight.compilation import WORTH_COMPILING, Compilation, Compiled, compiler_lacks
 
 CPU = torch.device("cpu")
@@ -31,11 +34,15 @@ def test_when_it_pays(
 
 def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("CXX", raising=False)
     lines: list[str] = []
     compilation = Compilation(True, lines.append)
     assert not compilation.pays(lambda: 1, CPU)
     assert not compilation.pays(lambda: 1, CPU)
-    assert lines == ["speed.compile=true: not compiled, for want of a C++ compiler (install g++ or set CXX)"]
+    assert lines == [
+        "speed.compile=true: not compiled, for want of the C++ compiler g++ (install it or set CXX)"
+    ]
 
 
 def test_only_the_first_shapes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +63,7 @@ def test_only_the_first_shapes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> 
     assert calls == ["compiled"] * 3
     assert len(lines) == 1
     assert lines[0].startswith("compiled doubling in ")
+    assert doubled.active
 
 
 def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +78,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     doubled = Compiled(lambda values: 2 * values, "doubling", lines.append)
     assert doubled(torch.ones(2)).tolist() == [2, 2]
     assert doubled(torch.ones(2)).tolist() == [2, 2]
+    assert not doubled.active
     assert lines == ["doubling cannot be compiled and runs as it is: no backend"]
 
 
@@ -88,3 +97,27 @@ def test_compiled_gradients_equal_the_loop(norm: str) -> None:
         network.eval()
     assert len(lines) == 1  # one compilation serves every network
     assert lines[0].startswith("compiled the gradient on real images in ")
+    assert compiled.describe()[0]["compiled"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+def test_any_number_of_functions_can_be_compiled() -> None:
+    for number in range(torch._dynamo.config.recompile_limit + 2):
+        compiled = Compiled(functools.partial(torch.add, torch.tensor(number)), "adding", print)
+        assert compiled(torch.ones(2)).tolist() == [number + 1] * 2
+        assert compiled.active
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+def test_a_compiled_test_finds_the_same_accuracy() -> None:
+    config = composed("architecture.width=8", "evaluation.epochs=8", "evaluation.test_batch=50")
+    data = build_data(config).load(CPU)  # 360 test images: the last batch is smaller
+    found = []
+    for choice in (False, True):
+        lines: list[str] = []
+        evaluator = build_evaluator(config, config.architecture, data, Compilation(choice, lines.append))
+        found.append(evaluator(data.train, 2).values)
+        assert len(lines) == choice
+    assert found[1] == pytest.approx(found[0], abs=0.6)  # an image near a border may change sides

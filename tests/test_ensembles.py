@@ -59,8 +59,10 @@ def test_a_network_alone_is_a_plain_step_of_sgd() -> None:
 def test_evaluation_side_by_side_finds_the_same_accuracies() -> None:
     options = ["architecture.width=8", "evaluation.epochs=8", "augmentation=crop_scale_rotate"]
     values = []
-    for at_once in (1, 2, 3):  # 3 networks in groups of 1+1+1, 2+1 and 3
-        config = composed(*options, f"evaluation.networks_at_once={at_once}", "evaluation.test_batch=50")
+    for at_once, batch in ((1, 50), (2, "auto"), (3, "auto")):  # groups of 1+1+1, 2+1 and 3
+        config = composed(
+            *options, f"evaluation.networks_at_once={at_once}", f"evaluation.test_batch={batch}"
+        )
         data = build_data(config).load(torch.device("cpu"))
         evaluator = build_evaluator(config, config.architecture, data, Compilation(False, print))
         finished: list[int] = []

@@ -43,7 +43,7 @@ def test_images_can_be_differentiated_and_the_network_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("classes_per_block", [1, 2, 3])
 @pytest.mark.parametrize("microbatch", [1, 3, 4, 7])
-@pytest.mark.parametrize("norm", ["none", "batch", "instance", "group"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "group"])
 def test_blocks_and_microbatches_change_no_number(norm: str, microbatch: int, classes_per_block: int) -> None:
     network = small_network(norm).eval()
     images = random_images(3, 7, 2, 8, 8).requires_grad_()
@@ -63,6 +63,8 @@ def test_blocks_and_microbatches_change_no_number(norm: str, microbatch: int, cl
             torch.testing.assert_close(gradients[c], by_class[c][layer], rtol=1e-10, atol=1e-14)
         assert not without_graph[name].requires_grad
         torch.testing.assert_close(without_graph[name], gradients.detach(), rtol=1e-10, atol=1e-14)
+    if norm == "layer" and classes_per_block > 1:
+        return  # vmap differentiates it wrongly again; the engine refuses it (test_engine.py)
     actual_derivative = derivative([[g[c] for g in actual.values()] for c in range(3)])
     torch.testing.assert_close(actual_derivative, derivative(by_class), rtol=1e-10, atol=1e-14)
 

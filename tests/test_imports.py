@@ -12,12 +12,13 @@ import gmlight
 ROOMS = [
     "errors", "allocator", "checks", "config", "randomness", "pictures", "artifact", "datasets", "data",
     "synthetic", "architectures", "augmentation", "ensembles", "training", "gradients", "operations",
-    "compilation", "engine", "distances", "matching", "schedules", "coresets", "evaluation", "checkpointing",
-    "finiteness", "condenser", "results", "loggers", "callbacks", "build", "train", "evaluate", "schedule",
+    "compilation", "engine", "distances", "plain", "matching", "schedules", "coresets", "evaluation",
+    "checkpointing", "finiteness", "condenser", "results", "loggers", "callbacks", "build", "train",
+    "evaluate", "schedule", "measuring", "sides", "benchmark",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-AT_THE_DOOR = {"checks", "config", "build", "train", "evaluate"}
+AT_THE_DOOR = {"checks", "config", "build", "train", "evaluate", "sides", "benchmark"}
 
 
 def room(path: Path) -> str:
