@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,9 @@ _PROTOCOL = (
 _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
-    "against", "architecture", "augmentation", "checkpoint", "data_dir", "dataset", "download", "evaluation",
-    "hydra", "ipc", "iterations", "json", "log_every", "logger", "memory", "method", "real_batch", "rounds",
-    "scale", "seed", "speed", "trainer",
+    "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "download",
+    "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every", "logger", "memory", "method",
+    "real_batch", "rounds", "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
                 raise ConfigError(
                     f"{folder} already holds a run or other files; choose another with hydra.run.dir="
                 )
+            settle_cell(config)
             name_classes(config)
             check(config)
             prepare_process(config)
@@ -218,7 +219,18 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     ]
     if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
         swapped.append(f"speed.precision={config.speed.precision}")
+    for cell in _cells_here(config):
+        changed += [f"{key}={value}" for key, value in _flat(cell.get("set", {}))]
     return _with(choices["method"], swapped + changed)
+
+
+def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    # {distance: {weight: 0.1}} -> ("distance.weight", 0.1)
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def override_key(override: str) -> str:
@@ -252,6 +264,30 @@ def quieten_lightning() -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def settle_cell(config: DictConfig) -> None:
+    """Where the command line is a cell that its experiment has at other values, sets these."""
+    for cell in _cells_here(config):
+        config.merge_with(cell.get("set", {}))
+
+
+def blank_cell(config: DictConfig) -> str | None:
+    """Why its experiment leaves this cell blank; null: it does not."""
+    return next((cell.blank for cell in _cells_here(config) if "blank" in cell), None)
+
+
+def _cells_here(config: DictConfig) -> list[DictConfig]:
+    choices = HydraConfig.get().runtime.choices
+
+    def here(key: str) -> str:
+        return str(choices[key] if key in choices else OmegaConf.select(config, key))
+
+    return [
+        cell
+        for cell in config.get("cells", [])
+        if all(here(key) in map(str, values) for key, values in cell.when.items())
+    ]
 
 
 def data_root(config: DictConfig) -> str | None:

@@ -21,7 +21,7 @@ from gmlight.callbacks import (
     save_samples,
 )
 from gmlight.condenser import Condenser
-from gmlight.config import command, describe, labels
+from gmlight.config import blank_cell, command, describe, labels
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.loggers import closing_loggers
@@ -36,6 +36,10 @@ def train(config: DictConfig, folder: Path) -> None:
     """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder."""
     console, record = results.new_console(), describe(config)
     record |= labels(config, record)
+    if reason := blank_cell(config):
+        results.write(folder, [], record | {"blank": reason})
+        console.print(f"{results.headline(record)}: not applicable, {reason}")
+        return
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     compilation = build.build_compilation(config, console.print)

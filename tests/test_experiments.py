@@ -1,0 +1,93 @@
+"""The paper's experiments: every cell composes, is labelled, and is blank where the paper's is."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import Run, composed
+from gmlight.checks import check
+from gmlight.config import CONF_DIR, blank_cell, describe, labels, settle_cell
+
+EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+SIZES = {
+    "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14, "table3": 240, "table4": 12,
+    "tiny_imagenet": 4,
+}  # fmt: skip
+
+
+def cells_of(experiment: str) -> list[list[str]]:
+    node = yaml.safe_load((CONF_DIR / "experiment" / f"{experiment}.yaml").read_text())
+    params = {key: str(values).split(",") for key, values in node["hydra"]["sweeper"]["params"].items()}
+    return [
+        [f"{key}={value}" for key, value in zip(params, values, strict=True)]
+        for values in itertools.product(*params.values())
+    ]
+
+
+def label(*overrides: str) -> str:
+    config = composed(*overrides)
+    settle_cell(config)
+    return labels(config, describe(config))["method"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_number_of_cells(experiment: str) -> None:
+    assert len(cells_of(experiment)) == SIZES[experiment]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_cell_of_a_seed_composes(experiment: str) -> None:
+    for overrides in cells_of(experiment):
+        if overrides[-1] == "seed=1" or ("dataset=fashion_mnist" in overrides):
+            continue  # as seed 0, as mnist
+        config = composed(f"experiment={experiment}", *overrides)
+        settle_cell(config)
+        check(config)
+        assert config.scale.name == "paper"
+
+
+def test_blank_cells_of_table_3() -> None:
+    for ipc, method, dataset, blank in [
+        (1, "mdo", "mnist", True), (1, "mda", "svhn", True), (1, "md", "svhn", False),
+        (10, "mda", "svhn", False), (50, "md", "cifar100", True), (10, "md", "cifar100", False),
+        (1, "whole", "mnist", False), (10, "whole", "mnist", True),
+    ]:  # fmt: skip
+        config = composed("experiment=table3", f"dataset={dataset}", f"ipc={ipc}", f"method={method}")
+        assert (blank_cell(config) is not None) is blank
+    assert blank_cell(composed("ipc=1", "method=mda")) is None
+
+
+def test_footnote_5_and_table_4() -> None:
+    here = ["experiment=table3", "dataset=cifar10", "ipc=50"]
+    config = composed(*here, "method=md")
+    settle_cell(config)
+    assert config.distance.weight == 0.1
+    assert label(*here, "method=md") == "md with distance.weight=0.1"
+    assert label(*here, "method=m") == "m"
+    assert label("experiment=table3", "dataset=cifar10", "ipc=10", "method=md") == "md"
+    config = composed("experiment=table4", "dataset=mnist", "method=md", "architecture=mlp")
+    settle_cell(config)
+    assert config.image_lr == 0.01
+    assert len(config.evaluation.architectures) == 6
+
+
+def test_a_sweep_runs_its_cells_and_records_the_blank_ones(command: Run, tmp_path: Path) -> None:
+    words = ["experiment=table3", "dataset=digits", "ipc=1", "method=random,mda", "seed=0", "scale=smoke"]
+    result = command("train", *words, "architecture.width=8", "trainer=cpu")
+    assert result.returncode == 0, result.stderr
+    found = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/table3/*/*/result.json"))]
+    assert [one["method"] for one in found] == ["random", "mda"]
+    assert "blank" not in found[0]
+    assert found[0]["evaluations"][0]["images"] == 10
+    assert "not applicable" in found[1]["blank"]
+    assert found[1]["evaluations"] == []
+    assert "not applicable" in result.stdout
+
+
+def test_blank_writes_nothing_else(run: Callable[..., Path]) -> None:
+    folder = run("experiment=table3", "ipc=1", "method=mdo")
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
