@@ -49,8 +49,8 @@ _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
     "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "download",
-    "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every", "logger", "memory", "method",
-    "real_batch", "rounds", "scale", "seed", "speed", "trainer",
+    "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every", "logger", "memory",
+    "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 
@@ -164,11 +164,15 @@ def with_overrides(overrides: list[str]) -> DictConfig:
     return config
 
 
-def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, str]:
-    """What a condensation is called in tables; what departs from method, scale, architecture is named."""
+def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, Any]:
+    """What a condensation is called in tables; what departs from method, scale, architecture is named.
+
+    `departures` are those that keep it out of the paper's tables: whatever is not a choice of a whole group.
+    """
     overrides, choices = record["overrides"], record["choices"]
     return {
         "method": _method_label(config, choices, overrides),
+        "departures": _departures(config, overrides),
         "scale": _scale_label(config, overrides),
         "architecture": architecture_label(choices["architecture"], overrides),
     }
@@ -208,20 +212,25 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
         same = defaults.get("initialization") == choices["initialization"]
         options = [override for override in overrides if override.startswith("initialization.")]
         return _with(choices["method"] if same else choices["initialization"], options)
-    changed = [
-        override
-        for override in overrides
-        if override_key(override) not in _METHOD_GROUPS
-        and override_key(override).split(".")[0] not in _SHOWN_ELSEWHERE
-    ]
+    changed = _departures(config, overrides)
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
-    if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
-        swapped.append(f"speed.precision={config.speed.precision}")
     for cell in _cells_here(config):
         changed += [f"{key}={value}" for key, value in _flat(cell.get("set", {}))]
     return _with(choices["method"], swapped + changed)
+
+
+def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
+    keys = {override: override_key(override) for override in overrides}
+    departures = [
+        override
+        for override, key in keys.items()
+        if key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE
+    ]
+    if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
+        departures.append(f"speed.precision={config.speed.precision}")
+    return departures
 
 
 def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """What a run found: result.json, and the table that is printed."""
 
 import contextlib
+import glob
 import json
 import platform
 import socket
@@ -37,6 +38,11 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
     with path.open("x") as file:  # nothing is written over
         file.write(json.dumps(content, indent=2) + "\n")
     return path
+
+
+def folders_named(patterns: list[str]) -> list[Path]:
+    """The folders that any of the globs names, in order."""
+    return sorted({Path(name) for pattern in patterns for name in glob.glob(pattern) if Path(name).is_dir()})
 
 
 def as_record(row: Row) -> dict[str, Any]:

@@ -4,13 +4,13 @@ python -m gmlight.schedule runs='runs/cifar10-ipc10/*'
 python -m gmlight.train ... schedule=table schedule.epochs=[...]
 """
 
-import glob
 import json
 import statistics
 import sys
 from pathlib import Path
 
 from gmlight.errors import ConfigError
+from gmlight.results import folders_named
 
 USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated by commas>"
 
@@ -28,8 +28,7 @@ def main() -> None:
 
 def find_runs(patterns: list[str]) -> list[Path]:
     """The run folders that the patterns name."""
-    folders = sorted({Path(name) for pattern in patterns for name in glob.glob(pattern)})
-    runs = [folder for folder in folders if (folder / "result.json").is_file()]
+    runs = [folder for folder in folders_named(patterns) if (folder / "result.json").is_file()]
     if not runs:
         raise ConfigError(
             f"runs={','.join(patterns)}: no finished run there; name folders with a result.json"

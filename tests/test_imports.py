@@ -13,8 +13,9 @@ ROOMS = [
     "errors", "allocator", "checks", "config", "randomness", "pictures", "artifact", "datasets", "data",
     "synthetic", "architectures", "augmentation", "ensembles", "training", "gradients", "operations",
     "compilation", "engine", "distances", "plain", "matching", "schedules", "coresets", "evaluation",
-    "checkpointing", "finiteness", "condenser", "results", "loggers", "callbacks", "build", "train",
+    "checkpointing", "finiteness", "condenser", "results", "paper", "loggers", "callbacks", "build", "train",
     "evaluate", "schedule", "measuring", "sides", "benchmark",
+    "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]

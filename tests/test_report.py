@@ -1,0 +1,177 @@
+"""Results into the paper's tables."""
+
+import csv
+import io
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gmlight import report
+from gmlight.errors import ConfigError
+from gmlight.paper import Cell, cells_of, figures, name_of
+from gmlight.report import as_csv, as_markdown, gather, rows_of, show
+
+CHOICES = {"architecture": "convnet", "matching": "multilevel", "distance": "cos_euclid", "schedule": "fixed"}
+MD = {("table3", "md"), ("table2", "cos_euclid"), ("table4", "convnet")}
+
+
+def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> Path:
+    """A run's result.json as gmlight.train leaves it, less what a report does not read."""
+    folder.mkdir(parents=True)
+    target = options.pop("target", "convnet")
+    content = {
+        "choices": CHOICES | options.pop("choices", {}),
+        "config": {
+            "dataset": {"name": options.pop("dataset", "mnist")}, "ipc": options.pop("ipc", 1), "seed": seed
+        },
+        "method": "md",
+        "departures": [],
+        "architecture": "convnet",
+        "scale": "paper",
+        "command": f"python -m gmlight.train seed={seed}",
+        "evaluations": [
+            {"name": "condensed", "architecture": target, "accuracy": {"values": values}},
+            {"name": "random images", "architecture": target, "accuracy": {"values": [1.0]}},
+        ],
+    }  # fmt: skip
+    (folder / "config.yaml").touch()
+    (folder / "result.json").write_text(json.dumps(content | options))
+    return folder
+
+
+def test_figures_are_the_papers() -> None:
+    known = figures()
+    assert len([cell for cell in known if cell.table == "table1"]) == 32
+    assert len([cell for cell in known if cell.table == "table4"]) == 36
+    for cell, mean, std in [
+        (Cell("table1", "cifar10", 10, "inter"), 46.7, 0.5),
+        (Cell("table2", "svhn", 1, "cos_mse"), 34.0, 1.4),
+        (Cell("table3", "cifar100", 10, "mda"), 31.1, 0.3),
+        (Cell("table3", "mnist", 1, "whole"), 99.6, 0.0),
+        (Cell("table4", "mnist", 1, "vgg11_bn", "mlp"), 63.8, 2.3),
+    ]:
+        assert (known[cell].mean, known[cell].std) == (mean, std)
+    assert Cell("table3", "mnist", 1, "mda") not in known  # the paper leaves it blank
+
+
+@pytest.mark.parametrize(
+    ("choices", "ipc", "method", "expected"),
+    [
+        ({}, 10, "md", MD),
+        ({"schedule": "adaptive"}, 10, "mda", {("table3", "mda")}),
+        ({"schedule": "adaptive"}, 1, "mda", MD),
+        ({"matching": "intra", "distance": "cos"}, 10, "dc",
+         {("table3", "dc"), ("table1", "intra"), ("overfitting", "fixed")}),
+        ({"matching": "inter", "distance": "cos"}, 10, "m with matching=inter", {("table1", "inter")}),
+        ({"distance": "sse"}, 1, "m with distance=sse", {("table2", "sse")}),
+        ({"architecture": "mlp"}, 1, "md", {("table4", "mlp")}),
+        ({}, 10, "herding", {("table3", "herding")}),
+        ({"matching": "inter"}, 10, "md with matching=inter", set()),
+    ],
+)  # fmt: skip
+def test_cells(choices: dict[str, str], ipc: int, method: str, expected: set[tuple[str, str]]) -> None:
+    found = cells_of(CHOICES | choices, "svhn", ipc, method, "convnet")
+    assert {(cell.table, cell.choice) for cell in found} == expected
+
+
+def test_names_of_datasets() -> None:
+    assert name_of("cifar10-jpeg", {"cifar10", "mnist"}) == "cifar10"
+    assert name_of("my-images", {"cifar10", "mnist"}) == "my-images"
+
+
+def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
+    write(tmp_path / "a", [91.0, 92.0], seed=0)
+    write(tmp_path / "deeper" / "b", [93.0, 94.0], seed=1)
+    write(tmp_path / "c", [50.0], scale="reduced")
+    gathered = gather([str(tmp_path)])
+    rows = {(row[1], row[3]): row for row in rows_of(gathered, "table3", "mnist")}
+    std = statistics.pstdev([91, 92, 93, 94])
+    assert rows["md", "paper"][4:] == [f"92.50±{std:.2f}", "1.00", "2x2", "91.9±0.4", "+1.5"]
+    assert rows["md", "reduced"][4:7] == ["50.00±0.00", "", "1x1"]
+    # What was not run has the paper's figure beside it, and nothing of ours.
+    assert rows["dc", ""][3:] == ["", "", "", "", "91.7±0.5", ""]
+    assert [choice for choice, _ in rows] == ["random", "herding", "dc", "m", "md", "md", "whole"]
+
+
+def test_what_departs_is_no_cell_of_the_paper(tmp_path: Path) -> None:
+    write(tmp_path / "a", [91.0], method="md with image_lr=1", departures=["image_lr=1"])
+    write(tmp_path / "b", [92.0], architecture="convnet, width=64", target="convnet, width=64")
+    gathered = gather([str(tmp_path)])
+    assert set(gathered.entries) == {"other"}
+    choices = {entry.cell.choice for entry in gathered.entries["other"]}
+    assert choices == {"md with image_lr=1", "md"}
+    assert all(not row[7] for row in rows_of(gathered, "other", "mnist"))
+
+
+def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "good", [91.0])
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed" / "config.yaml").touch()
+    write(tmp_path / "same", [12.0])
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "result.json").write_text("{")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "result.json").write_text('{"set": {}}')  # of gmlight.evaluate
+    write(tmp_path / "none", [1.0], blank="not applicable")
+    gathered = gather([f"{tmp_path}/*"])
+    (entry,) = gathered.entries["table3"]
+    assert entry.pooled == [91.0]
+    notes = "\n".join(gathered.notes)
+    assert f"{tmp_path / 'failed'}: has no result.json" in notes
+    assert f"{tmp_path / 'same'}: another run of seed 0" in notes
+    assert f"{tmp_path / 'broken' / 'result.json'}: cannot be read" in notes
+    assert f"{tmp_path / 'other' / 'result.json'}: cannot be read" in notes
+    assert len(gathered.notes) == 4
+
+
+def test_targets_of_table_4(tmp_path: Path) -> None:
+    write(tmp_path / "a", [73.0], target="mlp")
+    write(
+        tmp_path / "b", [85.0], target="vgg11", choices={"architecture": "vgg11_bn"}, architecture="vgg11_bn"
+    )
+    rows = rows_of(gather([str(tmp_path)]), "table4", "mnist")
+    assert len(rows) == 12  # of the two sources that were run
+    filled = {(row[1], row[2]): row[4] for row in rows if row[4]}
+    assert filled == {("convnet", "mlp"): "73.00±0.00", ("vgg11_bn", "vgg11"): "85.00±0.00"}
+
+
+def test_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write(tmp_path / "runs" / "a", [91.0, 92.0])
+    monkeypatch.chdir(tmp_path)
+    words = {"runs": "runs", "markdown": "r.md", "csv": "r.csv"}
+    report.report(words)
+    printed = capsys.readouterr().out
+    assert "91.50±0.50" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    markdown = (tmp_path / "r.md").read_text()
+    assert "| 1 | md |  | paper | 91.50±0.50 |  | 1x2 | 91.9±0.4 | -1.0 |" in markdown
+    assert "python -m gmlight.train seed=0" in markdown
+    rows = {row["table"]: row for row in csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text()))}
+    assert float(rows["table3"]["mean"]) == 91.5
+    assert (rows["table3"]["paper_mean"], rows["table3"]["commands"]) == (
+        "91.9",
+        "python -m gmlight.train seed=0",
+    )
+    with pytest.raises(ConfigError, match="is there already"):
+        report.report(words)
+    with pytest.raises(ConfigError, match="no run there"):
+        gather(["nowhere"])
+
+
+def test_all_tables_show(tmp_path: Path) -> None:
+    write(tmp_path / "a", [91.0], method="md with image_lr=1", departures=["image_lr=1"])
+    write(tmp_path / "b", [28.0], dataset="cifar10-jpeg", choices={"matching": "intra", "distance": "cos"})
+    gathered = gather([str(tmp_path)])
+    console = Console(width=80, record=True, file=io.StringIO())
+    show(gathered, console)
+    text = console.export_text()
+    for title in ("Table 1: what is matched, cifar10-jpeg", "Table 3", "Other runs"):
+        assert title in text
+    assert as_markdown(gathered).count("## ") == 3
+    assert len(as_csv(gathered).splitlines()) == 4
