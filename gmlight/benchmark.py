@@ -72,7 +72,7 @@ def other_side(config: DictConfig) -> tuple[str, DictConfig]:
     """What is measured against: its name in the table and its configuration."""
     if config.against == "plain":
         return "plain", config.copy()
-    overrides = [str(override) for override in config.against]
+    overrides = [f"{key}={value}" for key, value in config.against.items()]
     return ",".join(overrides), with_overrides(overrides)
 
 

@@ -90,8 +90,8 @@ def check(config: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
     against = _select(config, "against")
-    if against is not _ABSENT and against != "plain" and not (isinstance(against, ListConfig) and against):
-        raise ConfigError(f"against={against}: must be plain or a list of overrides, [schedule=fixed]")
+    if against is not _ABSENT and against != "plain" and not (isinstance(against, DictConfig) and against):
+        raise ConfigError(f"against={against}: must be plain or other choices, {{schedule:fixed}}")
     if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
         raise ConfigError(
             "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"

@@ -247,11 +247,9 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
     ):
         if has not in wanted:
             words = " or ".join(map(str, wanted))
-            raise ConfigError(f"{key}={has}: the plain loop has {words}; name another side by against=[...]")
+            raise ConfigError(f"{key}={has}: the plain loop has {words}; name another side by against=")
     if build.needs_statistics(build.build_factory(config.architecture, config.dataset)):
-        raise ConfigError(
-            "architecture: the plain loop has no batch norm; name another side by against=[...]"
-        )
+        raise ConfigError("architecture: the plain loop has no batch norm; name another side by against=")
     epochs_between(config)
 
 

@@ -54,7 +54,7 @@ def test_against_the_plain_loop(command: Run, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_against_other_overrides(command: Run, tmp_path: Path) -> None:
-    result = command("benchmark", *TINY, "architecture.width=8", "rounds=1", "against=[ipc=3,distance=cos]")
+    result = command("benchmark", *TINY, "architecture.width=8", "rounds=1", "against={ipc:3,distance:cos}")
     assert result.returncode == 0, result.stderr
     (path,) = tmp_path.glob("runs/benchmark/*/benchmark.json")
     found = json.loads(path.read_text())
@@ -69,7 +69,7 @@ def test_against_other_overrides(command: Run, tmp_path: Path) -> None:
 def test_what_the_plain_loop_cannot_do_is_refused(command: Run, tmp_path: Path) -> None:
     assert "benchmark fixed" in refusal(command("benchmark", *TINY, "method=mdo"))
     assert "is not finite" in refusal(command("benchmark", *TINY, "image_lr=1e30", "rounds=9"))
-    assert "ipcc" in refusal(command("benchmark", *TINY, "against=[ipcc=3]"))
+    assert "ipcc" in refusal(command("benchmark", *TINY, "against={ipcc:3}"))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_only_a_profile_looks_at_parts() -> None:
 
 
 def test_against_is_checked() -> None:
-    for word in ("fast", "[]", "7"):
-        with pytest.raises(ConfigError, match="plain or a list of overrides"):
+    for word in ("fast", "{}", "[ipc]", "7"):
+        with pytest.raises(ConfigError, match="plain or other choices"):
             check(composed(f"against={word}", name="benchmark"))
 
 
