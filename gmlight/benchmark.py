@@ -4,7 +4,6 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def main() -> None:
 def benchmark(config: DictConfig, folder: Path) -> None:
     """Measures both sides in turn, prints the table and writes benchmark.json."""
     paths = [folder / "benchmark.json", *([Path(config.json)] if config.json else [])]
-    refuse_bad_paths(paths)
+    results.refuse_bad_paths({"json": paths[-1]})
     console, record = results.new_console(), describe(config)
     record |= labels(config, record)
     name, other = other_side(config)
@@ -57,15 +56,6 @@ def benchmark(config: DictConfig, folder: Path) -> None:
     for path in paths:
         path.write_text(json.dumps(record, indent=2) + "\n")
     results.print_path("result", paths[-1], console)
-
-
-def refuse_bad_paths(paths: list[Path]) -> None:
-    """Before anything is measured: nothing is written over, and every file can be written."""
-    for path in paths:
-        if path.exists():
-            raise ConfigError(f"json={path}: is there already; name another file")
-        if not path.parent.is_dir():
-            raise ConfigError(f"json={path}: there is no folder {path.parent}; make it first")
 
 
 def other_side(config: DictConfig) -> tuple[str, DictConfig]:
@@ -146,7 +136,7 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
             return ""
         once = record["evaluation"][name]
         training = once["seconds"] / once["networks"] / once["epochs"] * run[name]["epochs"]
-        return _clock(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
+        return results.clock(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
 
     return [
         ("an outer iteration, s", lambda name: _spread(seconds(name))),
@@ -165,7 +155,7 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
         ("  times as fast", lambda name: _spread(ratios(record, "tests")) if name == OURS else "1"),
         (
             f"condensing, K={run[OURS]['iterations']:,}",
-            lambda name: _clock(run[name]["iterations"] * statistics.median(seconds(name))),
+            lambda name: results.clock(run[name]["iterations"] * statistics.median(seconds(name))),
         ),
         (f"evaluating, n={run[OURS]['networks']}", evaluation),
     ]
@@ -210,10 +200,6 @@ def _spread(values: list[float]) -> str:
 
 def _gibi(size: int | None) -> str:
     return "unknown" if size is None else f"{size / 2**30:.3g}"
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from gmlight.condenser import Condenser
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.evaluation import Accuracy, Evaluator
 from gmlight.pictures import save_grid
-from gmlight.results import Row
+from gmlight.results import Row, clock
 
 # Where the output is no terminal: progress lines of a run, and seconds after which there is one in any case.
 PLAIN_LINES = 20
@@ -70,7 +69,7 @@ class ProgressBar(lightning.Callback):
             elapsed = now - self._started
             done = trainer.global_step - self._first
             left = elapsed / done * (self.iterations * self.updates - trainer.global_step)
-            times = f"{_clock(elapsed)} elapsed, {_clock(left)} left"
+            times = f"{clock(elapsed)} elapsed, {clock(left)} left"
             self.console.print(f"condensing  {self._state(trainer, k, t)}  {times}")
 
     def on_exception(
@@ -186,7 +185,3 @@ def record_evaluation(
         if isinstance(logger, WandbLogger):
             logger.log_image("samples", [str(picture)])
         logger.save()
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

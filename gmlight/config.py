@@ -67,9 +67,7 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
                 raise ConfigError(
                     f"{folder} already holds a run or other files; choose another with hydra.run.dir="
                 )
-            settle_cell(config)
-            name_classes(config)
-            check(config)
+            settle(config)
             prepare_process(config)
             job(config, folder)
         except ConfigError as error:
@@ -159,8 +157,7 @@ def with_overrides(overrides: list[str]) -> DictConfig:
         config = hydra.compose(hydra_config.job.config_name, [*hydra_config.overrides.task, *overrides])
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from None
-    name_classes(config)
-    check(config)
+    settle(config)
     return config
 
 
@@ -255,15 +252,15 @@ def prepare_process(config: DictConfig) -> None:
     """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
     if config.speed.allocator == "auto":
         keep_large_blocks()
-    quieten_lightning()
+    _quieten_lightning()
     # cuDNN's own default is TF32 for convolutions, whose results have three digits. The settings' names are
     # those that every torch since 1.7 has; some releases ask for newer ones.
     warnings.filterwarnings("ignore", message=".*new API settings to control TF32.*")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def quieten_lightning() -> None:
-    """Leaves out Lightning's notes that say nothing about a run."""
+def _quieten_lightning() -> None:
+    # Its notes that say nothing about a run.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (
@@ -273,6 +270,13 @@ def quieten_lightning() -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def settle(config: DictConfig) -> None:
+    """Completes a composed configuration and refuses what it may not be, before anything uses it."""
+    settle_cell(config)
+    name_classes(config)
+    check(config)
 
 
 def settle_cell(config: DictConfig) -> None:

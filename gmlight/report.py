@@ -17,7 +17,7 @@ from rich.table import Table
 
 from gmlight.errors import ConfigError
 from gmlight.paper import TITLES, Cell, Figure, cells_of, figures, name_of
-from gmlight.results import folders_named, new_console
+from gmlight.results import folders_named, new_console, refuse_bad_paths
 
 USAGE = (
     "usage: python -m gmlight.report runs=<folders or globs, separated by commas> [markdown=PATH] [csv=PATH]"
@@ -77,12 +77,8 @@ def main() -> None:
 
 def report(words: dict[str, str]) -> None:
     """Prints the tables, and writes them where `markdown` and `csv` say."""
-    paths = {kind: Path(words[kind]) for kind in ("markdown", "csv") if kind in words}
-    for kind, path in paths.items():
-        if path.exists():
-            raise ConfigError(f"{kind}={path}: is there already; name another file")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{kind}={path}: there is no folder {path.parent}; make it first")
+    paths: dict[str, Path] = {kind: Path(words[kind]) for kind in ("markdown", "csv") if kind in words}
+    refuse_bad_paths(paths)
     gathered = gather(words["runs"].split(","))
     show(gathered, new_console())
     writers = {"markdown": as_markdown, "csv": as_csv}
@@ -150,7 +146,7 @@ def rows_of(gathered: Report, table: str, dataset: str) -> list[list[str]]:
 
     Of the paper's cells those in whose row one was run; a cell that was not has nothing of ours in it.
     """
-    entries = [entry for entry in gathered.entries[table] if entry.dataset == dataset]
+    entries = _entries(gathered, table, dataset)
 
     # The row of the paper's table: where there are targets it is a source, else a dataset at an ipc.
     def row(cell: Cell) -> tuple[str, str, int, str]:
@@ -165,6 +161,10 @@ def rows_of(gathered: Report, table: str, dataset: str) -> list[list[str]]:
         for entry in of_cell or [Entry(dataset, cell, "")]:
             rows.append(_row(entry, gathered.figures.get(cell)))
     return rows
+
+
+def _entries(gathered: Report, table: str, dataset: str) -> list[Entry]:
+    return [entry for entry in gathered.entries[table] if entry.dataset == dataset]
 
 
 def _row(entry: Entry, figure: Figure | None) -> list[str]:
@@ -189,17 +189,18 @@ def _row(entry: Entry, figure: Figure | None) -> list[str]:
     ]
 
 
-def _tables(gathered: Report) -> Iterable[tuple[str, str, list[list[str]]]]:
-    # Title, table's name and rows, in the paper's order, a table a dataset.
+def _tables(gathered: Report) -> Iterable[tuple[str, list[list[str]], list[Entry]]]:
+    # Title, rows and what was run, in the paper's order, a table a dataset.
     titles = TITLES | {OTHER: "Other runs, not of the paper's tables"}
     for table, title in titles.items():
         for dataset in sorted({entry.dataset for entry in gathered.entries.get(table, [])}):
-            yield f"{title}, {dataset}", table, rows_of(gathered, table, dataset)
+            rows = rows_of(gathered, table, dataset)
+            yield f"{title}, {dataset}", rows, _entries(gathered, table, dataset)
 
 
 def show(gathered: Report, console: Console) -> None:
     """Prints the tables, and then what is to be said of the runs."""
-    for title, _, rows in _tables(gathered):
+    for title, rows, _ in _tables(gathered):
         used = [i for i in range(len(HEADINGS)) if any(row[i] for row in rows)]
         table = Table(
             title=title,
@@ -222,16 +223,10 @@ def show(gathered: Report, console: Console) -> None:
 def as_markdown(gathered: Report) -> str:
     """The tables, and the command of every run."""
     lines: list[str] = []
-    for title, table, rows in _tables(gathered):
+    for title, rows, entries in _tables(gathered):
         lines += [f"## {title}", "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
-        dataset = title.rpartition(", ")[2]
-        commands = [
-            command
-            for entry in gathered.entries[table]
-            if entry.dataset == dataset
-            for command in entry.commands
-        ]
+        commands = [command for entry in entries for command in entry.commands]
         lines += ["", "```", *commands, "```", ""]
     lines += [EXPLANATION + ".", ""]
     lines += [f"- {note}" for note in gathered.notes]

@@ -6,6 +6,7 @@ import json
 import platform
 import socket
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gmlight
+from gmlight.errors import ConfigError
 from gmlight.evaluation import Accuracy
 
 SCHEMA_VERSION = 1
@@ -43,6 +45,27 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
 def folders_named(patterns: list[str]) -> list[Path]:
     """The folders that any of the globs names, in order."""
     return sorted({Path(name) for pattern in patterns for name in glob.glob(pattern) if Path(name).is_dir()})
+
+
+def refuse_bad_paths(paths: dict[str, Path]) -> None:
+    """Before anything is done: nothing is written over, and every file can be written.
+
+    Args:
+        paths: by the key that names them.
+
+    Raises:
+        ConfigError: names the key and the mend.
+    """
+    for key, path in paths.items():
+        if path.exists():
+            raise ConfigError(f"{key}={path}: is there already; name another file")
+        if not path.parent.is_dir():
+            raise ConfigError(f"{key}={path}: there is no folder {path.parent}; make it first")
+
+
+def clock(seconds: float) -> str:
+    """`0:01:30`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def as_record(row: Row) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rich.console import Console
 from gmlight import build, coresets, operations, plain
 from gmlight.callbacks import ProgressBar
 from gmlight.condenser import Condenser
-from gmlight.config import instantiate, prepare_process, quieten_lightning, register_resolvers
+from gmlight.config import instantiate, prepare_process, register_resolvers
 from gmlight.data import CondensationData, RealBatch
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
@@ -126,7 +126,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     device = parts.device = trainer.strategy.root_device
     data.load(device)
     condenser = build.build_condenser(config, build.build_start(config, data), data, factory, compilation)
-    network = _first_network(config, factory).to(device)
+    network = _fresh_network(config, factory, 0).to(device)
     loop.others = {
         "test": lambda: _test(evaluator, network, config.evaluation.networks),
         "evaluation": lambda: _evaluation(evaluator, config),
@@ -204,13 +204,13 @@ class _Loop(lightning.Callback):
 
 
 def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
-    torch.backends.cudnn.allow_tf32 = False  # as gmlight has it; the allocator stays stock
-    quieten_lightning()
+    config.speed.allocator = "off"  # stock
+    prepare_process(config)
     refuse_what_the_textbook_lacks(config)
     device = build.build_trainer(config).strategy.root_device
     data = build.build_data(config).load(device)
     factory = build.build_factory(config.architecture, config.dataset)
-    network = plain.with_library_layers(_first_network(config, factory).to(device))
+    network = plain.with_library_layers(_fresh_network(config, factory, 0).to(device))
     iterate, counts = textbook_iteration(config, factory, data)
     numbers, parts = itertools.count(), Parts(device)
 
@@ -267,8 +267,7 @@ def textbook_iteration(
     distance = instantiate(config.distance)
 
     def iteration(k: int, timed: Callable) -> None:
-        with seeded(config.seed, "network", k):
-            network = plain.with_library_layers(factory()).to(device)
+        network = plain.with_library_layers(_fresh_network(config, factory, k)).to(device)
         plain.outer_iteration(
             images,
             optimizer,
@@ -311,6 +310,6 @@ def epochs_between(config: DictConfig) -> list[int]:
     return [sum(1 for _ in schedule(t, Unknown())) for t in range(config.updates - 1)]
 
 
-def _first_network(config: DictConfig, factory: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    with seeded(config.seed, "network", 0):
+def _fresh_network(config: DictConfig, factory: Callable[[], torch.nn.Module], k: int) -> torch.nn.Module:
+    with seeded(config.seed, "network", k):
         return factory()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import TINY, Run, composed, refusal
-from gmlight import benchmark, build
+from gmlight import benchmark, build, results
 from gmlight.checks import check
 from gmlight.errors import ConfigError
 from gmlight.measuring import PARTS, Memory, Parts, Watch
@@ -134,4 +134,4 @@ def test_against_is_checked() -> None:
 
 def test_a_place_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="make it first"):
-        benchmark.refuse_bad_paths([tmp_path / "b.json", tmp_path / "nowhere" / "b.json"])
+        results.refuse_bad_paths({"a": tmp_path / "b.json", "json": tmp_path / "nowhere" / "b.json"})
