@@ -131,14 +131,14 @@ def evaluate_sets(
     rows = []
     for name, images, networks in sets:
         for architecture, evaluator in evaluators.items():
-            with _evaluation_progress(f"{name} on {architecture}", networks, console) as finished:
+            with network_progress(f"evaluating {name} on {architecture}", networks, console) as finished:
                 rows.append(Row(name, len(images), architecture, evaluator(images, networks, finished)))
     return rows
 
 
 @contextmanager
-def _evaluation_progress(name: str, networks: int, console: Console) -> Iterator[Callable[[int], None]]:
-    # A live bar, or plain lines without a terminal. Yields what is told how many networks are done.
+def network_progress(doing: str, networks: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """A live bar, or plain lines without a terminal; yields what is told how many networks are done."""
     if not console.is_terminal:
         last_line = time.monotonic()
 
@@ -146,12 +146,12 @@ def _evaluation_progress(name: str, networks: int, console: Console) -> Iterator
             nonlocal last_line
             if time.monotonic() - last_line > PLAIN_SECONDS:
                 last_line = time.monotonic()
-                console.print(f"evaluating {name}  network {finished}/{networks}")
+                console.print(f"{doing}  network {finished}/{networks}")
 
         yield line
         return
     columns = (
-        TextColumn("evaluating {task.description}"),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         TextColumn("network {task.completed:.0f}/{task.total:.0f}"),
         TimeElapsedColumn(),
@@ -159,7 +159,7 @@ def _evaluation_progress(name: str, networks: int, console: Console) -> Iterator
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=networks)
+        task = bar.add_task(doing, total=networks)
         yield lambda finished: bar.update(task, completed=finished)
 
 

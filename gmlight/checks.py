@@ -20,6 +20,8 @@ _LEAST = {  # whole numbers
     "seed": 0,
     "log_every": 1,
     "rounds": 1,
+    "points": 2,
+    "real_images": 1,
     "checkpoint.every": 1,
     "evaluation.networks": 1,
     "evaluation.epochs": 1,

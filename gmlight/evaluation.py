@@ -3,7 +3,7 @@
 import copy
 import functools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -89,6 +89,12 @@ class Evaluator:
 
     def trained(self, images: TrainingSet, members: Sequence[int]) -> Ensemble:
         """The fresh networks of these numbers after their epochs on the images."""
+        for ensemble in self.training(images, members):  # noqa: B007 the last one is wanted
+            pass
+        return ensemble
+
+    def training(self, images: TrainingSet, members: Sequence[int]) -> Iterator[Ensemble]:
+        """The same networks, fresh and then after each epoch."""
         ensemble = Ensemble([self._fresh(i) for i in members]).to(self.data.test.device)
         optimizer = torch.optim.SGD(
             ensemble.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
@@ -101,13 +107,14 @@ class Evaluator:
             rngs=[generator(self.seed, "evaluation-batches", i) for i in members],
             augmentation=self.augmentation,
         )
+        yield ensemble
         for epoch in range(self.epochs):
             if epoch == self.epochs // 2 and epoch > 0:
                 optimizer.param_groups[0]["lr"] = self.lr * 0.1
             with torch.enable_grad():
                 for _ in range(steps_per_epoch(images, self.batch_size)):
                     next(steps)
-        return ensemble
+            yield ensemble
 
     def together(self, images: TrainingSet) -> int:
         """How many networks train on the images side by side."""

@@ -35,10 +35,13 @@ class Row:
 
 def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
     """Writes result.json: the rows with every single accuracy, and the record of what was run."""
-    path = folder / "result.json"
-    content = {"schema_version": SCHEMA_VERSION} | record | {"evaluations": [as_record(row) for row in rows]}
-    with path.open("x") as file:  # nothing is written over
-        file.write(json.dumps(content, indent=2) + "\n")
+    return write_record(folder / "result.json", record | {"evaluations": [as_record(row) for row in rows]})
+
+
+def write_record(path: Path, record: dict[str, Any]) -> Path:
+    """Writes plain containers as JSON; nothing is written over."""
+    with path.open("x") as file:
+        file.write(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
     return path
 
 
@@ -98,6 +101,11 @@ def environment(device: torch.device) -> dict[str, str]:
 def new_console() -> Console:
     """Where results are printed: text as it is, no word of it taken for markup."""
     return Console(markup=False, highlight=False)
+
+
+def origin(made: dict[str, Any]) -> dict[str, Any]:
+    """Which set a later result is of, from the set's metadata."""
+    return {key: made[key] for key in ("sha256", "method", "scale", "command", "created")}
 
 
 def headline(record: dict[str, Any]) -> str:

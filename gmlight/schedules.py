@@ -22,13 +22,13 @@ Schedule = Callable[[int, Losses], Iterator[None]]
 
 def fixed(t: int, losses: Losses, *, ipc: int, epochs: int | Mapping[int, int]) -> Iterator[None]:
     """As many epochs at every t: a number, or a table from ipc, between entries the next smaller one."""
-    for _ in range(_look_up(epochs, ipc)):
+    for _ in range(look_up(epochs, ipc)):
         yield
 
 
 def adaptive(t: int, losses: Losses, *, epochs: int | Mapping[int, int]) -> Iterator[None]:
     """zeta(t) as a table from t, between entries the next smaller one (Eq. 12)."""
-    for _ in range(_look_up(epochs, t)):
+    for _ in range(look_up(epochs, t)):
         yield
 
 
@@ -56,5 +56,6 @@ def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limi
         before = after
 
 
-def _look_up(epochs: int | Mapping[int, int], key: int) -> int:
+def look_up(epochs: int | Mapping[int, int], key: int) -> int:
+    """The entry of the key, or of the next smaller one that the table has; a number is itself."""
     return epochs if isinstance(epochs, int) else epochs[max(entry for entry in epochs if entry <= key)]

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from conftest import TINY, Run, refusal
-from gmlight import CondensedDataset, artifact, evaluate, train
+from gmlight import CondensedDataset, analyze, artifact, evaluate, train
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         capfd.readouterr()
         status: object = 0
         try:
-            {"train": train, "evaluate": evaluate}[module].main()
+            {"train": train, "evaluate": evaluate, "analyze": analyze}[module].main()
         except SystemExit as stop:
             status = stop.code
         stdout, stderr = capfd.readouterr()
@@ -118,6 +118,19 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     (row,) = json.loads(path.read_text())["evaluations"]
     assert row["accuracy"]["values"] == condensed["accuracy"]["values"]
 
+    words = ("evaluation.networks=2", "evaluation.epochs=9", "points=4", "real_images=100")
+    analysis = command("analyze", f"run={folder}", *words)
+    assert analysis.returncode == 0, analysis.stderr
+    *lines, picture, points = analysis.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert (picture.split()[0], points.split()[0]) == ("picture", "points")
+    (path,) = folder.glob("analyses/*/trajectory.json")
+    analyzed = json.loads(path.read_text())
+    assert [[point["epoch"] for point in points] for points in analyzed["networks"]] == [[0, 1, 3, 9]] * 2
+    assert (analyzed["set"]["sha256"], analyzed["target"]) == (metadata["sha256"], "convnet")
+    assert path.with_suffix(".svg").exists()
+    Image.open(path.with_suffix(".png")).verify()
+
 
 def test_the_whole_training_set_leaves_no_artifact(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *TINY, "initialization=whole")
@@ -192,7 +205,8 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(
     ids=["no run", "absent", "no part"],
 )
 def test_an_evaluation_that_cannot_be(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
-    assert message in refusal(typed("evaluate", *words))
+    for module in ("evaluate", "analyze"):
+        assert message in refusal(typed(module, *words))
     assert not any(tmp_path.iterdir())
 
 
@@ -223,7 +237,7 @@ def test_a_typo_lists_the_options(typed: Run) -> None:
     assert "iterationz" in unknown.stderr
 
 
-@pytest.mark.parametrize("module", ["train", "evaluate"])
+@pytest.mark.parametrize("module", ["train", "evaluate", "analyze"])
 def test_help(typed: Run, module: str) -> None:
     result = typed(module, "--help")
     assert result.returncode == 0, result.stderr

@@ -13,13 +13,13 @@ ROOMS = [
     "errors", "allocator", "checks", "config", "randomness", "pictures", "artifact", "datasets", "data",
     "synthetic", "architectures", "augmentation", "ensembles", "training", "gradients", "operations",
     "compilation", "engine", "distances", "plain", "matching", "schedules", "coresets", "evaluation",
-    "checkpointing", "finiteness", "condenser", "results", "paper", "loggers", "callbacks", "build", "train",
-    "evaluate", "schedule", "measuring", "sides", "benchmark",
-    "report",
+    "trajectory", "checkpointing", "finiteness", "condenser", "results", "paper", "gathering", "plots",
+    "loggers", "callbacks", "build", "stored", "train", "evaluate", "analyze", "schedule", "measuring",
+    "sides", "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-AT_THE_DOOR = {"checks", "config", "build", "train", "evaluate", "sides", "benchmark"}
+AT_THE_DOOR = {"checks", "config", "build", "stored", "train", "evaluate", "analyze", "sides", "benchmark"}
 
 
 def room(path: Path) -> str:

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from gmlight import report
 from gmlight.errors import ConfigError
+from gmlight.gathering import gather
 from gmlight.paper import Cell, cells_of, figures, name_of
-from gmlight.report import as_csv, as_markdown, gather, rows_of, show
+from gmlight.report import as_csv, as_markdown, rows_of, show
 
 CHOICES = {"architecture": "convnet", "matching": "multilevel", "distance": "cos_euclid", "schedule": "fixed"}
 MD = {("table3", "md"), ("table2", "cos_euclid"), ("table4", "convnet")}
@@ -115,7 +116,9 @@ def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> No
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "result.json").write_text("{")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "result.json").write_text('{"set": {}}')  # of gmlight.evaluate
+    (tmp_path / "other" / "result.json").write_text("{}")
+    (tmp_path / "good" / "evaluations").mkdir()
+    (tmp_path / "good" / "evaluations" / "result.json").write_text('{"set": {}}')  # of gmlight.evaluate
     write(tmp_path / "none", [1.0], blank="not applicable")
     gathered = gather([f"{tmp_path}/*"])
     (entry,) = gathered.entries["table3"]
@@ -126,6 +129,48 @@ def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> No
     assert f"{tmp_path / 'broken' / 'result.json'}: cannot be read" in notes
     assert f"{tmp_path / 'other' / 'result.json'}: cannot be read" in notes
     assert len(gathered.notes) == 4
+
+
+def test_accuracy_relative_to_the_whole_set(tmp_path: Path) -> None:
+    cifar = {"dataset": "cifar10-jpeg", "ipc": 50, "choices": {"schedule": "adaptive"}, "method": "mda"}
+    write(tmp_path / "mda", [56.0, 58.0], **cifar)
+    write(tmp_path / "random", [40.0], **cifar | {"method": "random"})
+    write(tmp_path / "small", [30.0], **cifar | {"ipc": 10})
+    alone = gather([str(tmp_path)])
+    assert alone.entries["relative_accuracy"] == []
+    assert "no accuracy relative to the whole set without one run of method=whole" in "".join(alone.notes)
+
+    scale = "paper with evaluation.networks=1"
+    write(tmp_path / "whole", [80.0], **cifar | {"method": "whole", "scale": scale})
+    gathered = gather([str(tmp_path)])
+    rows = {(row[0], row[1]): row[4:] for row in rows_of(gathered, "relative_accuracy", "cifar10-jpeg")}
+    assert rows["50", "mda"] == ["71.25±1.25", "", "1x2", "71.0", ""]
+    assert rows["50", "random"] == ["50.00±0.00", "", "1x1", "", ""]
+    assert set(rows) == {("50", "mda"), ("50", "random")}
+    assert f"relative to the whole set's 80.00±0.00 (1x1, {scale})" in "".join(gathered.notes)
+    # Which of two it is relative to is not guessed.
+    write(
+        tmp_path / "other", [70.0], **cifar | {"method": "whole", "scale": "paper with evaluation.epochs=9"}
+    )
+    assert gather([str(tmp_path)]).entries["relative_accuracy"] == []
+
+
+def test_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    write(tmp_path / "runs" / "a", [91.0, 92.0])
+    monkeypatch.chdir(tmp_path)
+    report.report({"runs": "runs", "plots": "pictures"})
+    assert "pictures: nothing to plot" in capsys.readouterr().out
+    until = {"method": "mdo", "choices": {"schedule": "until_overfit"}, "zeta_used": [[4, 6]]}
+    until["config"] = {"dataset": {"name": "mnist"}, "ipc": 10, "seed": 0, "schedule": {"unit": "epochs"}}
+    write(tmp_path / "runs" / "b", [97.0], **until)
+    report.report({"runs": "runs", "plots": "pictures"})
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == [
+        "mnist-ipc10-zeta-0.png", "mnist-ipc10-zeta-0.svg", "mnist-paper-accuracy.png",
+        "mnist-paper-accuracy.svg",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="is there already"):
+        report.report({"runs": "runs", "plots": "pictures"})
 
 
 def test_targets_of_table_4(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Analyzes training on a condensed set: `python -m gmlight.analyze run=<folder>`."""
+
+import statistics
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gmlight import results
+from gmlight.callbacks import network_progress
+from gmlight.config import command, describe
+from gmlight.data import LabelledImages
+from gmlight.errors import ConfigError
+from gmlight.plots import plot_trajectory, save
+from gmlight.randomness import generator
+from gmlight.stored import open_set, stored_configuration
+from gmlight.trajectory import Point, logarithmic, trajectory
+
+OWN_KEYS = ("points", "real_images")
+SHOWN = 8  # points in the printed table
+
+
+def main() -> None:
+    try:
+        ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:], OWN_KEYS))
+    except ConfigError as error:
+        sys.exit(f"gmlight: {error}")
+    command(analyze, "analyze")
+
+
+def analyze(config: DictConfig, folder: Path) -> None:
+    """Trains fresh networks on the set; writes and draws what their gradients and losses do (Figure 2)."""
+    console, record = results.new_console(), describe(config)
+    stored = open_set(config, record, console)
+    started = time.monotonic()
+    rng = generator(config.seed, "analyzed-images")
+    real = LabelledImages(*stored.data.train.draw_mixed(config.real_images, rng))
+    for architecture, evaluator in stored.evaluators.items():
+        epochs = logarithmic(evaluator.epochs, config.points)
+        networks, wanted = [], config.evaluation.networks
+        with network_progress(f"analyzing {stored.name} on {architecture}", wanted, console) as finished:
+            for member in range(wanted):
+                networks.append(list(trajectory(evaluator, stored.images, real, member, epochs)))
+                finished(member + 1)
+        title = f"{results.headline(stored.made)}, {architecture}, n = {len(networks)}"
+        _print_points(title, networks, console)
+        name = "trajectory" if len(stored.evaluators) == 1 else f"trajectory-{architecture.split(' ')[0]}"
+        picture = save(plot_trajectory(title, networks), folder / name)
+        points = [[asdict(point) for point in of_network] for of_network in networks]
+        about = {
+            "set": results.origin(stored.made),
+            "target": architecture,
+            "networks": points,
+            "seconds": {"analysis": time.monotonic() - started},
+            "environment": results.environment(stored.device),
+        }
+        path = results.write_record(folder / f"{name}.json", record | about)
+        results.print_path("picture", picture, console)
+        results.print_path("points", path, console)
+
+
+def _print_points(title: str, networks: list[list[Point]], console: Console) -> None:
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
+    for heading in ("epoch", "|grad S|", "|grad T|", "angle", "loss S", "loss T"):
+        table.add_column(heading, justify="right")
+    steps = range(len(networks[0]))
+    for i in steps[:: max(1, len(steps) // SHOWN)]:
+        points = [asdict(of_network[i]) for of_network in networks]
+        means = [statistics.fmean(point[name] for point in points) for name in points[0] if name != "epoch"]
+        table.add_row(str(points[0]["epoch"]), *(f"{mean:.4g}" for mean in means))
+    console.print(table)
+    console.print("means over networks; S: the set, T: real images; angle in degrees, losses in nats")
+
+
+if __name__ == "__main__":
+    main()
