@@ -1,6 +1,7 @@
 """Finished runs, from any number of folders and machines, sorted into the cells of the paper's tables."""
 
 import json
+import shlex
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,13 +17,16 @@ OTHER = "other"  # the table of what is in none of the paper's
 
 @dataclass
 class Entry:
-    """What was measured for one cell at one scale: by seed, the accuracies of its networks in percent."""
+    """What was measured for one cell at one scale.
+
+    values: by seed, the accuracies of its networks in percent. commands: by seed, what made them.
+    """
 
     dataset: str
     cell: Cell
     scale: str
     values: dict[int, list[float]] = field(default_factory=dict)
-    commands: list[str] = field(default_factory=list)
+    commands: dict[int, str] = field(default_factory=dict)
 
     @property
     def pooled(self) -> list[float]:
@@ -48,6 +52,19 @@ class Entry:
         """`2x10`: seeds and networks of each, `10+5` where these differ."""
         sizes = [len(of_seed) for of_seed in self.values.values()]
         return f"{len(sizes)}x{sizes[0]}" if len(set(sizes)) == 1 else "+".join(map(str, sizes))
+
+    @property
+    def command(self) -> str:
+        """What made it: one sweep over the seeds where the commands differ in nothing else but the folder."""
+        kinds = {
+            tuple(word for word in shlex.split(made) if not word.startswith(("seed=", "hydra.")))
+            for made in self.commands.values()
+        }
+        if len(self.commands) == 1 or len(kinds) > 1:
+            return "; ".join(self.commands.values())
+        (words,) = kinds
+        seeds = "seed=" + ",".join(map(str, sorted(self.commands)))
+        return shlex.join([*words[:3], "-m", *words[3:], seeds])  # python -m gmlight.train -m ...
 
     @property
     def base_scale(self) -> str:
@@ -110,7 +127,7 @@ def gather(patterns: list[str]) -> Gathered:
                 notes.append(f"{path.parent}: another run of seed {seed} is counted in its place")
                 continue
             entry.values[seed] = values
-            entry.commands.append(result["command"])
+            entry.commands[seed] = result["command"]
     if not entries and not notes:
         raise ConfigError(f"runs={','.join(patterns)}: no run there; name folders with a result.json in them")
     by_table: dict[str, list[Entry]] = defaultdict(list)
@@ -179,7 +196,7 @@ def _relative(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
             continue
         values = {seed: [100 * value / whole.mean for value in of] for seed, of in entry.values.items()}
         cell = replace(entry.cell, table="relative_accuracy")
-        relative.append(Entry(entry.dataset, cell, entry.scale, values, entry.commands + whole.commands))
+        relative.append(Entry(entry.dataset, cell, entry.scale, values, entry.commands))
         notes.append(
             f"{entry.dataset}, {entry.scale}: relative to the whole set's {whole.mean:.2f}±{whole.std:.2f} "
             f"({whole.n}, {whole.scale})"

@@ -21,7 +21,7 @@ USAGE = """usage: python -m gmlight.report runs=<folders or globs, separated by 
 OUTPUTS = ("markdown", "csv", "plots")
 COLUMNS = (
     "table", "dataset", "ipc", "choice", "target", "scale", "mean", "std", "std_between_seeds", "seeds",
-    "networks", "paper_mean", "paper_std", "commands",
+    "networks", "paper_mean", "paper_std", "command",
 )  # fmt: skip
 HEADINGS = ("ipc", "choice", "target", "scale", "ours", "between", "n", "paper", "diff")
 EXPLANATION = (
@@ -118,7 +118,7 @@ def _tables(gathered: Gathered) -> Iterable[tuple[str, list[list[str]], list[Ent
 
 def show(gathered: Gathered, console: Console) -> None:
     """Prints the tables, and then what is to be said of the runs."""
-    for title, rows, _ in _tables(gathered):
+    for title, rows, entries in _tables(gathered):
         used = [i for i in range(len(HEADINGS)) if any(row[i] for row in rows)]
         table = Table(
             title=title,
@@ -133,6 +133,9 @@ def show(gathered: Gathered, console: Console) -> None:
         for row in rows:
             table.add_row(*(row[i] for i in used))
         console.print(table)
+        for command in _commands(entries):
+            console.print(command, style="dim", soft_wrap=True)
+        console.print()
     console.print(EXPLANATION)
     for note in gathered.notes:
         console.print(note, soft_wrap=True)
@@ -144,11 +147,14 @@ def as_markdown(gathered: Gathered) -> str:
     for title, rows, entries in _tables(gathered):
         lines += [f"## {title}", "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
-        commands = [command for entry in entries for command in entry.commands]
-        lines += ["", "```", *dict.fromkeys(commands), "```", ""]
+        lines += ["", "```", *_commands(entries), "```", ""]
     lines += [EXPLANATION + ".", ""]
     lines += [f"- {note}" for note in gathered.notes]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(entries: list[Entry]) -> list[str]:
+    return list(dict.fromkeys(entry.command for entry in entries))
 
 
 def as_csv(gathered: Gathered) -> str:
@@ -163,7 +169,7 @@ def as_csv(gathered: Gathered) -> str:
                 [cell.table, entry.dataset, cell.ipc, cell.choice, cell.target, entry.scale]
                 + [entry.mean, entry.std, entry.between, len(entry.values), len(entry.pooled)]
                 + ([figure.mean, figure.std] if figure else ["", ""])
-                + ["; ".join(entry.commands)]
+                + [entry.command]
             )
     return file.getvalue()
 

@@ -12,7 +12,7 @@ from gmlight.trajectory import Point
 
 
 def entry(choice: str, ipc: int, *values: float, scale: str = "paper") -> Entry:
-    return Entry("mnist", Cell("table3", "mnist", ipc, choice), scale, {0: list(values)}, ["command"])
+    return Entry("mnist", Cell("table3", "mnist", ipc, choice), scale, {0: list(values)}, {0: "command"})
 
 
 def test_zeta_stands_beside_equation_12() -> None:

@@ -93,9 +93,27 @@ def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
     std = statistics.pstdev([91, 92, 93, 94])
     assert rows["md", "paper"][4:] == [f"92.50±{std:.2f}", "1.00", "2x2", "91.9±0.4", "+1.5"]
     assert rows["md", "reduced"][4:7] == ["50.00±0.00", "", "1x1"]
+    (entry,) = [entry for entry in gathered.entries["table3"] if entry.scale == "paper"]
+    assert entry.command == "python -m gmlight.train -m seed=0,1"
     # What was not run has the paper's figure beside it, and nothing of ours.
     assert rows["dc", ""][3:] == ["", "", "", "", "91.7±0.5", ""]
     assert [choice for choice, _ in rows] == ["random", "herding", "dc", "m", "md", "md", "whole"]
+
+
+def test_commands_that_differ_are_all_named(tmp_path: Path) -> None:
+    write(tmp_path / "a", [91.0], seed=0, command="python -m gmlight.train dataset=mnist seed=0")
+    write(tmp_path / "b", [93.0], seed=1, command="python -m gmlight.train dataset=mnist log_every=1 seed=1")
+    (entry,) = gather([str(tmp_path)]).entries["table3"]
+    assert entry.command.count("gmlight.train ") == 2
+    assert "-m gmlight.train dataset=mnist seed=0; " in entry.command
+
+
+def test_folders_make_no_other_command(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made = f"python -m gmlight.train 'dataset.mean=[.5]' seed={seed} hydra.run.dir=here/{seed}"
+        write(tmp_path / str(seed), [91.0], seed=seed, command=made)
+    (entry,) = gather([str(tmp_path)]).entries["table3"]
+    assert entry.command == "python -m gmlight.train -m 'dataset.mean=[.5]' seed=0,1"
 
 
 def test_what_departs_is_no_cell_of_the_paper(tmp_path: Path) -> None:
@@ -199,7 +217,7 @@ def test_what_is_written(
     assert "python -m gmlight.train seed=0" in markdown
     rows = {row["table"]: row for row in csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text()))}
     assert float(rows["table3"]["mean"]) == 91.5
-    assert (rows["table3"]["paper_mean"], rows["table3"]["commands"]) == (
+    assert (rows["table3"]["paper_mean"], rows["table3"]["command"]) == (
         "91.9",
         "python -m gmlight.train seed=0",
     )
