@@ -21,7 +21,8 @@ from torch import Tensor
 from gmlight.errors import ConfigError
 from gmlight.pictures import save_grid
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+METADATA_HASH = "metadata_sha256"
 TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
 
 
@@ -84,11 +85,13 @@ def write(
     classes: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
+    replace: bool = False,
     **metadata: Any,
 ) -> None:
     """Writes a new artifact whole, or nothing.
 
     Args:
+        replace: takes the place of an artifact that is there; otherwise that is an error.
         images: normalised [N, channels, H, W]. labels: [N].
         classes: names by label. mean, std: the normalisation, per channel.
         metadata: whatever else is to be known about the set.
@@ -102,7 +105,14 @@ def write(
     (unfinished / TENSORS).write_bytes(content)
     save_grid(unfinished / GRID, images, labels, classes, mean, std)
     _write_metadata(unfinished, known | metadata)
-    unfinished.rename(folder)
+    if replace and folder.exists():
+        before = folder.with_name(f"{folder.name}.before")
+        shutil.rmtree(before, ignore_errors=True)
+        folder.rename(before)
+        unfinished.rename(folder)
+        shutil.rmtree(before)
+    else:
+        unfinished.rename(folder)
 
 
 def update_metadata(folder: Path, **changes: Any) -> None:
@@ -112,8 +122,16 @@ def update_metadata(folder: Path, **changes: Any) -> None:
 
 def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     unfinished = folder / f"{METADATA}.unfinished"
-    unfinished.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | metadata, indent=2) + "\n")
+    # As it will be read: JSON turns keys that are numbers into words.
+    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
+    content[METADATA_HASH] = _hash_of(content)
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
     unfinished.replace(folder / METADATA)
+
+
+def _hash_of(metadata: dict[str, Any]) -> str:
+    content = {key: value for key, value in metadata.items() if key != METADATA_HASH}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
@@ -122,7 +140,7 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
         metadata = json.loads(path.read_text())
         version = int(metadata["schema_version"])
         missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None
     if version > SCHEMA_VERSION:
         raise ConfigError(
@@ -131,6 +149,9 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
         )
     if missing:
         raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
+    # The first version had no hash of its own.
+    if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != _hash_of(metadata):
+        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
     return metadata
 
 

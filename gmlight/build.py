@@ -7,10 +7,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
@@ -129,6 +128,14 @@ def build_evaluator(
     )
 
 
+def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
+    """What an accuracy depends on besides the set, the architecture's name and the network's number."""
+    keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm")
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    nodes = {key: plain[key] for key in ("architecture", "augmentation", "dataset", "seed")}
+    return nodes | {key: plain["evaluation"][key] for key in keys}
+
+
 def build_start(config: DictConfig, data: CondensationData) -> TrainingSet:
     """The initial S, or the real set that is only evaluated."""
     rng = generator(config.seed, "initialization")
@@ -233,7 +240,7 @@ def build_trainer(
             logger=logger,
             callbacks=list(callbacks),
             plugins=[AtomicCheckpointIO()],
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            enable_checkpointing=False,  # Lightning's own
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,

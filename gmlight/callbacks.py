@@ -1,5 +1,6 @@
 """What happens around the training step: progress, and evaluations on the way."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from gmlight.condenser import Condenser
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.evaluation import Accuracy, Evaluator
+from gmlight.interruption import Stopped, interruption
+from gmlight.journal import Journal
 from gmlight.pictures import save_grid
 from gmlight.results import Row, clock
 
@@ -92,16 +95,35 @@ class ProgressBar(lightning.Callback):
 class QuickEvaluation(lightning.Callback):
     """Evaluates a few networks every so many outer iterations (0: never), but not after the last one.
 
+    An evaluation that a signal cuts short is made again where the run goes on from there.
+
     Attributes:
         seconds: what the evaluations have taken so far.
     """
 
     def __init__(
-        self, evaluator: Evaluator, every: int, networks: int, folder: Path, console: Console
+        self,
+        evaluator: Evaluator,
+        every: int,
+        networks: int,
+        folder: Path,
+        console: Console,
     ) -> None:
         self.evaluator, self.every, self.networks = evaluator, every, networks
         self.folder, self.console = folder, console
         self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds = state["seconds"]
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        assert isinstance(module, Condenser)
+        done, t = divmod(trainer.global_step, module.updates)
+        if done and t == 0 and not samples_path(self.folder, done).exists():
+            self._evaluate_if_due(trainer, module, done)
 
     def on_train_batch_end(
         self,
@@ -112,27 +134,41 @@ class QuickEvaluation(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(module, Condenser)
-        done = batch.k + 1
-        due = self.every and done % self.every == 0 and batch.t == module.updates - 1
-        if due and trainer.global_step < trainer.max_steps:
-            started = time.monotonic()
-            images = module.synthetic.labelled()
+        if batch.t == module.updates - 1:
+            with contextlib.suppress(Stopped):  # what is due besides comes first: a checkpoint, metrics
+                self._evaluate_if_due(trainer, module, batch.k + 1)
+
+    def _evaluate_if_due(self, trainer: lightning.Trainer, module: Condenser, done: int) -> None:
+        if not self.every or done % self.every or trainer.global_step >= trainer.max_steps:
+            return
+        started = time.monotonic()
+        images = module.synthetic.labelled()
+        with interruption.at_once():
             accuracy = self.evaluator(images, self.networks)
-            record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
-            n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
-            self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
-            self.seconds += time.monotonic() - started
+        record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
+        n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
+        self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
+        self.seconds += time.monotonic() - started
 
 
 def evaluate_sets(
-    evaluators: dict[str, Evaluator], sets: list[tuple[str, TrainingSet, int]], console: Console
+    evaluators: dict[str, Evaluator],
+    sets: list[tuple[str, TrainingSet, int]],
+    console: Console,
+    journal: Journal | None = None,
 ) -> list[Row]:
-    """Accuracies of each (name, training set, number of networks) on each architecture, with progress."""
+    """Accuracies of each (name, training set, number of networks) on each architecture, with progress.
+
+    Args:
+        journal: keeps each accuracy, and knows those of an evaluation that was cut short.
+    """
     rows = []
     for name, images, networks in sets:
         for architecture, evaluator in evaluators.items():
             with network_progress(f"evaluating {name} on {architecture}", networks, console) as finished:
-                rows.append(Row(name, len(images), architecture, evaluator(images, networks, finished)))
+                known = None if journal is None else journal.accuracies(name, images, architecture)
+                accuracy = evaluator(images, networks, finished, known)
+            rows.append(Row(name, len(images), architecture, accuracy))
     return rows
 
 
@@ -163,9 +199,14 @@ def network_progress(doing: str, networks: int, console: Console) -> Iterator[Ca
         yield lambda finished: bar.update(task, completed=finished)
 
 
+def samples_path(folder: Path, iteration: int) -> Path:
+    """Where the picture of S after so many outer iterations is."""
+    return folder / "samples" / f"{iteration:05d}.png"
+
+
 def save_samples(folder: Path, iteration: int, images: LabelledImages, data: CondensationData) -> Path:
     """The picture of S after so many outer iterations, in the run folder's samples/."""
-    path = folder / "samples" / f"{iteration:05d}.png"
+    path = samples_path(folder, iteration)
     return save_grid(path, images.images, images.labels, data.classes, data.mean, data.std)
 
 
@@ -178,10 +219,11 @@ def record_evaluation(
     accuracy: Accuracy,
 ) -> None:
     """A picture in samples/, a line in every logger, and the picture in those that take pictures."""
-    picture = save_samples(folder, iteration, images, data)
     metrics = {"iteration": iteration, "accuracy/mean": accuracy.mean, "accuracy/std": accuracy.std}
     for logger in trainer.loggers:
         logger.log_metrics(metrics, trainer.global_step)
+        logger.save()
+    picture = save_samples(folder, iteration, images, data)  # the last: it says that this was done
+    for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image("samples", [str(picture)])
-        logger.save()

@@ -1,25 +1,165 @@
-"""Checkpoints that are whole or absent."""
+"""Checkpoints that are whole or absent: the last and the one before, each with a hash."""
 
+import hashlib
+import io
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins import CheckpointIO
+
+from gmlight.condenser import Condenser
+from gmlight.errors import ConfigError
+from gmlight.interruption import interruption
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+_HEAD = b"gmlight checkpoint, sha256 %s of what follows\n"
+_LENGTH = len(_HEAD % bytes(64))
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint, flushes to disk, and only then takes its name.
+class AtomicCheckpointIO(CheckpointIO):
+    """A line with a hash, and then what torch.save writes.
 
-    Lightning's own writes to TMPDIR and moves; across filesystems that copy can be cut short.
+    A new checkpoint is written beside the last one, flushed to disk, and only then takes its name; the last
+    one stays as the previous one. Lightning's own writes to TMPDIR and moves; across filesystems that copy
+    can be cut short.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes it whole, or leaves what was there.
+
+        Raises:
+            ConfigError: the disk has no room for it.
+        """
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getbuffer()
+        free = shutil.disk_usage(final.parent).free
+        if free < len(content) + _LENGTH:
+            raise _no_room(final, f"{free / 2**20:.1f} MiB are free, {len(content) / 2**20:.1f} are needed")
         unfinished = final.with_name(f"{final.name}.unfinished")
-        with unfinished.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with unfinished.open("wb") as file:
+                file.write(_HEAD % hashlib.sha256(content).hexdigest().encode())
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise _no_room(final, str(error.strerror)) from None
+        if final.exists():
+            # By way of a link, so that at no moment there is none of that name.
+            link = final.with_name(f"{PREVIOUS}.unfinished")
+            link.unlink(missing_ok=True)
+            os.link(final, link)
+            link.replace(final.with_name(PREVIOUS))
         unfinished.replace(final)
+        _flush_names(final.parent)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Plain containers and tensors, never code.
+
+        Raises:
+            ConfigError: the file is not the one that was written.
+        """
+        content = Path(path).read_bytes()
+        head, body = content[:_LENGTH], content[_LENGTH:]
+        if head != _HEAD % hashlib.sha256(body).hexdigest().encode():
+            raise ConfigError(f"{path}: not a checkpoint as it was written")
+        return torch.load(io.BytesIO(body), map_location=map_location, weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest readable checkpoint of a run's folder of checkpoints, and a line on each that is not.
+
+    Raises:
+        ConfigError: there are some, and none can be read.
+    """
+    unreadable: list[str] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        try:
+            if path.exists():
+                AtomicCheckpointIO().load_checkpoint(path)
+                return path, unreadable
+        except Exception as error:  # whatever torch says of content that it did not write
+            reason = error if isinstance(error, ConfigError) else f"{path}: {str(error).splitlines()[0]}"
+            unreadable.append(str(reason))
+    if unreadable:
+        raise ConfigError(f"{'; '.join(unreadable)}; no checkpoint can be read, start a new run")
+    return None, []
+
+
+class Checkpoints(lightning.Callback):
+    """last.ckpt every so many outer iterations, every so many minutes, at the end, and where a signal asks.
+
+    Attributes:
+        seconds: that condensing has taken in all, those before a resume included.
+    """
+
+    def __init__(self, folder: Path, every: int, minutes: float) -> None:
+        self.path, self.every, self.minutes = folder / LAST, every, minutes
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds = state["seconds"]
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        interruption.take()
+        self._counted = self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(module, Condenser)
+        due = batch.t == module.updates - 1 and (batch.k + 1) % self.every == 0
+        late = time.monotonic() - self._saved > 60 * self.minutes
+        stopped = interruption.signum is not None
+        if due or late or stopped or trainer.global_step == trainer.max_steps:
+            self.save(trainer)
+        if stopped:  # in good order: what this update has logged is still to be written
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._count()
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Now."""
+        self._count()
+        trainer.save_checkpoint(self.path)
+        self._saved = time.monotonic()
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._counted
+        self._counted = now
+
+
+def _no_room(path: Path, reason: str) -> ConfigError:
+    return ConfigError(f"cannot write {path}: {reason}; make room and go on with resume={path.parent.parent}")
+
+
+def _flush_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

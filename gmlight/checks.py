@@ -52,6 +52,7 @@ _POSITIVE = (
     "network_lr",
     "evaluation.lr",
     "distance.weight",
+    "checkpoint.minutes",
     "memory.device_share",
     "initialization.lr",
 )

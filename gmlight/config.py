@@ -23,12 +23,16 @@ from omegaconf.errors import OmegaConfBaseException
 from gmlight.allocator import keep_large_blocks
 from gmlight.checks import check
 from gmlight.errors import ConfigError
+from gmlight.interruption import Stopped, interruption
 
 # Inside an installed package conf/ lies in it, in a checkout beside it.
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())
 
-_CANNOT_WRITE = (errno.EACCES, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
+_CANNOT_WRITE = (
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+)  # fmt: skip
 
 # The sizes that make a scale, and where the configuration holds what is used.
 _SCALE_SIZES = {
@@ -45,6 +49,8 @@ _PROTOCOL = (
     "evaluation.momentum",
     "evaluation.weight_decay",
 )
+# Said where one run goes on, though it may have been a job of a multirun.
+GOES_ON = "hydra.mode=RUN"
 _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
@@ -54,16 +60,20 @@ _SHOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
+def command(job: Callable[[DictConfig, Path], None], config_name: str, *, goes_on: bool = False) -> None:
     """Composes the configuration from the command line and runs the job in its run folder.
 
-    A ConfigError ends it with one line and exit status 1; in a multirun the other jobs go on.
+    A ConfigError ends it with one line and exit status 1; in a multirun the other jobs go on. SIGINT and
+    SIGTERM end it, and a multirun, with 130 and 143.
+
+    Args:
+        goes_on: whether the run folder is one to go on in; otherwise it has to be empty.
     """
 
     def checked(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            if any(folder.iterdir()):
+            if any(folder.iterdir()) and not goes_on:
                 raise ConfigError(
                     f"{folder} already holds a run or other files; choose another with hydra.run.dir="
                 )
@@ -76,11 +86,18 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra keeps it and goes on with the next job
             sys.exit(1)
+        except Stopped as stopped:
+            _remove_if_empty(folder)
+            print(f"gmlight: {stopped.told(folder)}", file=sys.stderr)
+            raise
 
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
+        with interruption.installed():
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
+    except Stopped as stopped:
+        sys.exit(stopped.status)
     except ConfigError:
         sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
@@ -110,13 +127,10 @@ def describe(config: DictConfig) -> dict[str, Any]:
     """What was asked for, as plain containers: the command, the choices, the resolved configuration."""
     hydra_config = HydraConfig.get()
     overrides = list(hydra_config.overrides.task)
-    single = hydra_config.mode == RunMode.RUN
-    words = [
-        "python",
-        "-m",
-        f"gmlight.{hydra_config.job.config_name}",
-        *(sys.argv[1:] if single else overrides),
-    ]
+    words = sys.argv[1:] if hydra_config.mode == RunMode.RUN else overrides
+    if GOES_ON in words:  # with a run: the folder is no choice of this command
+        words = [word for word in words if word != GOES_ON and not word.startswith("hydra.run.dir=")]
+    words = ["python", "-m", f"gmlight.{hydra_config.job.config_name}", *words]
     choices = {
         group: option
         for group, option in hydra_config.runtime.choices.items()
@@ -214,7 +228,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
     for cell in _cells_here(config):
-        changed += [f"{key}={value}" for key, value in _flat(cell.get("set", {}))]
+        changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return _with(choices["method"], swapped + changed)
 
 
@@ -230,11 +244,11 @@ def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
     return departures
 
 
-def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    # {distance: {weight: 0.1}} -> ("distance.weight", 0.1)
+def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """{distance: {weight: 0.1}} -> ("distance.weight", 0.1)."""
     for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

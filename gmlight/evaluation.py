@@ -3,7 +3,7 @@
 import copy
 import functools
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -72,20 +72,29 @@ class Evaluator:
     _operations: int | None = field(default=None, init=False)  # of a test image
 
     def __call__(
-        self, images: TrainingSet, networks: int, finished: Callable[[int], None] | None = None
+        self,
+        images: TrainingSet,
+        networks: int,
+        finished: Callable[[int], None] | None = None,
+        accuracies: MutableMapping[int, float] | None = None,
     ) -> Accuracy:
         """The accuracies of networks 0..networks-1, whose seeds depend on nothing else.
 
         Args:
             finished: called with the number of networks done after some more are.
+            accuracies: by network, those that are known already; takes the others as they come.
         """
-        accuracies: list[float] = []
-        for members in torch.arange(networks).split(self.together(images)):
-            ensemble = self.trained(images, members.tolist())
-            accuracies += self.accuracies(ensemble, networks)
+        known = {} if accuracies is None else accuracies
+        missing = [i for i in range(networks) if i not in known]
+        while missing:
+            together = self.together(images)
+            members, missing = missing[:together], missing[together:]
+            ensemble = self.trained(images, members)
+            for i, accuracy in zip(members, self.accuracies(ensemble, networks), strict=True):
+                known[i] = accuracy
             if finished is not None:
-                finished(len(accuracies))
-        return Accuracy(accuracies, epochs=self.epochs)
+                finished(networks - len(missing))
+        return Accuracy([known[i] for i in range(networks)], epochs=self.epochs)
 
     def trained(self, images: TrainingSet, members: Sequence[int]) -> Ensemble:
         """The fresh networks of these numbers after their epochs on the images."""

@@ -1,5 +1,6 @@
 """Where metrics go."""
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gmlight.errors import ConfigError
+
+METRICS = _ExperimentWriter.NAME_METRICS_FILE
 
 
 def no_logger(folder: Path, name: str) -> bool:
@@ -28,11 +31,44 @@ class MetricsCSV(CSVLogger):
     @rank_zero_only
     def experiment(self) -> _ExperimentWriter:
         if self._experiment is None:
-            self._experiment = _ExperimentWriter(log_dir=self.log_dir)
+            keys, rows = _read_rows(Path(self.log_dir) / METRICS)
+            self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # begins a new file
+            if rows:
+                self._experiment.metrics_keys = keys
+                _write_rows(Path(self.log_dir) / METRICS, keys, rows)
         return self._experiment
 
     def log_hyperparams(self, *args: Any, **keywords: Any) -> None:
         pass
+
+
+def forget_from(folder: Path, step: int) -> None:
+    """Takes the lines of updates from this one on out of metrics.csv: they are made again."""
+    path = folder / METRICS
+    keys, rows = _read_rows(path)
+    # An evaluation after update i is logged at step i + 1.
+    kept = [row for row in rows if int(row["step"]) < step + bool(row.get("accuracy/mean"))]
+    if len(kept) < len(rows):
+        _write_rows(path, keys, kept)
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    # Whole lines alone: the last one may have been cut short.
+    if not path.exists():
+        return [], []
+    with path.open(newline="") as file:
+        lines = file.read().splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+    return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
+
+
+def _write_rows(path: Path, keys: list[str], rows: list[dict[str, str]]) -> None:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(rows)
+    unfinished.replace(path)
 
 
 def csv_logger(folder: Path, name: str) -> Logger:
@@ -51,8 +87,10 @@ def wandb_logger(folder: Path, name: str, *, project: str) -> Logger:
         raise ConfigError(
             f"logger=wandb: {reason}; mend or unset WANDB_API_KEY, or use WANDB_MODE=offline"
         ) from None
-    mode: dict[str, Any] = {} if online else {"mode": "offline"}
-    return WandbLogger(name=name, project=project, save_dir=folder, **mode)
+    options: dict[str, Any] = {} if online else {"mode": "offline"}
+    if runs := sorted(folder.glob("wandb/*run-*-*")):  # one that goes on keeps its id
+        options |= {"id": runs[-1].name.rsplit("-", 1)[1], "resume": "allow"}
+    return WandbLogger(name=name, project=project, save_dir=folder, **options)
 
 
 @contextmanager

@@ -46,5 +46,7 @@ def save_grid(
             cell = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(cell, (margin + i * (width + GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    sheet.save(unfinished, "PNG")
+    unfinished.replace(path)
     return path

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import json
+import os
 import platform
 import socket
 from dataclasses import asdict, dataclass
@@ -39,9 +40,11 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> Path:
-    """Writes plain containers as JSON; nothing is written over."""
-    with path.open("x") as file:
-        file.write(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
+    """Writes plain containers as JSON, whole or not at all; nothing is written over."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
+    os.link(unfinished, path)  # fails where there is one
+    unfinished.unlink()
     return path
 
 

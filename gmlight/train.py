@@ -1,16 +1,17 @@
 """Condenses a dataset: `python -m gmlight.train dataset=mnist ipc=1`."""
 
 import functools
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import lightning
-import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
+from rich.console import Console
 
 from gmlight import artifact, build, results
 from gmlight.callbacks import (
@@ -20,20 +21,33 @@ from gmlight.callbacks import (
     record_evaluation,
     save_samples,
 )
+from gmlight.checkpointing import AtomicCheckpointIO, Checkpoints, find_checkpoint
 from gmlight.condenser import Condenser
 from gmlight.config import blank_cell, command, describe, labels
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError, NonFiniteError
-from gmlight.loggers import closing_loggers
+from gmlight.interruption import Stopped, interruption
+from gmlight.journal import Journal
+from gmlight.loggers import closing_loggers, forget_from
+from gmlight.resuming import CONFIG, claim, expand, held
 from gmlight.synthetic import flatten
 
 
 def main() -> None:
-    command(train, "train")
+    words = sys.argv[1:]
+    try:
+        sys.argv[1:] = expand(words)
+    except ConfigError as error:
+        sys.exit(f"gmlight: {error}")
+    command(train, "train", goes_on=sys.argv[1:] != words)
 
 
 def train(config: DictConfig, folder: Path) -> None:
-    """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder."""
+    """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder.
+
+    Where the folder holds a run that has stopped, goes on with it.
+    """
+    goes_on = (folder / CONFIG).exists()
     console, record = results.new_console(), describe(config)
     record |= labels(config, record)
     if reason := blank_cell(config):
@@ -45,6 +59,7 @@ def train(config: DictConfig, folder: Path) -> None:
     compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
+    checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.every, config.checkpoint.minutes)
     quick = QuickEvaluation(
         build.build_evaluator(config, target, data, compilation),
         config.evaluation.every,
@@ -58,7 +73,7 @@ def train(config: DictConfig, folder: Path) -> None:
         callbacks=[
             ProgressBar(config.iterations, config.updates, console),
             quick,
-            checkpoints(config, folder),
+            checkpoints,
         ],
     )
     data.load(trainer.strategy.root_device)
@@ -67,46 +82,79 @@ def train(config: DictConfig, folder: Path) -> None:
     if config.iterations:
         condenser = build.build_condenser(config, learned, data, factory, compilation)
     baselines = build.build_baselines(config, data)
-    claim(folder, record)
-    console.print(results.headline(record))
+    with held(folder), _resumable():
+        claim(folder, record, goes_on=goes_on)
+        checkpoint = restart(folder, console) if goes_on else None
+        console.print(results.headline(record))
 
-    seconds = {"condensing": 0.0, "evaluation": 0.0}
-    keep = functools.partial(save, folder / "condensed", record, data)
-    with closing_loggers(trainer):
-        if condenser is not None:
-            save_samples(folder, 0, condenser.synthetic.labelled(), data)
+        keep = functools.partial(save, folder / "condensed", record, data, replace=goes_on)
+        journal = Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config))
+        with closing_loggers(trainer):
+            if condenser is not None:
+                if checkpoint is None:
+                    save_samples(folder, 0, condenser.synthetic.labelled(), data)
+                learned = condense(trainer, condenser, data, keep, checkpoint)
+                learned = learned.to(trainer.strategy.root_device)
+            if isinstance(learned, LabelledImages):
+                keep(learned, complete=True)
+
             started = time.monotonic()
-            learned = condense(trainer, condenser, data, keep).to(trainer.strategy.root_device)
-            seconds["condensing"] = time.monotonic() - started - quick.seconds
-        if isinstance(learned, LabelledImages):
-            keep(learned, complete=True)
-
-        started = time.monotonic()
-        name = "condensed" if config.iterations else f"{record['method']} images"
-        sets = [(name, learned, config.evaluation.networks), *baselines]
-        rows = evaluate_sets(evaluators, sets, console)
-        seconds["evaluation"] = time.monotonic() - started + quick.seconds
-        if isinstance(learned, LabelledImages):
-            record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
-            own = [results.as_record(row) for row in rows if row.name == name]
-            artifact.update_metadata(folder / "condensed", evaluations=own)
-    if condenser is not None:
-        record["zeta_used"] = condenser.zeta_used
-        record["speed"] = condenser.engine.describe()
-    record |= {"seconds": seconds, "environment": results.environment(trainer.strategy.root_device)}
-    results.write(folder, rows, record)
+            name = "condensed" if config.iterations else f"{record['method']} images"
+            sets = [(name, learned, config.evaluation.networks), *baselines]
+            rows = evaluate_sets(evaluators, sets, console, journal)
+            evaluating = time.monotonic() - started
+            if isinstance(learned, LabelledImages):
+                record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
+                own = [results.as_record(row) for row in rows if row.name == name]
+                artifact.update_metadata(folder / "condensed", evaluations=own)
+        if condenser is not None:
+            record["zeta_used"] = condenser.zeta_used
+            record["speed"] = condenser.engine.describe()
+        condensing = checkpoints.seconds - quick.seconds
+        record["seconds"] = {"condensing": condensing, "evaluation": evaluating + quick.seconds}
+        record["environment"] = results.environment(trainer.strategy.root_device)
+        results.write(folder, rows, record)
     results.print_table(rows, record, console)
     results.print_path("run", folder, console)
     if (folder / "condensed").exists():
         results.print_path("picture", folder / "condensed" / artifact.GRID, console)
 
 
+@contextmanager
+def _resumable() -> Iterator[None]:
+    # From here on a run that is stopped can go on.
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.resumable = True
+        raise
+
+
+def restart(folder: Path, console: Console) -> Path | None:
+    """The checkpoint from which the folder's run goes on; none: from its beginning.
+
+    What was logged after the checkpoint is forgotten, for it comes again.
+    """
+    checkpoint, unreadable = find_checkpoint(folder / "checkpoints")
+    for line in unreadable:
+        console.print(f"{line}; the one before it is used", soft_wrap=True)
+    step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
+    forget_from(folder, step)
+    console.print(f"goes on after image update {step}")
+    return checkpoint
+
+
 def condense(
-    trainer: lightning.Trainer, condenser: Condenser, data: CondensationData, keep: Callable[..., Path]
+    trainer: lightning.Trainer,
+    condenser: Condenser,
+    data: CondensationData,
+    keep: Callable[..., Path],
+    checkpoint: Path | None = None,
 ) -> LabelledImages:
     """S after its last update; where numbers go wrong, keeps the last good S and says so."""
     try:
-        trainer.fit(condenser, datamodule=data)
+        with interruption.deferred():
+            trainer.fit(condenser, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteError as error:
         kept = keep(flatten(condenser.good_images), complete=False)
         raise ConfigError(f"{error}; the last good images are in {kept}") from None
@@ -114,9 +162,20 @@ def condense(
 
 
 def save(
-    folder: Path, record: dict[str, Any], data: CondensationData, images: LabelledImages, *, complete: bool
+    folder: Path,
+    record: dict[str, Any],
+    data: CondensationData,
+    images: LabelledImages,
+    *,
+    complete: bool,
+    replace: bool,
 ) -> Path:
-    """Writes the artifact into the folder; `complete`: whether S is the outcome of all its iterations."""
+    """Writes the artifact into the folder.
+
+    Args:
+        complete: whether S is the outcome of all its iterations.
+        replace: whether what is there already is this run's own, from before it went on.
+    """
     artifact.write(
         folder,
         images.images,
@@ -125,31 +184,12 @@ def save(
         mean=data.mean,
         std=data.std,
         complete=complete,
+        replace=replace,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=results.environment(images.images.device),
         **record,
     )
     return folder
-
-
-def claim(folder: Path, record: dict[str, Any]) -> None:
-    """Makes the run folder this run's: config.yaml can be created only once."""
-    try:
-        with (folder / "config.yaml").open("x") as file:
-            file.write(f"# {record['command']}\n")
-            yaml.safe_dump(record["config"], file, sort_keys=False)
-    except FileExistsError:
-        raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
-
-
-def checkpoints(config: DictConfig, folder: Path) -> ModelCheckpoint:
-    """checkpoints/last.ckpt, every so many outer iterations."""
-    return ModelCheckpoint(
-        folder / "checkpoints",
-        filename="last",
-        every_n_train_steps=config.checkpoint.every * config.updates,
-        enable_version_counter=False,
-    )
 
 
 if __name__ == "__main__":

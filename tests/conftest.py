@@ -1,5 +1,6 @@
 """What the tests share: no network, a run in this process, and tiny problems in double precision."""
 
+import importlib
 import os
 import socket
 import subprocess
@@ -98,6 +99,28 @@ def command(tmp_path: Path) -> Run:
         )  # fmt: skip
 
     return _command
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Run:
+    """The same in this process, where starting one for each of many mistakes would take minutes."""
+
+    def _typed(module: str, *words: str) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("GMLIGHT_DATA_DIR", raising=False)
+        monkeypatch.setattr(sys, "argv", [f"gmlight.{module}", *words])
+        capfd.readouterr()
+        status: object = 0
+        try:
+            importlib.import_module(f"gmlight.{module}").main()
+        except SystemExit as stop:
+            status = stop.code
+        stdout, stderr = capfd.readouterr()
+        if isinstance(status, str):  # Python prints it and exits 1
+            status, stderr = 1, stderr + status
+        return subprocess.CompletedProcess(words, status, stdout, stderr)  # type: ignore[arg-type]
+
+    return _typed
 
 
 def refusal(result: subprocess.CompletedProcess) -> str:

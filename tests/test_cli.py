@@ -13,29 +13,7 @@ import yaml
 from PIL import Image
 
 from conftest import TINY, Run, refusal
-from gmlight import CondensedDataset, analyze, artifact, evaluate, train
-
-
-@pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Run:
-    """The same in this process, where starting one for each of many mistakes would take minutes."""
-
-    def _typed(module: str, *words: str) -> subprocess.CompletedProcess:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("GMLIGHT_DATA_DIR", raising=False)
-        monkeypatch.setattr(sys, "argv", [f"gmlight.{module}", *words])
-        capfd.readouterr()
-        status: object = 0
-        try:
-            {"train": train, "evaluate": evaluate, "analyze": analyze}[module].main()
-        except SystemExit as stop:
-            status = stop.code
-        stdout, stderr = capfd.readouterr()
-        if isinstance(status, str):  # Python prints it and exits 1
-            status, stderr = 1, stderr + status
-        return subprocess.CompletedProcess(words, status, stdout, stderr)  # type: ignore[arg-type]
-
-    return _typed
+from gmlight import CondensedDataset, artifact
 
 
 def only_run(root: Path) -> Path:
@@ -62,7 +40,8 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     folder = only_run(tmp_path)
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert left == {
-        "config.yaml", "metrics.csv", "result.json", "checkpoints/last.ckpt", "samples/00000.png",
+        ".lock", "config.yaml", "metrics.csv", "result.json", "evaluation.jsonl", "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt", "samples/00000.png",
         "samples/00001.png", "samples/00002.png", "condensed/condensed.safetensors",
         "condensed/metadata.json", "condensed/grid.png",
     }  # fmt: skip
@@ -221,9 +200,9 @@ def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
         folder, torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), classes=["a", "b"], mean=[0.0], std=[1.0]
     )
     metadata = json.loads((folder / "metadata.json").read_text())
-    (folder / "metadata.json").write_text(json.dumps(metadata | {"sha256": "0" * 64}))
-    assert "wrong hash" in refusal(typed("evaluate", f"run={folder}"))
-    (folder / "metadata.json").write_text(json.dumps(metadata | {"schema_version": 2}))
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"classes": ["a", "c"]}))
+    assert "metadata.json: wrong hash" in refusal(typed("evaluate", f"run={folder}"))
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"schema_version": 3}))
     assert "upgrade gmlight" in refusal(typed("evaluate", f"run={folder}"))
 
 

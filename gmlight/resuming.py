@@ -1,0 +1,141 @@
+"""Going on with a run where it stopped: `python -m gmlight.train resume=<run folder>`."""
+
+import fcntl
+import json
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gmlight.config import GOES_ON, flat, override_key
+from gmlight.errors import ConfigError
+
+CONFIG, LOCK = "config.yaml", ".lock"
+# What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
+_CHANGEABLE = (
+    "iterations", "scale.iterations", "checkpoint", "log_every", "logger", "trainer", "data_dir", "download",
+    "dataset.root", "evaluation", "memory", "speed.compile", "speed.microbatch", "speed.classes_per_block",
+    "speed.allocator",
+)  # fmt: skip
+
+
+def expand(words: list[str]) -> list[str]:
+    """The words of a command line, `resume=` replaced by the words that began the run it names.
+
+    Words beside it win over those. Without `resume=` the words are as they were.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    named = [word for word in words if word.startswith("resume=")]
+    if not named:
+        return words
+    if "-m" in words or "--multirun" in words:
+        raise ConfigError(f"{named[-1]}: one run goes on, not a sweep; leave out --multirun")
+    folder = _latest() if named[-1] == "resume=latest" else Path(named[-1].removeprefix("resume="))
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"resume={folder}: no run there; name the folder with its {CONFIG}")
+    anew = [word for word in words if not word.startswith("resume=")]
+    changed = {override_key(word) for word in anew}
+    kept = [word for word in _stored_words(folder) if "=" not in word or override_key(word) not in changed]
+    return [*kept, *anew, f"hydra.run.dir={_quoted(folder)}", GOES_ON]
+
+
+def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
+    """Makes the folder this run's by its config.yaml, or goes on with the run that made it.
+
+    What a finished run has left keeps another name, where it goes on with more iterations.
+
+    Raises:
+        ConfigError: there is a run already; or the one that goes on differs where that changes S, or is
+            finished.
+    """
+    path = folder / CONFIG
+    content = f"# {record['command']}\n" + yaml.safe_dump(record["config"], sort_keys=False)
+    if goes_on:
+        _refuse_changes(folder, yaml.safe_load(path.read_text()), record["config"])
+        _set_aside(folder, record["config"]["iterations"])
+        unfinished = path.with_name(f"{CONFIG}.unfinished")
+        unfinished.write_text(content)
+        unfinished.replace(path)
+        return
+    try:
+        with path.open("x") as file:
+            file.write(content)
+    except FileExistsError:
+        raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
+
+
+def _set_aside(folder: Path, iterations: int) -> None:
+    result = folder / "result.json"
+    if not result.exists():
+        return
+    before = json.loads(result.read_text())["config"]["iterations"]
+    if iterations <= before:
+        raise ConfigError(
+            f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate run="
+        )
+    for path in (folder / "condensed", result):  # the result last: it says that the run is finished
+        if path.exists():
+            path.rename(path.with_name(f"{path.stem}-k{before}{path.suffix}"))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder is this process's alone.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise ConfigError(f"{folder} is in use by {owner}; wait for it or stop it") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _latest() -> Path:
+    configs = sorted(Path("runs").rglob(CONFIG), key=lambda path: path.stat().st_mtime)
+    if not configs:
+        raise ConfigError("resume=latest: there is no run in runs/; name its folder")
+    return configs[-1].parent
+
+
+def _stored_words(folder: Path) -> list[str]:
+    # The first line of config.yaml is the command: `# python -m gmlight.train ...`.
+    first = (folder / CONFIG).read_text().split("\n", 1)[0]
+    words = shlex.split(first.lstrip("# "))[3:]
+    return [word for word in words if not word.startswith(("hydra.run.dir=", GOES_ON))]
+
+
+def _refuse_changes(folder: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    before, now = dict(flat(stored)), dict(flat(wanted))
+    changed = [
+        f"{key}={now.get(key)} (was {before.get(key)})"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and not key.startswith(_CHANGEABLE)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder}: would change the set that the run is about: {', '.join(changed)}; start a new run"
+        )
+    if now["iterations"] < before["iterations"]:
+        raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
+
+
+def _quoted(folder: Path) -> str:
+    # As Hydra's grammar wants a path with anything but plain characters.
+    path = str(folder)
+    return path if all(c.isalnum() or c in "/._-" for c in path) else "'" + path.replace("'", "\\'") + "'"
