@@ -1,6 +1,7 @@
 """The condensed set on disk."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,37 @@ def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
     with pytest.raises(OSError, match="not empty"):
         artifact.write(folder, IMAGES + 1, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25])
     assert torch.equal(CondensedDataset(folder).images, IMAGES)
+
+
+@pytest.mark.parametrize("name", ["condensed.safetensors", "metadata.json"])
+def test_no_damage_is_loaded_silently(folder: Path, name: str) -> None:
+    """Cut at every 4 KiB, and 200 single flipped bits: refused with a line, or nothing is changed by it."""
+    images = torch.randn(30, 3, 16, 16)
+    artifact.write(
+        folder, images, torch.arange(30) // 10, classes=["a", "b", "c"], mean=[0.5] * 3, std=[0.25] * 3,
+        replace=True, note="x" * 10000,
+    )  # fmt: skip
+    whole, expected = (folder / name).read_bytes(), CondensedDataset(folder)
+    damaged = [whole[:length] for length in range(0, len(whole), 4096)]
+    assert len(damaged) > 2
+    for bit in random.Random(0).sample(range(8 * len(whole)), 200):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    refused = 0
+    for content in damaged:
+        (folder / name).write_bytes(content)
+        try:
+            loaded = CondensedDataset(folder)
+        except ConfigError:
+            refused += 1
+        else:
+            assert loaded.metadata == expected.metadata
+            assert torch.equal(loaded.images, images)
+    assert refused > 0.95 * len(damaged)
+
+
+def test_an_evil_pickle_is_no_artifact(folder: Path) -> None:
+    torch.save({"images": IMAGES, "labels": LABELS}, folder / "condensed.safetensors")
+    with pytest.raises(ConfigError, match="wrong hash"):
+        CondensedDataset(folder)

@@ -21,9 +21,11 @@ pytestmark = pytest.mark.slow
 KILLS = 30
 # 400 updates of some ten milliseconds: longer than any one process lives in the kill loop.
 WORDS = [
-    "scale=smoke", "trainer=cpu", "download=false", "ipc=2", "iterations=200", "real_batch=4", "schedule=fixed",
-    "schedule.epochs=1", "architecture.width=8", "checkpoint.every=1", "log_every=1", "evaluation.every=0",
-    "evaluation.networks=20", "evaluation.epochs=2", "evaluation.baselines.random=0", "evaluation.baselines.whole=0",
+    "scale=smoke", "trainer=cpu", "download=false", "ipc=2", "iterations=200", "real_batch=4",
+    "schedule=fixed", "schedule.epochs=1", "architecture.width=8", "checkpoint.every=1", "log_every=1",
+    "evaluation.every=0",
+    "evaluation.networks=20", "evaluation.epochs=2", "evaluation.baselines.random=0",
+    "evaluation.baselines.whole=0",
 ]  # fmt: skip
 
 
@@ -150,12 +152,13 @@ VALUES = st.one_of(
     st.sampled_from(["null", "true", "abc", "[]", "[1,2]", "{a:1}", "''", "inf", "1e400", "-0", "mlp", "é"]),
 )
 KEYS = st.sampled_from([
-    "ipc", "iterations", "updates", "image_steps", "real_batch", "train_batch", "image_lr", "image_momentum",
-    "network_lr", "seed", "log_every", "checkpoint.every", "checkpoint.minutes", "schedule", "schedule.epochs",
-    "matching", "matching.inter_weight", "matching.class_weights", "distance", "distance.weight", "architecture",
-    "architecture.width", "architecture.depth", "architecture.norm", "initialization", "evaluation.networks",
-    "evaluation.epochs", "evaluation.lr", "evaluation.architectures", "speed.microbatch", "speed.precision",
-    "speed.classes_per_block", "memory.device_share", "trainer.devices", "mixed_batch", "resume", "nonsense",
+    "ipc", "iterations", "updates", "image_steps", "real_batch", "train_batch", "image_lr",
+    "image_momentum", "network_lr", "seed", "log_every", "checkpoint.every", "checkpoint.minutes",
+    "schedule", "schedule.epochs", "matching", "matching.inter_weight", "matching.class_weights",
+    "distance", "distance.weight", "architecture", "architecture.width", "architecture.depth",
+    "architecture.norm", "initialization", "evaluation.networks", "evaluation.epochs", "evaluation.lr",
+    "evaluation.architectures", "speed.microbatch", "speed.precision", "speed.classes_per_block",
+    "memory.device_share", "trainer.devices", "mixed_batch", "resume", "nonsense",
 ])  # fmt: skip
 
 
