@@ -207,6 +207,7 @@ def build_condenser(
         instantiate(config.synthetic)(images),
         factory=factory,
         engine=build_engine(config, data, compilation),
+        classes_per_chunk=_unless_auto(config.memory.classes_per_chunk),
         matching=instantiate(_without(config.matching, "mixed_real", "mixed_synthetic")),
         distance=instantiate(config.distance),
         schedule=build_schedule(config),

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from gmlight.condenser import Condenser
+from gmlight.distributed import ranks
 from gmlight.errors import ConfigError
 from gmlight.interruption import interruption
 
@@ -132,10 +134,12 @@ class Checkpoints(lightning.Callback):
         assert isinstance(module, Condenser)
         due = batch.t == module.updates - 1 and (batch.k + 1) % self.every == 0
         late = time.monotonic() - self._saved > 60 * self.minutes
-        stopped = interruption.signum is not None
+        stopped = ranks.any(interruption.signum is not None, module.device)
+        late = ranks.any(late, module.device)
         if due or late or stopped or trainer.global_step == trainer.max_steps:
             self.save(trainer)
         if stopped:  # in good order: what this update has logged is still to be written
+            interruption.signum = interruption.signum or signal.SIGTERM  # told to another rank
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:

@@ -44,6 +44,7 @@ _LEAST = {  # whole numbers
 _AUTO = (
     "speed.microbatch",
     "speed.classes_per_block",
+    "memory.classes_per_chunk",
     "evaluation.test_batch",
     "evaluation.networks_at_once",
 )

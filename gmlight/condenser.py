@@ -14,10 +14,12 @@ from torch.nn.functional import cross_entropy
 from gmlight.augmentation import none
 from gmlight.data import LabelledImages, RealBatch
 from gmlight.distances import Distance
+from gmlight.distributed import ranks
 from gmlight.engine import GradientEngine
 from gmlight.ensembles import Ensemble
 from gmlight.finiteness import FiniteWatch
-from gmlight.gradients import ClassGradients, Layers
+from gmlight.gradients import Layers
+from gmlight.image_gradient import ImageGradient, Outcome, RealGradients
 from gmlight.matching import Matching
 from gmlight.randomness import generator, moved, seeded
 from gmlight.schedules import Schedule
@@ -35,6 +37,7 @@ class Condenser(lightning.LightningModule):
         synthetic: the map from what is learned to images [C, ipc, channels, H, W].
         factory: makes a network; called under a seed of its own at each k.
         engine: computes the class gradients.
+        classes_per_chunk: as in `ImageGradient`.
         schedule_unit: what the schedule counts, `epochs` over S or mini-batch `steps`.
         priors: each class's share of the training set, [C].
         updates: T. image_steps: zeta_S, image steps at one network (Eq. 10).
@@ -48,6 +51,7 @@ class Condenser(lightning.LightningModule):
         *,
         factory: Callable[[], nn.Module],
         engine: GradientEngine,
+        classes_per_chunk: int | None = None,
         matching: Matching,
         distance: Distance,
         schedule: Schedule,
@@ -67,9 +71,16 @@ class Condenser(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.synthetic = synthetic
-        self.factory, self.engine = factory, engine
-        self.matching, self.distance, self.schedule = matching, distance, schedule
-        self.class_names, self.priors = class_names, priors
+        self.factory, self.engine, self.schedule = factory, engine, schedule
+        self.class_names = class_names
+        self._gradient = ImageGradient(
+            engine,
+            matching,
+            distance,
+            classes_per_chunk=classes_per_chunk,
+            priors=priors,
+            timed=self._profiled,
+        )
         self.updates, self.image_steps = updates, image_steps
         self.train_batch, self.matched_synthetic, self.seed = train_batch, matched_synthetic, seed
         self.image_lr, self.image_momentum = image_lr, image_momentum
@@ -122,8 +133,11 @@ class Condenser(lightning.LightningModule):
     def _update_images(self, network: nn.Module, batch: RealBatch) -> dict[str, Tensor]:
         # Lines 5-9. In eval mode batch norm uses its running statistics as they are: samples never meet.
         network.eval()
-        with self._profiled("real gradients"):
-            real = self._real_gradients(network, batch)
+        real = (
+            self._gradient.real(network, batch.images)
+            if batch.matched is None
+            else self._gradient.mixed(network, *batch.matched)
+        )
         # Lightning counts the steps of its own optimizer: one an update, however many image steps that takes.
         raw_optimizer = self._optimizer().optimizer
         for _ in range(self.image_steps - 1):
@@ -134,22 +148,16 @@ class Condenser(lightning.LightningModule):
         self,
         network: nn.Module,
         batch: RealBatch,
-        real: ClassGradients,
+        real: RealGradients,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
     ) -> dict[str, Tensor]:
-        with self._profiled("synthetic gradients"):
-            images = self.synthetic()
-            synthetic = self._synthetic_gradients(network, images, batch)
-        with self._profiled("distance"):
-            # A graph of its own, from class gradients to loss, apart from theirs, from images to gradients.
-            leaves = {name: layer.detach().requires_grad_() for name, layer in synthetic.layers.items()}
-            terms = self.matching(replace(synthetic, layers=leaves), real, self.distance, batch.k)
-            loss = torch.stack(list(terms.values())).sum()
-            of_layers = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        images = self.synthetic()
+        outcome = self._match(network, images.detach(), real, batch)
         with self._profiled("synthetic gradients"):
             parameters = list(self.synthetic.parameters())
-            gradients = torch.autograd.grad(list(synthetic.layers.values()), parameters, of_layers)
+            gradients = torch.autograd.grad(images, parameters, outcome.of_images)
 
+        loss = torch.stack(list(outcome.terms.values())).sum()
         finite = torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all()
         self.good_images.copy_(torch.where(finite, images.detach(), self.good_images))
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -159,29 +167,21 @@ class Condenser(lightning.LightningModule):
         images, k, t = self.synthetic().detach().clone(), batch.k, batch.t
         self._watch.note(
             finite & torch.isfinite(images).all(),
-            lambda: self._blame(k, t, real.layers, leaves, (*gradients, images)),
+            lambda: self._blame(k, t, real.layers, outcome.synthetic, (*gradients, images)),
         )
-        return {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
+        return outcome.terms | {"total": loss}
 
-    def _real_gradients(self, network: nn.Module, batch: RealBatch) -> ClassGradients:
-        if batch.matched is None:
-            sizes = [len(of_class) for of_class in batch.images]
-            return ClassGradients(self.engine.real(network, batch.images), sizes, self.priors)
-        images, labels = batch.matched
-        layers = self.engine.real(network, images.unsqueeze(0), [labels])
-        return ClassGradients(layers, [len(labels)], self.priors)
-
-    def _synthetic_gradients(self, network: nn.Module, images: Tensor, batch: RealBatch) -> ClassGradients:
+    def _match(self, network: nn.Module, images: Tensor, real: RealGradients, batch: RealBatch) -> Outcome:
         # images: [C, ipc, channels, H, W]
         if batch.matched is None:
-            layers = self.engine.synthetic(network, images)
-            return ClassGradients(layers, [images.shape[1]] * len(images), self.priors)
+            return self._gradient(network, images, real, batch.k)
         everything = flatten(images)
         rng = generator(self.seed, "matched-synthetic", batch.k, batch.t)
         chosen = torch.randperm(len(everything), generator=rng)[: self.matched_synthetic]
-        of_any_class, labels = everything.batch(chosen)
-        layers = self.engine.synthetic(network, of_any_class.unsqueeze(0), [labels])
-        return ClassGradients(layers, [len(labels)], self.priors)
+        outcome = self._gradient.of_mixed(network, *everything.batch(chosen), real, batch.k)
+        of_images = torch.zeros_like(everything.images)
+        of_images[moved(chosen, of_images.device)] = outcome.of_images
+        return replace(outcome, of_images=of_images.view_as(images))
 
     def _optimizer(self) -> LightningOptimizer:
         optimizer = self.optimizers()
@@ -206,17 +206,21 @@ class Condenser(lightning.LightningModule):
             for _ in range(steps_at_once):
                 next(steps)
             zeta += 1
+        # On an accelerator the same steps may end in other digits: rank 0's are everybody's.
+        ranks.copy(tensor.data for tensor in (*network.parameters(), *network.buffers()))
         self.zeta_used[batch.t].append(zeta)
         return zeta
 
     def _blame(self, k: int, t: int, real: Layers, synthetic: Layers, images: tuple[Tensor, ...]) -> str:
         steps = "lower image_lr or network_lr"
         suspects = (
-            ("class gradient on real images", real.values(), steps if t else "look at the data"),
-            ("class gradient on synthetic images", synthetic.values(), steps),
-            ("image or its gradient", images, "lower image_lr or distance.weight"),
+            ("class gradient on real images", list(real.values()), steps if t else "look at the data"),
+            ("class gradient on synthetic images", list(synthetic.values()), steps),
+            ("image or its gradient", list(images), "lower image_lr or distance.weight"),
         )
         for what, by_class, mend in suspects:
+            if not by_class:  # another rank's
+                continue
             finite = torch.stack([torch.isfinite(each.flatten(1)).all(1) for each in by_class]).all(0)  # [C]
             if not finite.all():
                 mixed = len(finite) < len(self.class_names)

@@ -94,26 +94,54 @@ class RealImages:
         Returns:
             [C, size, channels, H, W], or C tensors [n_c, channels, H, W] where classes differ in number.
         """
+        return self.draw_later(size, rng)[:]
+
+    def draw_later(self, size: int, rng: torch.Generator) -> "ClassDraw":
+        """What `draw_per_class` draws, as indices whose images are taken when they are used."""
         drawn, first = [], 0
         for count in self.counts:
             drawn.append(first + torch.randperm(count, generator=rng)[:size])
             first += count
-        images, _ = self.batch(torch.cat(drawn))
-        sizes = [len(indices) for indices in drawn]
-        if len(set(sizes)) == 1:
-            return images.unflatten(0, (len(sizes), sizes[0]))
-        return images.split(sizes)
+        return ClassDraw(self, drawn)
 
     def draw_mixed(self, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """`size` images of any class, drawn without replacement, with their labels."""
         return self.batch(torch.randperm(len(self), generator=rng)[:size])
 
 
+class ClassDraw:
+    """Real images of each class that are drawn, but not taken yet: a slice takes those of some classes.
+
+    sizes: images of each class, [C].
+    """
+
+    def __init__(self, split: RealImages, indices: Sequence[Tensor]) -> None:
+        self._split, self._indices = split, indices
+        self.sizes = [len(of_class) for of_class in indices]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, classes: slice) -> Tensor | tuple[Tensor, ...]:
+        """[c, n, channels, H, W], or c tensors [n_c, channels, H, W] where classes differ in number."""
+        images, _ = self._split.batch(torch.cat(list(self._indices[classes])))
+        sizes = self.sizes[classes]
+        if len(set(sizes)) == 1:
+            return images.unflatten(0, (len(sizes), sizes[0]))
+        return images.split(sizes)
+
+    @property
+    def bytes_of_class(self) -> int:
+        """That the normalised images of the largest class take."""
+        return 4 * max(self.sizes) * self._split.images[0].numel()
+
+
 @dataclass  # not frozen: Lightning moves its fields to the device
 class RealBatch:
     """What image update t of outer iteration k needs of the real images.
 
-    images: B_c^T per class, as `RealImages.draw_per_class` gives them; none where `matched` stands in.
+    images: B_c^T per class, a slice of which is as `RealImages.draw_per_class` gives them; none where
+        `matched` stands in.
     mixed: images and labels on which a schedule may measure the real loss.
     statistics: images that move the running statistics of batch norm.
     matched: images and labels of any class whose gradient is matched in the place of the class gradients.
@@ -121,10 +149,15 @@ class RealBatch:
 
     k: int
     t: int
-    images: Tensor | tuple[Tensor, ...]
+    images: Tensor | tuple[Tensor, ...] | ClassDraw
     mixed: tuple[Tensor, Tensor] | None = None
     statistics: Tensor | None = None
     matched: tuple[Tensor, Tensor] | None = None
+
+
+def class_sizes(images: Tensor | Sequence[Tensor] | ClassDraw) -> list[int]:
+    """Number of images of each class, [C]."""
+    return images.sizes if isinstance(images, ClassDraw) else [len(of_class) for of_class in images]
 
 
 class CondensationData(lightning.LightningDataModule):
@@ -244,7 +277,7 @@ class CondensationData(lightning.LightningDataModule):
         if self.matched_batch and (k + 1) % self.matched_every == 0:
             matched = self.train.draw_mixed(self.matched_batch, rng("matched-batch"))
             return RealBatch(k, t, (), mixed, statistics, matched)
-        images = self.train.draw_per_class(self.real_batch, rng("real-batch"))
+        images = self.train.draw_later(self.real_batch, rng("real-batch"))
         return RealBatch(k, t, images, mixed, statistics)
 
 

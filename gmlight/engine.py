@@ -19,6 +19,7 @@ from gmlight.errors import ConfigError
 from gmlight.gradients import BlockGradients, Layers, block_gradients, class_gradients
 
 CPU_CACHE = 48 * 2**20  # bytes of activations at once: on two cores more is no faster, a quarter slower
+CPU_GRAPHS = 4 * 2**30  # bytes, of the synthetic images whose gradients are differentiated
 GPU_SHARE = 0.5  # of the memory, for the activations of one microbatch
 OTHER_MEMORY = 8 * 2**30  # bytes, of accelerators that do not tell
 KEPT_AGAIN = 4  # a gradient and its derivative keep about as many times what the forward pass keeps
@@ -50,41 +51,67 @@ class GradientEngine:
         # block; and whether to compile. As they were resolved; a run that is resumed goes on with them.
         self._automatic: dict[tuple[str | int, ...], tuple[int, int]] = {}
         self._compile: bool | None = None
+        self._classes_at_once: int | None = None
 
     def real(
-        self, network: nn.Module, images: Tensor | Sequence[Tensor], labels: Sequence[Tensor] | None = None
+        self,
+        network: nn.Module,
+        images: Tensor | Sequence[Tensor],
+        labels: Sequence[Tensor] | None = None,
+        first: int = 0,
     ) -> Layers:
-        """The gradients on real images, without a graph."""
+        """The gradients on real images, without a graph; labels and first as in `class_gradients`."""
         microbatch, classes_per_block = self._sizes(network, images, differentiable=False)
         with _tf32() if self._precision == "tf32" else nullcontext():
             return class_gradients(
                 network,
                 images,
                 labels=labels,
+                first=first,
                 microbatch=microbatch,
                 classes_per_block=classes_per_block,
                 of_block=self._real_blocks(network, images[0][0], microbatch),
             )
 
-    def synthetic(self, network: nn.Module, images: Tensor, labels: Sequence[Tensor] | None = None) -> Layers:
+    def synthetic(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Sequence[Tensor] | None = None,
+        first: int = 0,
+        differentiable: bool = True,
+    ) -> Layers:
         """The gradients on synthetic images, which can be differentiated with respect to these."""
         microbatch, classes_per_block = self._sizes(network, images, differentiable=True)
         return class_gradients(
             network,
             images,
-            create_graph=True,
+            create_graph=differentiable,
             labels=labels,
+            first=first,
             microbatch=microbatch,
             classes_per_block=classes_per_block,
         )
 
+    def classes_at_once(self, network: nn.Module, images: Tensor) -> int:
+        """Of how many classes' synthetic images [C, n, channels, H, W] the graph is held; resolved once."""
+        if self._classes_at_once is None:
+            of_class = KEPT_AGAIN * kept_bytes(network, images[0][:1]) * images.shape[1]
+            self._classes_at_once = max(1, min(len(images), memory_for_graphs(images.device) // of_class))
+        return self._classes_at_once
+
     def state(self) -> dict[str, Any]:
         """What was resolved on the way, for a checkpoint."""
-        return {"automatic": self._automatic, "compile": self._compile}
+        return {
+            "automatic": self._automatic,
+            "compile": self._compile,
+            "classes_at_once": self._classes_at_once,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on with what a run has resolved; sizes that are given win over it."""
         self._automatic, self._compile = state["automatic"], state["compile"]
+        self._classes_at_once = state["classes_at_once"]
 
     def describe(self) -> list[dict[str, str | int | bool]]:
         """The settings that are in use, as plain containers."""
@@ -190,10 +217,17 @@ def images_at_once(network: nn.Module, image: Tensor) -> int:
     if image.device.type == "cpu":
         fitting = CPU_CACHE // kept
     else:
-        cuda = image.device.type == "cuda"
-        memory = torch.cuda.get_device_properties(image.device).total_memory if cuda else OTHER_MEMORY
-        fitting = int(memory * GPU_SHARE) // (kept * KEPT_AGAIN)
+        fitting = memory_for_graphs(image.device) // (kept * KEPT_AGAIN)
     return 2 ** int(math.log2(max(1, fitting)))
+
+
+def memory_for_graphs(device: torch.device) -> int:
+    """Bytes that activations and what is kept to differentiate them may take at once."""
+    if device.type == "cpu":
+        return CPU_GRAPHS
+    cuda = device.type == "cuda"
+    memory = torch.cuda.get_device_properties(device).total_memory if cuda else OTHER_MEMORY
+    return int(memory * GPU_SHARE)
 
 
 def kept_bytes(network: nn.Module, image: Tensor) -> int:

@@ -15,6 +15,7 @@ from gmlight import operations
 from gmlight.augmentation import Augmentation
 from gmlight.compilation import Compilation, Compiled
 from gmlight.data import CondensationData, TrainingSet
+from gmlight.distributed import ranks
 from gmlight.engine import images_at_once
 from gmlight.ensembles import Ensemble
 from gmlight.randomness import generator, seeded
@@ -80,18 +81,20 @@ class Evaluator:
     ) -> Accuracy:
         """The accuracies of networks 0..networks-1, whose seeds depend on nothing else.
 
+        Several ranks share the networks; all of them learn all accuracies.
+
         Args:
             finished: called with the number of networks done after some more are.
             accuracies: by network, those that are known already; takes the others as they come.
         """
         known = {} if accuracies is None else accuracies
-        missing = [i for i in range(networks) if i not in known]
+        missing = ranks.agree([i for i in range(networks) if i not in known])
         while missing:
             together = self.together(images)
-            members, missing = missing[:together], missing[together:]
-            ensemble = self.trained(images, members)
-            for i, accuracy in zip(members, self.accuracies(ensemble, networks), strict=True):
-                known[i] = accuracy
+            of_round, missing = missing[: together * ranks.size], missing[together * ranks.size :]
+            own = of_round[together * ranks.rank : together * (ranks.rank + 1)]
+            found = self.accuracies(self.trained(images, own), networks) if own else []
+            known.update(ranks.gather(dict(zip(own, found, strict=True))))
             if finished is not None:
                 finished(networks - len(missing))
         return Accuracy([known[i] for i in range(networks)], epochs=self.epochs)

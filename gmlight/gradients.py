@@ -45,6 +45,7 @@ def class_gradients(
     create_graph: bool = False,
     weights: Iterable[str] | None = None,
     labels: Sequence[Tensor] | None = None,
+    first: int = 0,
     microbatch: int | None = None,
     classes_per_block: int = 1,
     of_block: BlockGradients | None = None,
@@ -55,6 +56,7 @@ def class_gradients(
         network: in the mode and with the buffers it is to be used with, where an image's output must not
             depend on the other images of its batch; nothing of it is changed.
         images: [C, n, channels, H, W], or C tensors [n_c, channels, H, W]; class c's images at index c.
+        first: the class that is at index 0, where these are some of the classes.
         create_graph: whether the gradients can be differentiated with respect to the images.
         weights: names of the parameters to differentiate; null: `matched_weights`.
         labels: of each batch of images, [n_c] each, where it is not that of one class.
@@ -73,7 +75,7 @@ def class_gradients(
         of_block = functools.partial(block_gradients, network, create_graph=create_graph)
 
     blocks = []
-    for inputs, targets in _blocks(images, labels, classes_per_block):
+    for inputs, targets in _blocks(images, labels, first, classes_per_block):
         count = inputs.shape[1]
         size = microbatch or count
         total: Layers = {}
@@ -121,16 +123,16 @@ def block_gradients(
 
 
 def _blocks(
-    images: Tensor | Sequence[Tensor], labels: Sequence[Tensor] | None, classes_per_block: int
+    images: Tensor | Sequence[Tensor], labels: Sequence[Tensor] | None, first: int, classes_per_block: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     # Images [b, n, channels, H, W] and labels [b, n] of each block of classes.
     if isinstance(images, Tensor) and labels is None:
         classes, count = images.shape[:2]
-        every = torch.arange(classes, device=images.device).unsqueeze(1).expand(classes, count)
+        every = torch.arange(first, first + classes, device=images.device).unsqueeze(1).expand(classes, count)
         yield from zip(images.split(classes_per_block), every.split(classes_per_block), strict=True)
         return
-    for c, batch in enumerate(images):
-        of_batch = torch.full((len(batch),), c, device=batch.device) if labels is None else labels[c]
+    for i, batch in enumerate(images):
+        of_batch = torch.full((len(batch),), first + i, device=batch.device) if labels is None else labels[i]
         yield batch.unsqueeze(0), of_batch.unsqueeze(0)
 
 

@@ -22,7 +22,7 @@ from gmlight import build, coresets, operations, plain
 from gmlight.callbacks import ProgressBar
 from gmlight.condenser import Condenser
 from gmlight.config import instantiate, prepare_process, register_resolvers
-from gmlight.data import CondensationData, RealBatch
+from gmlight.data import CondensationData, RealBatch, class_sizes
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
@@ -185,7 +185,8 @@ class _Loop(lightning.Callback):
     ) -> None:
         assert isinstance(module, Condenser)
         mixed = batch.matched is not None
-        self._counts["real_images"] += len(batch.matched[1]) if batch.matched else sum(map(len, batch.images))
+        sizes = [len(batch.matched[1])] if batch.matched else class_sizes(batch.images)
+        self._counts["real_images"] += sum(sizes)
         self._counts["synthetic_images"] += self._mixed if mixed else self._images
         if batch.t == module.updates - 1:
             zeta = sum(of_t[-1] for of_t in module.zeta_used)
@@ -272,7 +273,7 @@ def textbook_iteration(
             images,
             optimizer,
             network,
-            (data.draw(k, t).images for t in range(config.updates)),
+            (data.draw(k, t).images[:] for t in range(config.updates)),
             rule=config.matching["_target_"].rpartition(".")[2],
             distance=distance,
             k=k,

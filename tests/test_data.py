@@ -87,12 +87,12 @@ def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
     assert again.mixed is not None
     assert first.statistics is not None
     assert again.statistics is not None
-    assert torch.equal(torch.cat(tuple(first.images)), torch.cat(tuple(again.images)))
+    assert torch.equal(torch.cat(tuple(first.images[:])), torch.cat(tuple(again.images[:])))
     assert torch.equal(first.mixed[0], again.mixed[0])
     assert torch.equal(first.statistics, again.statistics)
     assert len(first.mixed[1]) == 7
     assert len(first.statistics) == 160
-    assert not torch.equal(torch.cat(tuple(first.images)), torch.cat(tuple(data.draw(2, 4).images)))
+    assert not torch.equal(torch.cat(tuple(first.images[:])), torch.cat(tuple(data.draw(2, 4).images[:])))
 
 
 @pytest.mark.parametrize(("rule", "at"), [("inter", [0, 1, 2, 3]), ("interleaved", [1, 3])])

@@ -70,7 +70,7 @@ def test_statistics_are_computed_where_they_are_null(folder: Path) -> None:
 
 def test_a_class_smaller_than_the_real_batch_gives_all_it_has(folder: Path) -> None:
     batch = own(folder, "real_batch=4").draw(0, 0)
-    assert [len(of_class) for of_class in batch.images] == [4, 3, 4]
+    assert [len(of_class) for of_class in batch.images[:]] == [4, 3, 4]
 
 
 def test_grey_images_of_an_own_folder(folder: Path) -> None:

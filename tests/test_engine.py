@@ -128,7 +128,7 @@ def test_a_run_goes_on_with_what_it_resolved() -> None:
     assert state["compile"] is False
     ((key, _),) = state["automatic"].items()
     second = gradient_engine()
-    second.load_state({"automatic": {key: (2, 1)}, "compile": False})
+    second.load_state(state | {"automatic": {key: (2, 1)}})
     second.real(network, images)
     assert second.describe()[0]["microbatch"] == 2
     given = gradient_engine(microbatch=3)  # what is typed wins
