@@ -90,7 +90,7 @@ class ImageGradient:
         sizes = class_sizes(images)
         share = ranks.share(len(sizes))
         with self.timed("real gradients"):
-            if share.parts > 1:
+            if ranks.size > len(sizes):
                 (c,) = share.units
                 layers = self._part(network, images[c : c + 1][0], None, share.slice(sizes[c]), c)
                 ranks.sum_parts(layers.values(), len(sizes))

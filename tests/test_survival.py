@@ -148,7 +148,7 @@ def test_a_signal_saves_and_ends(tmp_path: Path, number: int, status: int) -> No
 
 VALUES = st.one_of(
     st.integers(-3, 12).map(str),
-    st.floats(-2, 2, allow_nan=True).map(lambda value: f"{value:.3g}"),
+    st.floats(allow_nan=True).map(lambda value: f"{value:.3g}"),
     st.sampled_from(["null", "true", "abc", "[]", "[1,2]", "{a:1}", "''", "inf", "1e400", "-0", "mlp", "é"]),
 )
 KEYS = st.sampled_from([

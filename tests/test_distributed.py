@@ -1,0 +1,74 @@
+"""Several processes end in what one ends in."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import every_rank
+from gmlight.distributed import share
+
+
+@pytest.mark.parametrize(("units", "size"), [(10, 1), (10, 3), (3, 2), (3, 3), (3, 4), (1, 4), (10, 32)])
+def test_every_unit_is_somebodys(units: int, size: int) -> None:
+    shares = [share(units, rank, size) for rank in range(size)]
+    led = [unit for each in shares if each.leads for unit in each.units]
+    assert sorted(led) == list(range(units))
+    numbers = [len(each.units) for each in shares]
+    assert max(numbers) - min(numbers) <= 1
+    for unit in range(units):
+        parts = [each for each in shares if unit in each.units]
+        assert [each.part for each in parts] == list(range(len(parts)))
+        assert {each.parts for each in parts} == {len(parts)}
+        slices = [each.slice(7) for each in parts]
+        assert [i for part in slices for i in range(part.start, part.stop)] == list(range(7))
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    outcome = every_rank.everything(lambda: "auto")
+    torch.set_num_threads(threads)
+    return outcome
+
+
+@pytest.mark.parametrize("name", every_rank.RULES)
+def test_chunks_of_classes_change_nothing(alone: dict[str, Any], name: str) -> None:
+    rule = every_rank.RULES[name]
+    joint = alone[f"{name}, chunk None, torch.float64"]["images"]
+    for chunk in (1, 2):
+        chunked = every_rank.condense(name, rule, chunk, lambda: "auto", torch.float64)["images"]
+        torch.testing.assert_close(chunked, joint, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_ranks_change_nothing(alone: dict[str, Any], tmp_path: Path, size: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--nproc-per-node", str(size), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, every_rank.__file__, str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    of_ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(size)]
+    assert of_ranks[0].pop("known") == {rank: float(rank) for rank in range(size)}
+    for case, expected in alone.items():
+        for of_rank in of_ranks[1:]:  # on no rank anything else than on rank 0
+            assert torch.equal(of_rank[case]["images"], of_ranks[0][case]["images"]), case
+        found = of_ranks[0][case]
+        assert found["zeta"] == expected["zeta"], case
+        if case.startswith("intra") and size <= every_rank.CLASSES:  # no sum is taken in another order
+            assert torch.equal(found["images"], expected["images"]), case
+        elif "float64" in case:
+            torch.testing.assert_close(found["images"], expected["images"], rtol=1e-10, atol=1e-11)
