@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from gmlight.condenser import Condenser
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
+from gmlight.distributed import is_main, ranks
 from gmlight.evaluation import Accuracy, Evaluator
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
@@ -122,7 +123,7 @@ class QuickEvaluation(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, Condenser)
         done, t = divmod(trainer.global_step, module.updates)
-        if done and t == 0 and not samples_path(self.folder, done).exists():
+        if done and t == 0 and not ranks.agree(samples_path(self.folder, done).exists()):
             self._evaluate_if_due(trainer, module, done)
 
     def on_train_batch_end(
@@ -143,7 +144,8 @@ class QuickEvaluation(lightning.Callback):
             return
         started = time.monotonic()
         images = module.synthetic.labelled()
-        with interruption.at_once():
+        # Several processes evaluate together, and none of them may leave alone.
+        with interruption.at_once() if ranks.size == 1 else nullcontext():
             accuracy = self.evaluator(images, self.networks)
         record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
         n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
@@ -207,6 +209,8 @@ def samples_path(folder: Path, iteration: int) -> Path:
 def save_samples(folder: Path, iteration: int, images: LabelledImages, data: CondensationData) -> Path:
     """The picture of S after so many outer iterations, in the run folder's samples/."""
     path = samples_path(folder, iteration)
+    if not is_main():
+        return path
     return save_grid(path, images.images, images.labels, data.classes, data.mean, data.std)
 
 

@@ -72,8 +72,6 @@ _ONE_OF = {
     "speed.allocator": ("auto", "off"),
     "speed.compile": (True, False, "auto"),
     "speed.precision": ("float32", "tf32", "bfloat16"),
-    "trainer.devices": (1,),  # classes are not sharded over several yet
-    "trainer.num_nodes": (1,),
 }
 _ABSENT = object()
 
@@ -86,6 +84,7 @@ def check(config: DictConfig) -> None:
     """
     try:
         _check_ranges(config)
+        _check_processes(config)
         _check_schedule(config)
         _check_class_weights(config)
         _check_architectures(config)
@@ -133,6 +132,16 @@ def _check_ranges(config: DictConfig) -> None:
         if value is not _ABSENT and value not in names:
             words = [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
             refuse(key, value, " or ".join(words))
+
+
+def _check_processes(config: DictConfig) -> None:
+    several = "strategy" in config.trainer
+    for key in ("devices", "num_nodes"):
+        value = config.trainer.get(key, 1)
+        if not several and value != 1:
+            raise ConfigError(f"trainer.{key}={value}: must be 1; use trainer=ddp for several")
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ConfigError(f"trainer.{key}={value}: must be auto or a whole number of at least 1")
 
 
 def _check_schedule(config: DictConfig) -> None:

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.allocator import keep_large_blocks
 from gmlight.checks import check
+from gmlight.distributed import is_main
 from gmlight.errors import ConfigError
 from gmlight.interruption import Stopped, interruption
 
@@ -49,8 +50,8 @@ _PROTOCOL = (
     "evaluation.momentum",
     "evaluation.weight_decay",
 )
-# Said where one run goes on, though it may have been a job of a multirun.
-GOES_ON = "hydra.mode=RUN"
+# What `resume=` puts into a command line besides the words of the run that goes on.
+PUT_IN = ("resume=", "hydra.run.dir=", "hydra.mode=")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
@@ -60,20 +61,17 @@ _SHOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def command(job: Callable[[DictConfig, Path], None], config_name: str, *, goes_on: bool = False) -> None:
+def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
     """Composes the configuration from the command line and runs the job in its run folder.
 
     A ConfigError ends it with one line and exit status 1; in a multirun the other jobs go on. SIGINT and
-    SIGTERM end it, and a multirun, with 130 and 143.
-
-    Args:
-        goes_on: whether the run folder is one to go on in; otherwise it has to be empty.
+    SIGTERM end it, and a multirun, with 130 and 143. The folder has to be empty, unless `resume` names it.
     """
 
     def checked(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            if any(folder.iterdir()) and not goes_on:
+            if is_main() and config.get("resume") is None and any(folder.iterdir()):
                 raise ConfigError(
                     f"{folder} already holds a run or other files; choose another with hydra.run.dir="
                 )
@@ -81,14 +79,12 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str, *, goes_o
             prepare_process(config)
             job(config, folder)
         except ConfigError as error:
-            _remove_if_empty(folder)
-            print(f"gmlight: {error}", file=sys.stderr)
+            _tell(str(error), folder)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra keeps it and goes on with the next job
             sys.exit(1)
         except Stopped as stopped:
-            _remove_if_empty(folder)
-            print(f"gmlight: {stopped.told(folder)}", file=sys.stderr)
+            _tell(stopped.told(folder), folder)
             raise
 
     register_resolvers()
@@ -126,10 +122,10 @@ def register_resolvers() -> None:
 def describe(config: DictConfig) -> dict[str, Any]:
     """What was asked for, as plain containers: the command, the choices, the resolved configuration."""
     hydra_config = HydraConfig.get()
-    overrides = list(hydra_config.overrides.task)
+    overrides = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     words = sys.argv[1:] if hydra_config.mode == RunMode.RUN else overrides
-    if GOES_ON in words:  # with a run: the folder is no choice of this command
-        words = [word for word in words if word != GOES_ON and not word.startswith("hydra.run.dir=")]
+    if any(word.startswith("resume=") for word in words):
+        words = [word for word in words if not word.startswith(PUT_IN)]
     words = ["python", "-m", f"gmlight.{hydra_config.job.config_name}", *words]
     choices = {
         group: option
@@ -331,6 +327,12 @@ def name_classes(config: DictConfig) -> None:
         config.dataset.classes = found
     elif list(config.dataset.classes) != found:
         raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")
+
+
+def _tell(line: str, folder: Path) -> None:
+    if is_main():  # of several processes one
+        _remove_if_empty(folder)
+        print(f"gmlight: {line}", file=sys.stderr)
 
 
 def _remove_if_empty(folder: Path) -> None:

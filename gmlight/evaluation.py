@@ -149,7 +149,10 @@ class Evaluator:
         self._prepare_test(ensemble, networks)
         test, device = self.data.test, self.data.test.device
         metrics = [
-            MulticlassAccuracy(num_classes=len(test.counts), average="micro").to(device)
+            # Of this rank's networks alone: by itself it would pool those of all ranks.
+            MulticlassAccuracy(num_classes=len(test.counts), average="micro", sync_on_compute=False).to(
+                device
+            )
             for _ in range(ensemble.size)
         ]
         for indices in torch.arange(len(test)).split(self.test_batch or self._testable(ensemble)):

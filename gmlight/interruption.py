@@ -1,7 +1,10 @@
 """SIGINT and SIGTERM: a run saves where it is and ends; a second signal ends it at once."""
 
+import math
 import os
+import select
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +14,7 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 10.0  # seconds that what is deferred has to come to a good place
+MERCY = 5.0  # seconds beyond, after which the process ends whatever it is doing
 SAME = 0.3  # seconds in which several signals are one: a scheduler tells every process of a group
 
 
@@ -41,13 +45,18 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._came = 0.0
-        self._deferred = False
+        self._deferred = self._raised = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Takes the signals, and gives them back as they were."""
+        self.signum, self._raised = None, False
         before = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
+        ear, mouth = os.pipe()
+        os.set_blocking(mouth, False)
+        mouth_before = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+        watch = threading.Thread(target=self._watch, args=(ear,), daemon=True)
+        watch.start()
         self.take()
         try:
             yield
@@ -55,6 +64,10 @@ class Interruption:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for signum, handler in before.items():
                 signal.signal(signum, handler)
+            signal.set_wakeup_fd(mouth_before)
+            os.close(mouth)  # which ends the thread
+            watch.join()
+            os.close(ear)
 
     def take(self) -> None:
         """Takes the signals, also from one who took them in between, as Lightning's trainer does."""
@@ -82,7 +95,7 @@ class Interruption:
             Stopped: a signal has come.
         """
         if self.signum is not None:
-            raise Stopped(self.signum)
+            self._raise(self.signum)
 
     @contextmanager
     def _set(self, deferred: bool) -> Iterator[None]:
@@ -93,19 +106,41 @@ class Interruption:
             self._deferred = before
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
-            if time.monotonic() - self._came > SAME:
-                os._exit(128 + signum)
+        if self.signum is not None:  # what a second one does is the thread's business
             return
-        self.signum, self._came = signum, time.monotonic()
+        self.signum = signum
         if not self._deferred:
-            raise Stopped(signum)
+            self._raise(signum)
         signal.signal(signal.SIGALRM, self._late)
         signal.setitimer(signal.ITIMER_REAL, GRACE)
 
     def _late(self, signum: int, frame: FrameType | None) -> NoReturn:
         assert self.signum is not None
-        raise Stopped(self.signum)
+        self._raise(self.signum)
+
+    def _raise(self, signum: int) -> NoReturn:
+        self._raised = True
+        raise Stopped(signum)
+
+    def _watch(self, ear: int) -> None:
+        # In a thread: Python's own handlers wait for a main thread that is in a long call, or hangs in one.
+        signum, first = 0, math.inf
+        while True:
+            unanswered = first < math.inf and not self._raised
+            left = max(0.0, first + GRACE + MERCY - time.monotonic()) if unanswered else None
+            if not select.select([ear], [], [], left)[0]:
+                if not self._raised:
+                    os._exit(128 + signum)
+                continue
+            told = os.read(ear, 1)
+            if not told:
+                return
+            if told[0] not in SIGNALS:
+                continue
+            if first == math.inf:
+                signum, first = told[0], time.monotonic()
+            elif time.monotonic() - first > SAME:
+                os._exit(128 + told[0])
 
 
 interruption = Interruption()  # of this process

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gmlight
+from gmlight.distributed import is_main
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Accuracy
 
@@ -102,8 +103,8 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def new_console() -> Console:
-    """Where results are printed: text as it is, no word of it taken for markup."""
-    return Console(markup=False, highlight=False)
+    """Where results are printed, by rank 0: text as it is, no word of it taken for markup."""
+    return Console(markup=False, highlight=False, quiet=not is_main())
 
 
 def origin(made: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from gmlight.config import GOES_ON, flat, override_key
+from gmlight.config import PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
 
 CONFIG, LOCK = "config.yaml", ".lock"
@@ -37,13 +37,14 @@ def expand(words: list[str]) -> list[str]:
         return words
     if "-m" in words or "--multirun" in words:
         raise ConfigError(f"{named[-1]}: one run goes on, not a sweep; leave out --multirun")
-    folder = _latest() if named[-1] == "resume=latest" else Path(named[-1].removeprefix("resume="))
+    folder = _latest() if named[-1] == "resume=latest" else Path(_unquoted(named[-1].removeprefix("resume=")))
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"resume={folder}: no run there; name the folder with its {CONFIG}")
-    anew = [word for word in words if not word.startswith("resume=")]
+    anew = [word for word in words if not word.startswith(PUT_IN)]
     changed = {override_key(word) for word in anew}
     kept = [word for word in _stored_words(folder) if "=" not in word or override_key(word) not in changed]
-    return [*kept, *anew, f"hydra.run.dir={_quoted(folder)}", GOES_ON]
+    # In a sweep it may have been one of several jobs; now it is the only one.
+    return [*kept, *anew, f"resume={_quoted(folder)}", f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
 
 
 def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
@@ -117,7 +118,7 @@ def _stored_words(folder: Path) -> list[str]:
     # The first line of config.yaml is the command: `# python -m gmlight.train ...`.
     first = (folder / CONFIG).read_text().split("\n", 1)[0]
     words = shlex.split(first.lstrip("# "))[3:]
-    return [word for word in words if not word.startswith(("hydra.run.dir=", GOES_ON))]
+    return [word for word in words if not word.startswith(PUT_IN)]
 
 
 def _refuse_changes(folder: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -139,3 +140,7 @@ def _quoted(folder: Path) -> str:
     # As Hydra's grammar wants a path with anything but plain characters.
     path = str(folder)
     return path if all(c.isalnum() or c in "/._-" for c in path) else "'" + path.replace("'", "\\'") + "'"
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1].replace("\\'", "'") if word.startswith("'") else word

@@ -1,10 +1,11 @@
 """Condenses a dataset: `python -m gmlight.train dataset=mnist ipc=1`."""
 
 import functools
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,33 +26,34 @@ from gmlight.checkpointing import AtomicCheckpointIO, Checkpoints, find_checkpoi
 from gmlight.condenser import Condenser
 from gmlight.config import blank_cell, command, describe, labels
 from gmlight.data import CondensationData, LabelledImages
+from gmlight.distributed import is_main
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import closing_loggers, forget_from
-from gmlight.resuming import CONFIG, claim, expand, held
+from gmlight.resuming import claim, expand, held
 from gmlight.synthetic import flatten
 
 
 def main() -> None:
-    words = sys.argv[1:]
     try:
-        sys.argv[1:] = expand(words)
+        sys.argv[1:] = expand(sys.argv[1:])
     except ConfigError as error:
         sys.exit(f"gmlight: {error}")
-    command(train, "train", goes_on=sys.argv[1:] != words)
+    command(train, "train")
 
 
 def train(config: DictConfig, folder: Path) -> None:
     """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder.
 
-    Where the folder holds a run that has stopped, goes on with it.
+    With `resume` goes on with the folder's run. Of several processes rank 0 writes and prints.
     """
-    goes_on = (folder / CONFIG).exists()
+    goes_on, config.resume = config.resume is not None, None
     console, record = results.new_console(), describe(config)
     record |= labels(config, record)
     if reason := blank_cell(config):
-        results.write(folder, [], record | {"blank": reason})
+        if is_main():
+            results.write(folder, [], record | {"blank": reason})
         console.print(f"{results.headline(record)}: not applicable, {reason}")
         return
     factory = build.build_factory(config.architecture, config.dataset)
@@ -82,13 +84,16 @@ def train(config: DictConfig, folder: Path) -> None:
     if config.iterations:
         condenser = build.build_condenser(config, learned, data, factory, compilation)
     baselines = build.build_baselines(config, data)
-    with held(folder), _resumable():
-        claim(folder, record, goes_on=goes_on)
+    with held(folder) if is_main() else nullcontext(), _resumable(trainer):
+        if is_main():
+            claim(folder, record, goes_on=goes_on)
         checkpoint = restart(folder, console) if goes_on else None
         console.print(results.headline(record))
 
         keep = functools.partial(save, folder / "condensed", record, data, replace=goes_on)
-        journal = Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config))
+        journal = (
+            Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config)) if is_main() else None
+        )
         with closing_loggers(trainer):
             if condenser is not None:
                 if checkpoint is None:
@@ -105,15 +110,17 @@ def train(config: DictConfig, folder: Path) -> None:
             evaluating = time.monotonic() - started
             if isinstance(learned, LabelledImages):
                 record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
-                own = [results.as_record(row) for row in rows if row.name == name]
-                artifact.update_metadata(folder / "condensed", evaluations=own)
         if condenser is not None:
             record["zeta_used"] = condenser.zeta_used
             record["speed"] = condenser.engine.describe()
         condensing = checkpoints.seconds - quick.seconds
         record["seconds"] = {"condensing": condensing, "evaluation": evaluating + quick.seconds}
         record["environment"] = results.environment(trainer.strategy.root_device)
-        results.write(folder, rows, record)
+        if is_main():
+            if isinstance(learned, LabelledImages):
+                own = [results.as_record(row) for row in rows if row.name == name]
+                artifact.update_metadata(folder / "condensed", evaluations=own)
+            results.write(folder, rows, record)
     results.print_table(rows, record, console)
     results.print_path("run", folder, console)
     if (folder / "condensed").exists():
@@ -121,12 +128,14 @@ def train(config: DictConfig, folder: Path) -> None:
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
-    # From here on a run that is stopped can go on.
+def _resumable(trainer: lightning.Trainer) -> Iterator[None]:
+    # From here on a run that is stopped can go on. Processes that this one has started end with it.
     try:
         yield
     except Stopped as stopped:
         stopped.resumable = True
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGTERM)
         raise
 
 
@@ -139,7 +148,8 @@ def restart(folder: Path, console: Console) -> Path | None:
     for line in unreadable:
         console.print(f"{line}; the one before it is used", soft_wrap=True)
     step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
-    forget_from(folder, step)
+    if is_main():
+        forget_from(folder, step)
     console.print(f"goes on after image update {step}")
     return checkpoint
 
@@ -170,12 +180,14 @@ def save(
     complete: bool,
     replace: bool,
 ) -> Path:
-    """Writes the artifact into the folder.
+    """Writes the artifact into the folder, where this is the process that writes.
 
     Args:
         complete: whether S is the outcome of all its iterations.
         replace: whether what is there already is this run's own, from before it went on.
     """
+    if not is_main():
+        return folder
     artifact.write(
         folder,
         images.images,

@@ -10,8 +10,8 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "interruption", "allocator", "checks", "config", "randomness", "pictures", "artifact",
-    "datasets", "data", "synthetic", "distributed", "architectures", "augmentation", "ensembles", "training",
+    "errors", "interruption", "distributed", "allocator", "checks", "config", "randomness", "pictures",
+    "artifact", "datasets", "data", "synthetic", "architectures", "augmentation", "ensembles", "training",
     "gradients", "operations", "compilation", "engine", "distances", "plain", "matching", "schedules",
     "coresets", "evaluation", "trajectory", "finiteness", "image_gradient", "condenser", "checkpointing",
     "journal", "resuming", "results", "paper", "gathering", "plots", "loggers", "callbacks", "build",

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SETUP = """
-import os, signal, sys
+import ctypes, os, signal, sys, threading
 from gmlight import interruption as module
 from gmlight.interruption import Stopped, interruption
 module.GRACE, module.SAME = {grace}, {same}
@@ -55,8 +55,20 @@ def test_grace_has_an_end() -> None:
 
 
 def test_a_second_signal_ends_at_once() -> None:
-    body = "with interruption.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGINT)\n    print('no')"
-    result = process(body)
+    body = "with interruption.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGINT)"
+    result = process(body + "\n    signal.pause()")
     assert (result.returncode, result.stdout) == (130, ""), result.stderr
-    # Unless both are the same event, told twice.
-    assert process(body, same=60).stdout == "no\nSIGTERM\n"
+
+
+def test_the_same_event_told_twice_is_one_signal() -> None:
+    body = "with interruption.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGTERM)"
+    assert process(body + "\n    print('saved')", same=60).stdout == "saved\nSIGTERM\n"
+
+
+def test_a_process_that_hangs_in_one_call_ends_all_the_same() -> None:
+    # A lock in C that is taken twice: there no handler of Python's is ever called.
+    body = "module.MERCY = 0\nlibc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
+    body += "threading.Timer(0.1, send, [signal.SIGTERM]).start()\n"
+    body += "with interruption.deferred():\n    while True: libc.pthread_mutex_lock(mutex)"
+    result = process(body, grace=0.01)
+    assert (result.returncode, result.stdout) == (143, ""), result.stderr

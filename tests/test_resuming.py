@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from gmlight.checkpointing import LAST, PREVIOUS
 from gmlight.condenser import Condenser
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
-from gmlight.interruption import interruption
 from gmlight.resuming import expand, held
 
 WORDS = [
@@ -27,7 +26,7 @@ WORDS = [
 
 
 @pytest.fixture
-def stop_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type, str, int], None]]:
+def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str, int], None]:
     """Sends SIGTERM to this process when a method is called for the nth time, counted from 0."""
 
     def _stop_in(owner: type, name: str, nth: int) -> None:
@@ -40,8 +39,7 @@ def stop_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type, str, in
 
         monkeypatch.setattr(owner, name, stopping)
 
-    yield _stop_in
-    interruption.signum = None
+    return _stop_in
 
 
 OUTCOMES: list[tuple] = []
@@ -87,7 +85,6 @@ def test_stopped_and_resumed(
     stopped = typed("train", *WORDS, "hydra.run.dir=run")
     assert stopped.returncode == 143
     assert stopped.stderr == f"gmlight: stopped by SIGTERM; go on with resume={tmp_path / 'run'}\n"
-    interruption.signum = None
     resumed = typed("train", "resume=run")
     assert resumed.returncode == 0, resumed.stderr
     if name == "training_step":  # it came to the end of that update
@@ -100,7 +97,6 @@ def test_accuracies_that_are_known_are_not_computed_again(
 ) -> None:
     stop_in(Evaluator, "trained", 5)
     typed("train", *WORDS, "hydra.run.dir=run")
-    interruption.signum = None
     monkeypatch.undo()
     made: list[int] = []
     trained = Evaluator.trained
@@ -136,7 +132,6 @@ def test_a_job_of_a_sweep_goes_on(typed: Run, undisturbed: tuple, stop_in: Calla
     sweep = typed("train", "-m", *WORDS, "seed=0,1", "hydra.sweep.dir=sweep")
     assert sweep.returncode == 143
     assert not (tmp_path / "sweep" / "1").exists()  # the signal was for all of it
-    interruption.signum = None
     resumed = typed("train", "resume=sweep/0")
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path / "sweep" / "0") == undisturbed
@@ -170,7 +165,6 @@ def test_a_run_that_is_not_there(typed: Run, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
     stop_in(Condenser, "training_step", 4)
     typed("train", *WORDS, "hydra.run.dir=run")
-    interruption.signum = None
     last = tmp_path / "run" / "checkpoints" / LAST
     last.write_bytes(last.read_bytes()[:-1])
     resumed = typed("train", "resume=run")
@@ -196,8 +190,9 @@ def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     words = expand(["resume=latest", "+seed=7", "log_every=1"])
     assert words == [
         "--config-dir", "conf", "dataset.mean=[.1, .2]", "+seed=7", "log_every=1",
-        "hydra.run.dir='runs/it\\'s/b'", "hydra.mode=RUN",
+        "resume='runs/it\\'s/b'", "hydra.run.dir='runs/it\\'s/b'", "hydra.mode=RUN",
     ]  # fmt: skip
+    assert expand(words)[-5:] == words[-5:]  # as Lightning starts the other processes of a run
     assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
 
 

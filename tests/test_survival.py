@@ -178,3 +178,40 @@ def test_any_words_end_well_or_in_one_clear_line(
         assert "gmlight: " in result.stderr, (words, result.stderr)
     else:
         assert (folder / "result.json").exists()
+
+
+RANKED = [
+    *WORDS[:4],
+    "iterations=30",
+    *WORDS[5:],
+    "matching=intra",
+    "distance=cos",
+    "speed.classes_per_block=1",
+]
+DDP = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+
+
+def test_two_processes_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
+    """A signal to one of them stops both; the run goes on with one process, or with two, in the same bits."""
+    alone, run = tmp_path / "alone", tmp_path / "run"
+    finish(start(tmp_path, *RANKED, f"hydra.run.dir={alone}"))
+    process = start(tmp_path, *RANKED, *DDP, f"hydra.run.dir={run}")
+    while not (run / "checkpoints" / LAST).exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    assert f"go on with resume={run}" in output
+    finish(start(tmp_path, f"resume={run}", "trainer=cpu", "trainer.devices=1"))
+    assert condensed(run) == condensed(alone)
+    output = finish(start(tmp_path, f"resume={run}", *DDP, "iterations=32"))
+    assert output.count("goes on after image update 60") == 1  # told by one process
+    finish(start(tmp_path, f"resume={alone}", "iterations=32"))
+    assert condensed(run) == condensed(alone)
+
+
+def test_a_sweep_of_several_processes_a_run_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path, "-m", *RANKED, *DDP, "seed=0,1")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "trainer.devices=2 in a sweep: every process would run the whole sweep" in output
