@@ -21,6 +21,8 @@ _LEAST = {  # whole numbers
     "log_every": 1,
     "rounds": 1,
     "points": 2,
+    "dataset.number": 2,
+    "dataset.images": 1,
     "real_images": 1,
     "checkpoint.every": 1,
     "evaluation.networks": 1,

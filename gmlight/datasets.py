@@ -37,6 +37,23 @@ def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> 
     return _split(images, labels, test_share, split_seed)
 
 
+def made_up(
+    root: str, download: bool, *, number: int, images: int, size: Sequence[int], channels: int
+) -> Splits:
+    """Noise, so many images of each of so many classes in either split: to measure time and memory with."""
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(number).repeat_interleave(images)
+    train, test = (
+        torch.randint(256, (len(labels), channels, *size), generator=rng, dtype=torch.uint8) for _ in range(2)
+    )
+    return (train, labels), (test, labels)
+
+
+def made_up_classes(root: str | None, *, number: int) -> list[str]:
+    """Their numbers."""
+    return [str(c) for c in range(number)]
+
+
 def torchvision_splits(
     root: str,
     download: bool,

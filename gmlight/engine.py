@@ -100,6 +100,14 @@ class GradientEngine:
             self._classes_at_once = max(1, min(len(images), memory_for_graphs(images.device) // of_class))
         return self._classes_at_once
 
+    @property
+    def microbatch(self) -> int:
+        """Real images of a class at once, as far as they were resolved."""
+        resolved = [
+            sizes[0] for (_, differentiable, *_), sizes in self._automatic.items() if not differentiable
+        ]
+        return self._microbatch or max(resolved, default=1)
+
     def state(self) -> dict[str, Any]:
         """What was resolved on the way, for a checkpoint."""
         return {

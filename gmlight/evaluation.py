@@ -18,6 +18,7 @@ from gmlight.data import CondensationData, TrainingSet
 from gmlight.distributed import ranks
 from gmlight.engine import images_at_once
 from gmlight.ensembles import Ensemble
+from gmlight.memory import halved_by
 from gmlight.randomness import generator, seeded
 from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
@@ -93,11 +94,19 @@ class Evaluator:
             together = self.together(images)
             of_round, missing = missing[: together * ranks.size], missing[together * ranks.size :]
             own = of_round[together * ranks.rank : together * (ranks.rank + 1)]
-            found = self.accuracies(self.trained(images, own), networks) if own else []
+            found = self._found(images, own, networks) if own else []
             known.update(ranks.gather(dict(zip(own, found, strict=True))))
             if finished is not None:
                 finished(networks - len(missing))
         return Accuracy([known[i] for i in range(networks)], epochs=self.epochs)
+
+    def _found(self, images: TrainingSet, own: Sequence[int], networks: int) -> list[float]:
+        together = "evaluation.networks_at_once"
+        with halved_by("the training of evaluation networks", together, lambda: len(own)):
+            ensemble = self.trained(images, own)
+        testable = functools.partial(self._testable, ensemble)
+        with halved_by("the test", "evaluation.test_batch", lambda: self.test_batch or testable()):
+            return self.accuracies(ensemble, networks)
 
     def trained(self, images: TrainingSet, members: Sequence[int]) -> Ensemble:
         """The fresh networks of these numbers after their epochs on the images."""

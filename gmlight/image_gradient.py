@@ -27,6 +27,7 @@ from gmlight.matching import (
     on_device,
     shares_of,
 )
+from gmlight.memory import halved_by
 
 REAL_BYTES = 2**30  # of real images at once
 Timed = Callable[[str], AbstractContextManager]
@@ -89,7 +90,7 @@ class ImageGradient:
         """
         sizes = class_sizes(images)
         share = ranks.share(len(sizes))
-        with self.timed("real gradients"):
+        with self.timed("real gradients"), self._real_memory():
             if ranks.size > len(sizes):
                 (c,) = share.units
                 layers = self._part(network, images[c : c + 1][0], None, share.slice(sizes[c]), c)
@@ -108,7 +109,7 @@ class ImageGradient:
     def mixed(self, network: nn.Module, images: Tensor, labels: Tensor) -> RealGradients:
         """The one gradient on a batch of images of any class, split over all ranks."""
         share = ranks.share(1)
-        with self.timed("real gradients"):
+        with self.timed("real gradients"), self._real_memory():
             layers = self._part(network, images, labels, share.slice(len(labels)), 0)
             ranks.sum_parts(layers.values(), 1)
         return RealGradients(layers, [len(labels)], labels)
@@ -117,6 +118,20 @@ class ImageGradient:
         """What the class gradients on the images [C, ipc, channels, H, W], detached, have to say to these."""
         share, rule = ranks.share(len(images)), levels(self.matching, k)
         chunks = list(self._chunks(network, images, share.units))
+        with halved_by(
+            "the gradients on synthetic images", "memory.classes_per_chunk", lambda: len(chunks[0])
+        ):
+            return self._of_chunks(network, images, real, k, rule, chunks)
+
+    def _of_chunks(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        real: RealGradients,
+        k: int,
+        rule: Levels | None,
+        chunks: list[range],
+    ) -> Outcome:
         if ranks.size == 1 and len(chunks) == 1:
             return self._jointly(network, images, real, k)
         if rule is None:
@@ -137,6 +152,9 @@ class ImageGradient:
         with self.timed("synthetic gradients"):
             layers = self.engine.synthetic(network, leaf.unsqueeze(0), [labels])
         return self._summed(self._differentiate(leaf, layers, real, [len(labels)], k))
+
+    def _real_memory(self) -> AbstractContextManager:
+        return halved_by("the gradients on real images", "speed.microbatch", lambda: self.engine.microbatch)
 
     def _jointly(self, network: nn.Module, images: Tensor, real: RealGradients, k: int) -> Outcome:
         leaf = images.detach().requires_grad_()

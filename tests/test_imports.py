@@ -10,12 +10,13 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "interruption", "distributed", "allocator", "checks", "config", "randomness", "pictures",
-    "artifact", "datasets", "data", "synthetic", "architectures", "augmentation", "ensembles", "training",
-    "gradients", "operations", "compilation", "engine", "distances", "plain", "matching", "schedules",
-    "coresets", "evaluation", "trajectory", "finiteness", "image_gradient", "condenser", "checkpointing",
-    "journal", "resuming", "results", "paper", "gathering", "plots", "loggers", "callbacks", "build",
-    "stored", "train", "evaluate", "analyze", "schedule", "measuring", "sides", "benchmark", "report",
+    "errors", "memory", "interruption", "distributed", "allocator", "checks", "config", "randomness",
+    "pictures", "artifact", "datasets", "data", "synthetic", "architectures", "augmentation",
+    "ensembles", "training", "gradients", "operations", "compilation", "engine", "distances", "plain",
+    "matching", "schedules", "coresets", "evaluation", "trajectory", "finiteness", "image_gradient",
+    "condenser", "checkpointing", "journal", "resuming", "results", "paper", "gathering", "plots",
+    "loggers", "callbacks", "build", "stored", "train", "evaluate", "analyze", "schedule", "measuring",
+    "sides", "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]

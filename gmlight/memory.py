@@ -1,0 +1,33 @@
+"""Out of memory: what was too large, and which setting halves it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gmlight.errors import ConfigError
+
+
+@contextmanager
+def halved_by(what: str, key: str, size: Callable[[], int]) -> Iterator[None]:
+    """Names what did not fit, in the place of a traceback.
+
+    Args:
+        what: is computed inside. key: of the configuration, that makes it smaller. size: its present value.
+
+    Raises:
+        ConfigError: memory was at its end.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_about_memory(error):
+            raise
+        now = size()
+        mend = f"{key}={now // 2} halves it" if now > 1 else "use a device with more, or a smaller network"
+        raise ConfigError(f"out of memory in {what}, {key}={now}: {mend}") from None
+
+
+def _is_about_memory(error: RuntimeError) -> bool:
+    # A CPU's allocator has no exception of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,57 @@
+"""Where memory is at its end, one line says what to halve."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import TINY, Run, refusal
+from gmlight.ensembles import Ensemble
+from gmlight.errors import ConfigError
+from gmlight.evaluation import Evaluator
+from gmlight.image_gradient import ImageGradient
+from gmlight.memory import halved_by
+
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(CPU)]
+)
+def test_all_kinds_of_it(error: Exception) -> None:
+    message = r"out of memory in the test, evaluation\.test_batch=9: evaluation\.test_batch=4 halves it"
+    with pytest.raises(ConfigError, match=message), halved_by("the test", "evaluation.test_batch", lambda: 9):
+        raise error
+    with pytest.raises(ConfigError, match="use a device with more"), halved_by("it", "key", lambda: 1):
+        raise error
+
+
+def test_other_errors_are_what_they_were() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), halved_by("it", "key", lambda: 1):
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "key"),
+    [
+        (ImageGradient, "_real_chunks", "real images, speed.microbatch="),
+        (
+            ImageGradient,
+            "_of_chunks",
+            "synthetic images, memory.classes_per_chunk=10: memory.classes_per_chunk=5",
+        ),
+        (Ensemble, "train", "evaluation networks, evaluation.networks_at_once=1"),
+        (Evaluator, "_logits", "the test, evaluation.test_batch="),
+    ],
+)
+def test_a_run_without_memory(
+    typed: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, key: str
+) -> None:
+    def full(*args: Any, **keywords: Any) -> Callable:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(owner, name, full)
+    assert key in refusal(typed("train", *TINY, "iterations=1", "updates=1", "architecture.width=8"))
