@@ -1,15 +1,12 @@
 """From configuration to parts: the one place where the nodes of conf/ become objects."""
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -241,7 +238,7 @@ def build_trainer(
         ConfigError: it cannot be had here.
     """
     try:
-        trainer = instantiate(config.trainer)(
+        return instantiate(config.trainer)(
             max_steps=config.iterations * config.updates,
             max_epochs=-1,
             log_every_n_steps=config.log_every,
@@ -258,10 +255,3 @@ def build_trainer(
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the trainer cannot start: {reason} Use trainer=cpu or trainer=auto") from None
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN and "SLURM_JOB_ID" not in os.environ
-    if sweep and trainer.world_size > 1:
-        raise ConfigError(
-            f"trainer.devices={trainer.num_devices} in a sweep: every process would run the whole sweep; "
-            "start the runs one by one"
-        )
-    return trainer

@@ -156,6 +156,19 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
     return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
 
 
+def refuse_several_in_a_sweep(processes: int) -> None:
+    """A sweep starts its runs in its own process; those that Lightning adds would start all of them again.
+
+    Raises:
+        ConfigError: this is a sweep, with several processes a run, and no job of a scheduler's own.
+    """
+    if processes > 1 and HydraConfig.get().mode == RunMode.MULTIRUN and "SLURM_JOB_ID" not in os.environ:
+        raise ConfigError(
+            f"trainer.devices: {processes} processes a run in a sweep, each would run the whole sweep; start "
+            "the runs one by one"
+        )
+
+
 def with_overrides(overrides: list[str]) -> DictConfig:
     """The configuration of this command line with these overrides besides.
 

@@ -24,7 +24,7 @@ from gmlight.callbacks import (
 )
 from gmlight.checkpointing import AtomicCheckpointIO, Checkpoints, find_checkpoint
 from gmlight.condenser import Condenser
-from gmlight.config import blank_cell, command, describe, labels
+from gmlight.config import blank_cell, command, describe, labels, refuse_several_in_a_sweep
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.distributed import is_main
 from gmlight.errors import ConfigError, NonFiniteError
@@ -78,6 +78,7 @@ def train(config: DictConfig, folder: Path) -> None:
             checkpoints,
         ],
     )
+    refuse_several_in_a_sweep(trainer.world_size)
     data.load(trainer.strategy.root_device)
     learned = build.build_start(config, data)
     condenser = None

@@ -214,4 +214,4 @@ def test_a_sweep_of_several_processes_a_run_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path, "-m", *RANKED, *DDP, "seed=0,1")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "trainer.devices=2 in a sweep: every process would run the whole sweep" in output
+    assert "2 processes a run in a sweep, each would run the whole sweep; start the runs one by one" in output
