@@ -15,6 +15,7 @@ import hydra
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -87,6 +88,8 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
             _tell(stopped.told(folder), folder)
             raise
 
+    if odd := _odd_choice(sys.argv[1:]):
+        sys.exit(f"gmlight: {odd}")
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
     try:
@@ -105,6 +108,24 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
         sys.exit(
             f"gmlight: cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
         )
+
+
+def _odd_choice(words: list[str]) -> str | None:
+    # Where a choice is a number or the like, Hydra itself fails.
+    groups = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+    for word in words:
+        key = override_key(word)
+        if key not in groups or "=" not in word:
+            continue
+        try:
+            value = OverridesParser.create().parse_override(word).value()
+        except HydraException:  # Hydra will say so
+            continue
+        names = value if isinstance(value, list) else [value]
+        if any(isinstance(name, int | float | list | dict) for name in names):
+            options = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
+            return f"{word}: no option of {key}; use one of {', '.join(options)}"
+    return None
 
 
 def register_resolvers() -> None:

@@ -211,6 +211,8 @@ def test_a_typo_lists_the_options(typed: Run) -> None:
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "cos_euclid" in result.stderr
+    for odd in ("distance=0", "distance=[1,2]", "schedule=1.5", "matching={a:1}"):
+        assert f"{odd}: no option of " in refusal(typed("train", odd))
     unknown = typed("train", "iterationz=3")
     assert unknown.returncode == 1
     assert "iterationz" in unknown.stderr
