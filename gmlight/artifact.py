@@ -105,14 +105,12 @@ def write(
     (unfinished / TENSORS).write_bytes(content)
     save_grid(unfinished / GRID, images, labels, classes, mean, std)
     _write_metadata(unfinished, known | metadata)
+    before = folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
     if replace and folder.exists():
-        before = folder.with_name(f"{folder.name}.before")
-        shutil.rmtree(before, ignore_errors=True)
         folder.rename(before)
-        unfinished.rename(folder)
-        shutil.rmtree(before)
-    else:
-        unfinished.rename(folder)
+    unfinished.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def update_metadata(folder: Path, **changes: Any) -> None:

@@ -1,6 +1,5 @@
 """What happens around the training step: progress, and evaluations on the way."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -136,21 +135,30 @@ class QuickEvaluation(lightning.Callback):
     ) -> None:
         assert isinstance(module, Condenser)
         if batch.t == module.updates - 1:
-            with contextlib.suppress(Stopped):  # what is due besides comes first: a checkpoint, metrics
+            try:
                 self._evaluate_if_due(trainer, module, batch.k + 1)
+            except Stopped:
+                if ranks.size > 1:  # the others wait for this one: they are ended with it
+                    raise
+                trainer.should_stop = (
+                    True  # in good order: what this update has logged is still to be written
+                )
 
     def _evaluate_if_due(self, trainer: lightning.Trainer, module: Condenser, done: int) -> None:
-        if not self.every or done % self.every or trainer.global_step >= trainer.max_steps:
+        due = self.every and done % self.every == 0 and trainer.global_step < trainer.max_steps
+        if not due or trainer.should_stop:
             return
         started = time.monotonic()
         images = module.synthetic.labelled()
-        # Several processes evaluate together, and none of them may leave alone.
-        with interruption.at_once() if ranks.size == 1 else nullcontext():
-            accuracy = self.evaluator(images, self.networks)
+        try:
+            # Several processes evaluate together, and none of them may leave while there is time.
+            with interruption.at_once() if ranks.size == 1 else nullcontext():
+                accuracy = self.evaluator(images, self.networks)
+        finally:
+            self.seconds += time.monotonic() - started
         record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
         n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
-        self.seconds += time.monotonic() - started
 
 
 def evaluate_sets(

@@ -76,7 +76,8 @@ class AtomicCheckpointIO(CheckpointIO):
         head, body = content[:_LENGTH], content[_LENGTH:]
         if head != _HEAD % hashlib.sha256(body).hexdigest().encode():
             raise ConfigError(f"{path}: not a checkpoint as it was written")
-        return torch.load(io.BytesIO(body), map_location=map_location, weights_only=True)
+        # On the host, wherever it was saved; who takes the values brings them to a device.
+        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
@@ -105,12 +106,16 @@ def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 class Checkpoints(lightning.Callback):
     """last.ckpt every so many outer iterations, every so many minutes, at the end, and where a signal asks.
 
+    Args:
+        every: outer iterations; evaluate_every: likewise, of evaluations, before each of which one is due.
+
     Attributes:
         seconds: that condensing has taken in all, those before a resume included.
     """
 
-    def __init__(self, folder: Path, every: int, minutes: float) -> None:
-        self.path, self.every, self.minutes = folder / LAST, every, minutes
+    def __init__(self, folder: Path, every: int, evaluate_every: int, minutes: float) -> None:
+        self.path, self.minutes = folder / LAST, minutes
+        self.every = [number for number in (every, evaluate_every) if number]
         self.seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,7 +137,8 @@ class Checkpoints(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(module, Condenser)
-        due = batch.t == module.updates - 1 and (batch.k + 1) % self.every == 0
+        last_update = batch.t == module.updates - 1
+        due = last_update and any((batch.k + 1) % number == 0 for number in self.every)
         late = time.monotonic() - self._saved > 60 * self.minutes
         stopped = ranks.any(interruption.signum is not None, module.device)
         late = ranks.any(late, module.device)

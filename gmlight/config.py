@@ -51,6 +51,7 @@ _PROTOCOL = (
     "evaluation.momentum",
     "evaluation.weight_decay",
 )
+LEFT_WHERE_NOTHING_BEGAN = {".lock", "config.yaml.unfinished"}
 # What `resume=` puts into a command line besides the words of the run that goes on.
 PUT_IN = ("resume=", "hydra.run.dir=", "hydra.mode=")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
@@ -72,7 +73,8 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
     def checked(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            if is_main() and config.get("resume") is None and any(folder.iterdir()):
+            there = {path.name for path in folder.iterdir()} - LEFT_WHERE_NOTHING_BEGAN
+            if is_main() and config.get("resume") is None and there:
                 raise ConfigError(
                     f"{folder} already holds a run or other files; choose another with hydra.run.dir="
                 )
@@ -81,6 +83,8 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
             job(config, folder)
         except ConfigError as error:
             _tell(str(error), folder)
+            if not is_main():
+                print(f"gmlight, on another process: {error}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra keeps it and goes on with the next job
             sys.exit(1)
@@ -96,7 +100,8 @@ def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
         with interruption.installed():
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
     except Stopped as stopped:
-        sys.exit(stopped.status)
+        # Lightning ends rank 0 where another rank fails; to be stopped with it is no failure.
+        sys.exit(stopped.status if is_main() else 0)
     except ConfigError:
         sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:

@@ -88,14 +88,17 @@ class Evaluator:
             finished: called with the number of networks done after some more are.
             accuracies: by network, those that are known already; takes the others as they come.
         """
-        known = {} if accuracies is None else accuracies
-        missing = ranks.agree([i for i in range(networks) if i not in known])
+        # Rank 0's word is everybody's: what is known, and how many train at once on devices that may differ.
+        known, together = ranks.agree((dict(accuracies or {}), self.together(images)))
+        missing = [i for i in range(networks) if i not in known]
         while missing:
-            together = self.together(images)
             of_round, missing = missing[: together * ranks.size], missing[together * ranks.size :]
             own = of_round[together * ranks.rank : together * (ranks.rank + 1)]
             found = self._found(images, own, networks) if own else []
-            known.update(ranks.gather(dict(zip(own, found, strict=True))))
+            gathered = ranks.gather(dict(zip(own, found, strict=True)))
+            known |= gathered
+            if accuracies is not None:
+                accuracies.update(gathered)
             if finished is not None:
                 finished(networks - len(missing))
         return Accuracy([known[i] for i in range(networks)], epochs=self.epochs)

@@ -114,11 +114,11 @@ def gather(patterns: list[str]) -> Gathered:
             result = json.loads(path.read_text())
             if "set" in result or "blank" in result:  # of gmlight.evaluate; of a cell that is not applicable
                 continue
-            filled, of_run = list(_cells(result, known)), _zetas(result)
+            filled, used = list(_cells(result, known)), _zetas(result)
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{path}: cannot be read as a result of gmlight.train ({error!r})")
             continue
-        zetas += of_run
+        zetas += [one for one in used if one not in zetas]
         dataset, seed = result["config"]["dataset"]["name"], result["config"]["seed"]
         for cell, values in filled:
             key = dataset, cell, result["scale"]

@@ -145,6 +145,9 @@ class ImageGradient:
         self, network: nn.Module, images: Tensor, labels: Tensor, real: RealGradients, k: int
     ) -> Outcome:
         """The same for a batch of synthetic images of any class, [n, channels, H, W]."""
+        rule = levels(self.matching, k)
+        if ranks.size > 1 and (rule is None or rule.within):
+            raise ConfigError("mixed batches under this matching rule: use one device, or matching=inter")
         if not ranks.share(1).leads:
             zero = images.new_zeros(())
             return self._summed(Outcome({"inter": zero}, torch.zeros_like(images), {}))

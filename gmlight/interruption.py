@@ -120,6 +120,7 @@ class Interruption:
 
     def _raise(self, signum: int) -> NoReturn:
         self._raised = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
         raise Stopped(signum)
 
     def _watch(self, ear: int) -> None:

@@ -31,29 +31,38 @@ class MetricsCSV(CSVLogger):
     @rank_zero_only
     def experiment(self) -> _ExperimentWriter:
         if self._experiment is None:
-            keys, rows = _read_rows(Path(self.log_dir) / METRICS)
-            self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # begins a new file
+            path = Path(self.log_dir) / METRICS
+            keys, rows = _read_rows(path)
+            kept = _write_aside(path, keys, rows) if rows else path
+            self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # which removes the file
             if rows:
                 self._experiment.metrics_keys = keys
-                _write_rows(Path(self.log_dir) / METRICS, keys, rows)
+                kept.replace(path)
         return self._experiment
 
     def log_hyperparams(self, *args: Any, **keywords: Any) -> None:
         pass
 
 
-def forget_from(folder: Path, step: int) -> None:
-    """Takes the lines of updates from this one on out of metrics.csv: they are made again."""
+def forget_from(folder: Path, step: int, *, evaluated: bool) -> None:
+    """Takes the lines of updates from this one on out of metrics.csv: they are made again.
+
+    Args:
+        evaluated: whether the line of the evaluation before that update stays.
+    """
     path = folder / METRICS
     keys, rows = _read_rows(path)
     # An evaluation after update i is logged at step i + 1.
-    kept = [row for row in rows if int(row["step"]) < step + bool(row.get("accuracy/mean"))]
+    kept = [row for row in rows if int(row["step"]) < step + bool(evaluated and row.get("accuracy/mean"))]
     if len(kept) < len(rows):
-        _write_rows(path, keys, kept)
+        _write_aside(path, keys, kept).replace(path)
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     # Whole lines alone: the last one may have been cut short.
+    aside = path.with_name(f"{path.name}.unfinished")
+    if not path.exists() and aside.exists():
+        path = aside
     if not path.exists():
         return [], []
     with path.open(newline="") as file:
@@ -62,13 +71,13 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
 
 
-def _write_rows(path: Path, keys: list[str], rows: list[dict[str, str]]) -> None:
+def _write_aside(path: Path, keys: list[str], rows: list[dict[str, str]]) -> Path:
     unfinished = path.with_name(f"{path.name}.unfinished")
     with unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, keys)
         writer.writeheader()
         writer.writerows(rows)
-    unfinished.replace(path)
+    return unfinished
 
 
 def csv_logger(folder: Path, name: str) -> Logger:

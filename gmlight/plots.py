@@ -100,14 +100,9 @@ def plot_zetas(title: str, used: Sequence[Sequence[int]], unit: str) -> Figure:
     )
     means = [statistics.fmean(of_t) for of_t in used]
     axes.plot(steps, means, color=COLOURS[0], marker=MARKERS[0], label="until overfitting, mean")
-    axes.plot(
-        steps,
-        [look_up(EQUATION_12, t) for t in steps],
-        color=COLOURS[1],
-        drawstyle="steps-post",
-        linestyle="--",
-        label="Eq. 12",
-    )
+    if unit == "epochs":  # which Eq. 12 counts
+        equation = [look_up(EQUATION_12, t) for t in steps]
+        axes.plot(steps, equation, color=COLOURS[1], drawstyle="steps-post", linestyle="--", label="Eq. 12")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.set(title=title, xlabel="image update t", ylabel=f"network {unit} after it")

@@ -43,6 +43,7 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
 def write_record(path: Path, record: dict[str, Any]) -> Path:
     """Writes plain containers as JSON, whole or not at all; nothing is written over."""
     unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)  # not to write into a file that it is another name of
     unfinished.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
     os.link(unfinished, path)  # fails where there is one
     unfinished.unlink()

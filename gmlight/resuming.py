@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from gmlight.config import PUT_IN, flat, override_key
+from gmlight.config import CONF_DIR, PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
 
 CONFIG, LOCK = "config.yaml", ".lock"
@@ -42,7 +42,13 @@ def expand(words: list[str]) -> list[str]:
         raise ConfigError(f"resume={folder}: no run there; name the folder with its {CONFIG}")
     anew = [word for word in words if not word.startswith(PUT_IN)]
     changed = {override_key(word) for word in anew}
-    kept = [word for word in _stored_words(folder) if "=" not in word or override_key(word) not in changed]
+    # Another option of a group has no use for what was said of the one before.
+    within = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
+    kept = [
+        word
+        for word in _stored_words(folder)
+        if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(within))
+    ]
     # In a sweep it may have been one of several jobs; now it is the only one.
     return [*kept, *anew, f"resume={_quoted(folder)}", f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
 
@@ -60,30 +66,38 @@ def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
     content = f"# {record['command']}\n" + yaml.safe_dump(record["config"], sort_keys=False)
     if goes_on:
         _refuse_changes(folder, yaml.safe_load(path.read_text()), record["config"])
-        _set_aside(folder, record["config"]["iterations"])
-        unfinished = path.with_name(f"{CONFIG}.unfinished")
-        unfinished.write_text(content)
+        before = finished_iterations(folder)
+        if before is not None and record["config"]["iterations"] <= before:
+            raise ConfigError(
+                f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate"
+            )
+    unfinished = path.with_name(f"{CONFIG}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.write_text(content)
+    if goes_on:
         unfinished.replace(path)
+        _set_aside(folder, before)
         return
     try:
-        with path.open("x") as file:
-            file.write(content)
+        os.link(unfinished, path)  # whole, and only where there is none
+        unfinished.unlink()
     except FileExistsError:
         raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
 
 
-def _set_aside(folder: Path, iterations: int) -> None:
+def finished_iterations(folder: Path) -> int | None:
+    """Of how many outer iterations the folder has the result; null: of a run that is not finished."""
     result = folder / "result.json"
-    if not result.exists():
+    return json.loads(result.read_text())["config"]["iterations"] if result.exists() else None
+
+
+def _set_aside(folder: Path, iterations: int | None) -> None:
+    # What a finished run has left keeps another name. The result goes last: it says that there is more.
+    if iterations is None:
         return
-    before = json.loads(result.read_text())["config"]["iterations"]
-    if iterations <= before:
-        raise ConfigError(
-            f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate run="
-        )
-    for path in (folder / "condensed", result):  # the result last: it says that the run is finished
+    for path in (folder / "condensed", folder / "result.json"):
         if path.exists():
-            path.rename(path.with_name(f"{path.stem}-k{before}{path.suffix}"))
+            path.rename(path.with_name(f"{path.stem}-k{iterations}{path.suffix}"))
 
 
 @contextmanager
@@ -126,7 +140,7 @@ def _refuse_changes(folder: Path, stored: dict[str, Any], wanted: dict[str, Any]
     changed = [
         f"{key}={now.get(key)} (was {before.get(key)})"
         for key in {**before, **now}
-        if before.get(key) != now.get(key) and not key.startswith(_CHANGEABLE)
+        if before.get(key) != now.get(key) and (key == "trainer.precision" or not key.startswith(_CHANGEABLE))
     ]
     if changed:
         raise ConfigError(

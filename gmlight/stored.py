@@ -52,7 +52,10 @@ def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> St
     source = architecture_label(chosen, record["overrides"])
     compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, source, compilation, console)
-    device = build.build_trainer(config).strategy.root_device
+    trainer = build.build_trainer(config)
+    if trainer.world_size > 1:
+        raise ConfigError("trainer.devices: a set is evaluated by one process; use trainer=auto")
+    device = trainer.strategy.root_device
     _refuse_other_data(condensed, data.load(device))
     name = "condensed" if made["complete"] else "condensed (incomplete)"
     images = LabelledImages(condensed.images, condensed.labels).to(device)

@@ -22,7 +22,7 @@ from gmlight.callbacks import (
     record_evaluation,
     save_samples,
 )
-from gmlight.checkpointing import AtomicCheckpointIO, Checkpoints, find_checkpoint
+from gmlight.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, Checkpoints, find_checkpoint
 from gmlight.condenser import Condenser
 from gmlight.config import blank_cell, command, describe, labels, refuse_several_in_a_sweep
 from gmlight.data import CondensationData, LabelledImages
@@ -31,7 +31,7 @@ from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import closing_loggers, forget_from
-from gmlight.resuming import claim, expand, held
+from gmlight.resuming import claim, expand, finished_iterations, held
 from gmlight.synthetic import flatten
 
 
@@ -61,7 +61,9 @@ def train(config: DictConfig, folder: Path) -> None:
     compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
-    checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.every, config.checkpoint.minutes)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", config.checkpoint.every, config.evaluation.every, config.checkpoint.minutes
+    )
     quick = QuickEvaluation(
         build.build_evaluator(config, target, data, compilation),
         config.evaluation.every,
@@ -74,11 +76,13 @@ def train(config: DictConfig, folder: Path) -> None:
         logger=build.build_logger(config, folder),
         callbacks=[
             ProgressBar(config.iterations, config.updates, console),
-            quick,
             checkpoints,
+            quick,
         ],
     )
     refuse_several_in_a_sweep(trainer.world_size)
+    if trainer.world_size > 1 and not config.iterations:
+        raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)
     learned = build.build_start(config, data)
     condenser = None
@@ -86,9 +90,11 @@ def train(config: DictConfig, folder: Path) -> None:
         condenser = build.build_condenser(config, learned, data, factory, compilation)
     baselines = build.build_baselines(config, data)
     with held(folder) if is_main() else nullcontext(), _resumable(trainer):
+        checkpoint = find_start(folder, console) if goes_on else None
         if is_main():
             claim(folder, record, goes_on=goes_on)
-        checkpoint = restart(folder, console) if goes_on else None
+        if goes_on:
+            forget_after(folder, checkpoint, config, console)
         console.print(results.headline(record))
 
         keep = functools.partial(save, folder / "condensed", record, data, replace=goes_on)
@@ -133,26 +139,41 @@ def _resumable(trainer: lightning.Trainer) -> Iterator[None]:
     # From here on a run that is stopped can go on. Processes that this one has started end with it.
     try:
         yield
-    except Stopped as stopped:
-        stopped.resumable = True
+    except BaseException as error:
+        if isinstance(error, Stopped):
+            error.resumable = True
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGTERM)
         raise
 
 
-def restart(folder: Path, console: Console) -> Path | None:
+def find_start(folder: Path, console: Console) -> Path | None:
     """The checkpoint from which the folder's run goes on; none: from its beginning.
 
-    What was logged after the checkpoint is forgotten, for it comes again.
+    Raises:
+        ConfigError: none can be read; or the run is finished and there is none.
     """
     checkpoint, unreadable = find_checkpoint(folder / "checkpoints")
     for line in unreadable:
         console.print(f"{line}; the one before it is used", soft_wrap=True)
-    step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
-    if is_main():
-        forget_from(folder, step)
-    console.print(f"goes on after image update {step}")
+    iterations = finished_iterations(folder)
+    if checkpoint is None and iterations:
+        raise ConfigError(f"{folder}: the run is finished and has no checkpoint any more; start a new run")
     return checkpoint
+
+
+def forget_after(folder: Path, checkpoint: Path | None, config: DictConfig, console: Console) -> None:
+    """Takes away what was left after the checkpoint, for it comes again; a damaged one above all."""
+    step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
+    console.print(f"goes on after image update {step}")
+    if not is_main():
+        return
+    if checkpoint is not None and checkpoint.name == PREVIOUS:
+        checkpoint.with_name(LAST).unlink(missing_ok=True)
+    forget_from(folder, step, evaluated=step < config.iterations * config.updates)
+    for picture in (folder / "samples").glob("*.png"):
+        if int(picture.stem) * config.updates > step:
+            picture.unlink()
 
 
 def condense(

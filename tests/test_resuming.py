@@ -173,8 +173,15 @@ def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable,
     assert outcome(tmp_path / "run") == undisturbed
     for name in (LAST, PREVIOUS):
         (last.parent / name).write_bytes(b"")
-    (tmp_path / "run" / "result.json").unlink()
-    assert "no checkpoint can be read, start a new run" in refusal(typed("train", "resume=run"))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    for words in (["resume=run"], ["resume=run", "iterations=9"]):
+        assert "no checkpoint can be read, start a new run" in refusal(typed("train", *words))
+    for name in (LAST, PREVIOUS):
+        (last.parent / name).unlink()
+        del before[last.parent / name]
+    assert "has no checkpoint any more" in refusal(typed("train", "resume=run", "iterations=9"))
+    del before[tmp_path / "run" / ".lock"]
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
