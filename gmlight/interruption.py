@@ -45,7 +45,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._deferred = self._raised = False
+        self._installed = self._deferred = self._raised = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -57,10 +57,12 @@ class Interruption:
         mouth_before = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
         watch = threading.Thread(target=self._watch, args=(ear,), daemon=True)
         watch.start()
+        self._installed = True
         self.take()
         try:
             yield
         finally:
+            self._installed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             for signum, handler in before.items():
                 signal.signal(signum, handler)
@@ -70,8 +72,8 @@ class Interruption:
             os.close(ear)
 
     def take(self) -> None:
-        """Takes the signals, also from one who took them in between, as Lightning's trainer does."""
-        for signum in SIGNALS:
+        """Takes the signals again from who took them in between, as Lightning's trainer does."""
+        for signum in SIGNALS if self._installed else ():
             signal.signal(signum, self._handle)
 
     @contextmanager
