@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from gmlight import operations
 from gmlight.compilation import Compilation, Compiled
 from gmlight.errors import ConfigError
-from gmlight.gradients import BlockGradients, Layers, block_gradients, class_gradients
+from gmlight.gradients import BlockGradients, Layers, block_gradients, class_gradients, matched_weights
 
 CPU_CACHE = 48 * 2**20  # bytes of activations at once: on two cores more is no faster, a quarter slower
 CPU_GRAPHS = 4 * 2**30  # bytes, of the synthetic images whose gradients are differentiated
 GPU_SHARE = 0.5  # of the memory, for the activations of one microbatch
 OTHER_MEMORY = 8 * 2**30  # bytes, of accelerators that do not tell
+GRADIENT_COPIES = 8  # of a class gradient, that the distance and its derivative keep
 KEPT_AGAIN = 4  # a gradient and its derivative keep about as many times what the forward pass keeps
 
 
@@ -96,7 +97,9 @@ class GradientEngine:
     def classes_at_once(self, network: nn.Module, images: Tensor) -> int:
         """Of how many classes' synthetic images [C, n, channels, H, W] the graph is held; resolved once."""
         if self._classes_at_once is None:
-            of_class = KEPT_AGAIN * kept_bytes(network, images[0][:1]) * images.shape[1]
+            weights = [network.get_parameter(name) for name in matched_weights(network)]
+            of_gradient = GRADIENT_COPIES * sum(weight.nbytes for weight in weights)
+            of_class = of_gradient + KEPT_AGAIN * kept_bytes(network, images[0][:1]) * images.shape[1]
             self._classes_at_once = max(1, min(len(images), memory_for_graphs(images.device) // of_class))
         return self._classes_at_once
 

@@ -74,7 +74,9 @@ def class_gradients(
     if of_block is None:
         of_block = functools.partial(block_gradients, network, create_graph=create_graph)
 
-    blocks = []
+    blocks: list[Layers] = []
+    whole: Layers = {}
+    first_of_block = 0
     for inputs, targets in _blocks(images, labels, first, classes_per_block):
         count = inputs.shape[1]
         size = microbatch or count
@@ -82,8 +84,17 @@ def class_gradients(
         for part in zip(_microbatches(inputs, size), _microbatches(targets, size), strict=True):
             for name, gradient in of_block(chosen, others, *part).items():
                 total[name] = total[name] + gradient if name in total else gradient
-        blocks.append({name: gradient / count for name, gradient in total.items()})
-    return {name: torch.cat([block[name] for block in blocks]) for name in names}
+        block = {name: gradient / count for name, gradient in total.items()}
+        if create_graph:
+            blocks.append(block)
+            continue
+        # Into their place: with many classes a copy of all of them would be felt.
+        for name, gradient in block.items():
+            if name not in whole:
+                whole[name] = gradient.new_empty(len(images), *gradient.shape[1:])
+            whole[name][first_of_block : first_of_block + len(gradient)] = gradient
+        first_of_block += len(inputs)
+    return {name: torch.cat([block[name] for block in blocks]) for name in names} if create_graph else whole
 
 
 def block_gradients(
