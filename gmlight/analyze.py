@@ -1,12 +1,10 @@
 """Analyzes training on a condensed set: `python -m gmlight.analyze run=<folder>`."""
 
 import statistics
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
@@ -14,12 +12,11 @@ from rich.table import Table
 
 from gmlight import results
 from gmlight.callbacks import network_progress
-from gmlight.config import command, describe
+from gmlight.config import describe
 from gmlight.data import LabelledImages
-from gmlight.errors import ConfigError
 from gmlight.plots import plot_trajectory, save
 from gmlight.randomness import generator
-from gmlight.stored import open_set, stored_configuration
+from gmlight.stored import command_on_a_set, open_set
 from gmlight.trajectory import Point, logarithmic, trajectory
 
 OWN_KEYS = ("points", "real_images")
@@ -27,11 +24,7 @@ SHOWN = 8  # points in the printed table
 
 
 def main() -> None:
-    try:
-        ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:], OWN_KEYS))
-    except ConfigError as error:
-        sys.exit(f"gmlight: {error}")
-    command(analyze, "analyze")
+    command_on_a_set(analyze, "analyze", OWN_KEYS)
 
 
 def analyze(config: DictConfig, folder: Path) -> None:

@@ -1,25 +1,18 @@
 """Evaluates a condensed set: `python -m gmlight.evaluate run=<folder> architecture=mlp`."""
 
-import sys
 import time
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from gmlight import build, results
 from gmlight.callbacks import evaluate_sets
-from gmlight.config import command, describe
-from gmlight.errors import ConfigError
-from gmlight.stored import open_set, stored_configuration
+from gmlight.config import describe
+from gmlight.stored import command_on_a_set, open_set
 
 
 def main() -> None:
-    try:
-        ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:]))
-    except ConfigError as error:
-        sys.exit(f"gmlight: {error}")
-    command(evaluate, "evaluate")
+    command_on_a_set(evaluate, "evaluate")
 
 
 def evaluate(config: DictConfig, folder: Path) -> None:

@@ -1,17 +1,20 @@
 """A condensed set that a run has left, with the configuration and the data that it was made with."""
 
 import os
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight import build
 from gmlight.artifact import CondensedDataset
-from gmlight.config import architecture_label, override_key
+from gmlight.config import architecture_label, command, override_key
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
@@ -37,6 +40,17 @@ class StoredSet:
     data: CondensationData
     evaluators: dict[str, Evaluator]
     device: torch.device
+
+
+def command_on_a_set(
+    job: Callable[[DictConfig, Path], None], config_name: str, besides: Collection[str] = ()
+) -> None:
+    """`config.command` for the set that `run=` names; besides: keys of the command's own."""
+    try:
+        ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:], besides))
+    except ConfigError as error:
+        sys.exit(f"gmlight: {error}")
+    command(job, config_name)
 
 
 def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> StoredSet:
