@@ -102,6 +102,13 @@ class Ranks:
         dist.broadcast_object_list(contents, src=0)
         return contents[0]
 
+    def leave(self) -> None:
+        """Together, when all is done: a process that ends with its group alive may be aborted at its end."""
+        if dist.is_available() and dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+            self._groups.clear()
+
     def _make_groups(self, units: int) -> Any:
         # Every rank makes every group, in the same order.
         for unit in range(units):

@@ -26,7 +26,7 @@ from gmlight.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, Checkpoint
 from gmlight.condenser import Condenser
 from gmlight.config import blank_cell, command, describe, labels, refuse_several_in_a_sweep
 from gmlight.data import CondensationData, LabelledImages
-from gmlight.distributed import is_main
+from gmlight.distributed import is_main, ranks
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
@@ -128,6 +128,7 @@ def train(config: DictConfig, folder: Path) -> None:
                 own = [results.as_record(row) for row in rows if row.name == name]
                 artifact.update_metadata(folder / "condensed", evaluations=own)
             results.write(folder, rows, record)
+    ranks.leave()
     results.print_table(rows, record, console)
     results.print_path("run", folder, console)
     if (folder / "condensed").exists():

@@ -132,7 +132,7 @@ def test_a_run_goes_on_with_what_it_resolved() -> None:
     second.real(network, images)
     assert second.describe()[0]["microbatch"] == 2
     given = gradient_engine(microbatch=3)  # what is typed wins
-    given.load_state({"automatic": {key: (2, 1)}, "compile": False})
+    given.load_state(state | {"automatic": {key: (2, 1)}})
     given.real(network, images)
     assert given.describe()[0]["microbatch"] == 3
 
