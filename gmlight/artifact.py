@@ -19,6 +19,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from gmlight.errors import ConfigError
+from gmlight.files import unfinished, whole
 from gmlight.pictures import save_grid
 
 SCHEMA_VERSION = 2
@@ -99,17 +100,17 @@ def write(
     tensors = {"images": images.float().cpu().contiguous(), "labels": labels.long().cpu().contiguous()}
     content = save_safetensors(tensors)
     known = {"sha256": hashlib.sha256(content).hexdigest(), "classes": classes, "mean": mean, "std": std}
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    (unfinished / TENSORS).write_bytes(content)
-    save_grid(unfinished / GRID, images, labels, classes, mean, std)
-    _write_metadata(unfinished, known | metadata)
+    beside = unfinished(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    (beside / TENSORS).write_bytes(content)
+    save_grid(beside / GRID, images, labels, classes, mean, std)
+    _write_metadata(beside, known | metadata)
     before = folder.with_name(f"{folder.name}.before")
     shutil.rmtree(before, ignore_errors=True)
     if replace and folder.exists():
         folder.rename(before)
-    unfinished.rename(folder)
+    beside.rename(folder)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -119,12 +120,11 @@ def update_metadata(folder: Path, **changes: Any) -> None:
 
 
 def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
-    unfinished = folder / f"{METADATA}.unfinished"
     # As it will be read: JSON turns keys that are numbers into words.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
     content[METADATA_HASH] = _hash_of(content)
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(folder / METADATA)
+    with whole(folder / METADATA) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _hash_of(metadata: dict[str, Any]) -> str:

@@ -140,9 +140,8 @@ class QuickEvaluation(lightning.Callback):
             except Stopped:
                 if ranks.size > 1:  # the others wait for this one: they are ended with it
                     raise
-                trainer.should_stop = (
-                    True  # in good order: what this update has logged is still to be written
-                )
+                # In good order: what this update has logged is still to be written.
+                trainer.should_stop = True
 
     def _evaluate_if_due(self, trainer: lightning.Trainer, module: Condenser, done: int) -> None:
         due = self.every and done % self.every == 0 and trainer.global_step < trainer.max_steps

@@ -16,6 +16,7 @@ from lightning.fabric.plugins import CheckpointIO
 from gmlight.condenser import Condenser
 from gmlight.distributed import ranks
 from gmlight.errors import ConfigError
+from gmlight.files import unfinished, whole
 from gmlight.interruption import interruption
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -45,23 +46,21 @@ class AtomicCheckpointIO(CheckpointIO):
         free = shutil.disk_usage(final.parent).free
         if free < len(content) + _LENGTH:
             raise _no_room(final, f"{free / 2**20:.1f} MiB are free, {len(content) / 2**20:.1f} are needed")
-        unfinished = final.with_name(f"{final.name}.unfinished")
+        beside = unfinished(final)
         try:
-            with unfinished.open("wb") as file:
+            with beside.open("wb") as file:
                 file.write(_HEAD % hashlib.sha256(content).hexdigest().encode())
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
             raise _no_room(final, str(error.strerror)) from None
         if final.exists():
             # By way of a link, so that at no moment there is none of that name.
-            link = final.with_name(f"{PREVIOUS}.unfinished")
-            link.unlink(missing_ok=True)
-            os.link(final, link)
-            link.replace(final.with_name(PREVIOUS))
-        unfinished.replace(final)
+            with whole(final.with_name(PREVIOUS)) as link:
+                os.link(final, link)
+        beside.replace(final)
         _flush_names(final.parent)
 
     def load_checkpoint(

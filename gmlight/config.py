@@ -317,6 +317,7 @@ def _quieten_lightning() -> None:
         ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
         ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
         ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*`srun` command is available.*",  # to run where there is a Slurm, but not in it, is no mistake
     ):
         warnings.filterwarnings("ignore", message=message)
 

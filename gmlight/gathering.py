@@ -15,6 +15,11 @@ from gmlight.results import folders_named
 OTHER = "other"  # the table of what is in none of the paper's
 
 
+def base_scale(scale: str) -> str:
+    """`reduced with iterations=30` -> `reduced`."""
+    return scale.split(" with ")[0]
+
+
 @dataclass
 class Entry:
     """What was measured for one cell at one scale.
@@ -68,8 +73,8 @@ class Entry:
 
     @property
     def base_scale(self) -> str:
-        """The scale without what departs from it: `reduced with iterations=30` -> `reduced`."""
-        return self.scale.split(" with ")[0]
+        """The scale without what departs from it."""
+        return base_scale(self.scale)
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def whole_beside(entries: Iterable[Entry], dataset: str, scale: str) -> Entry | 
     """The whole training set's entry for a dataset: at this scale, else the only one of its base scale."""
     wholes = [entry for entry in entries if entry.cell.choice == "whole" and entry.dataset == dataset]
     same = [entry for entry in wholes if entry.scale == scale]
-    akin = [entry for entry in wholes if entry.base_scale == scale.split(" with ")[0]]
+    akin = [entry for entry in wholes if entry.base_scale == base_scale(scale)]
     found = same or akin
     return found[0] if len(found) == 1 else None
 

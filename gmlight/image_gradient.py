@@ -5,7 +5,7 @@ of each only its share of two sums: with v, the derivative of that distance with
 gradient, the loss of class c is D_within(g_c) + <share_c v, g_c>, whose derivative is that of the whole loss.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from gmlight.distances import Distance
 from gmlight.distributed import ranks
 from gmlight.engine import GradientEngine
 from gmlight.errors import ConfigError
-from gmlight.gradients import ClassGradients, Layers
+from gmlight.gradients import ClassGradients, Layers, matched_weights
 from gmlight.matching import (
     Levels,
     Matching,
@@ -38,12 +38,10 @@ class RealGradients:
     """The gradients on real images of the classes that this rank matches.
 
     layers: weight name -> [own classes, *weight.shape]. sizes: images behind each class's, of all classes.
-    labels: of the mixed batch that stands in for the class batches, where there is one.
     """
 
     layers: Layers
     sizes: list[int]
-    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,12 @@ class ImageGradient:
         with self.timed("real gradients"), self._real_memory():
             layers = self._part(network, images, labels, share.slice(len(labels)), 0)
             ranks.sum_parts(layers.values(), 1)
-        return RealGradients(layers, [len(labels)], labels)
+        return RealGradients(layers, [len(labels)])
 
     def __call__(self, network: nn.Module, images: Tensor, real: RealGradients, k: int) -> Outcome:
         """What the class gradients on the images [C, ipc, channels, H, W], detached, have to say to these."""
         share, rule = ranks.share(len(images)), levels(self.matching, k)
-        chunks = list(self._chunks(network, images, share.units))
+        chunks = self._chunks(network, images, share.units)
         with halved_by(
             "the gradients on synthetic images", "memory.classes_per_chunk", lambda: len(chunks[0])
         ):
@@ -265,8 +263,8 @@ class ImageGradient:
         # What the images of this part give the mean gradient on all of them.
         of_part = images[part]
         if len(of_part) == 0:
-            weights = {name: p for name, p in network.named_parameters() if p.ndim >= 2}
-            return {name: torch.zeros_like(weight).unsqueeze(0) for name, weight in weights.items()}
+            weights = ((name, network.get_parameter(name)) for name in matched_weights(network))
+            return {name: torch.zeros_like(weight).unsqueeze(0) for name, weight in weights}
         own = torch.full((len(of_part),), c, device=images.device) if labels is None else labels[part]
         layers = self.engine.real(network, of_part.unsqueeze(0), [own])
         if len(of_part) == len(images):
@@ -277,18 +275,19 @@ class ImageGradient:
         ranks.sum([*outcome.terms.values(), outcome.of_images])
         return outcome
 
-    def _chunks(self, network: nn.Module, images: Tensor, units: range) -> Iterator[range]:
-        size = self._classes_per_chunk or self.engine.classes_at_once(network, images)
-        for first in range(units.start, units.stop, size):
-            yield range(first, min(first + size, units.stop))
+    def _chunks(self, network: nn.Module, images: Tensor, units: range) -> list[range]:
+        return _split(units, self._classes_per_chunk or self.engine.classes_at_once(network, images))
 
-    def _real_chunks(self, images: "Tensor | Sequence[Tensor] | ClassDraw", units: range) -> Iterator[range]:
+    def _real_chunks(self, images: "Tensor | Sequence[Tensor] | ClassDraw", units: range) -> list[range]:
         # Images that are there already are one chunk; others are drawn when they are used.
         size = len(units)
         if isinstance(images, ClassDraw):
             size = self._classes_per_chunk or max(1, REAL_BYTES // images.bytes_of_class)
-        for first in range(units.start, units.stop, size):
-            yield range(first, min(first + size, units.stop))
+        return _split(units, size)
+
+
+def _split(units: range, size: int) -> list[range]:
+    return [units[i : i + size] for i in range(0, len(units), size)]
 
 
 def _leaves(layers: Layers) -> Layers:

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gmlight.errors import ConfigError
+from gmlight.files import unfinished, whole
 
 METRICS = _ExperimentWriter.NAME_METRICS_FILE
 
@@ -33,11 +34,13 @@ class MetricsCSV(CSVLogger):
         if self._experiment is None:
             path = Path(self.log_dir) / METRICS
             keys, rows = _read_rows(path)
-            kept = _write_aside(path, keys, rows) if rows else path
-            self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # which removes the file
-            if rows:
-                self._experiment.metrics_keys = keys
-                kept.replace(path)
+            if not rows:
+                self._experiment = _ExperimentWriter(log_dir=self.log_dir)
+                return self._experiment
+            with whole(path) as kept:
+                _write_rows(kept, keys, rows)
+                self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # which removes the file
+            self._experiment.metrics_keys = keys
         return self._experiment
 
     def log_hyperparams(self, *args: Any, **keywords: Any) -> None:
@@ -55,14 +58,14 @@ def forget_from(folder: Path, step: int, *, evaluated: bool) -> None:
     # An evaluation after update i is logged at step i + 1.
     kept = [row for row in rows if int(row["step"]) < step + bool(evaluated and row.get("accuracy/mean"))]
     if len(kept) < len(rows):
-        _write_aside(path, keys, kept).replace(path)
+        with whole(path) as file:
+            _write_rows(file, keys, kept)
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     # Whole lines alone: the last one may have been cut short.
-    aside = path.with_name(f"{path.name}.unfinished")
-    if not path.exists() and aside.exists():
-        path = aside
+    if not path.exists() and unfinished(path).exists():
+        path = unfinished(path)
     if not path.exists():
         return [], []
     with path.open(newline="") as file:
@@ -71,13 +74,11 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
 
 
-def _write_aside(path: Path, keys: list[str], rows: list[dict[str, str]]) -> Path:
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("w", newline="") as file:
+def _write_rows(path: Path, keys: list[str], rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, keys)
         writer.writeheader()
         writer.writerows(rows)
-    return unfinished
 
 
 def csv_logger(folder: Path, name: str) -> Logger:

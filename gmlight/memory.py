@@ -20,7 +20,7 @@ def halved_by(what: str, key: str, size: Callable[[], int]) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
         if isinstance(error, RuntimeError) and not _is_about_memory(error):
             raise
         now = size()

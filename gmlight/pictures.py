@@ -7,6 +7,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gmlight.files import whole
+
 MIN_CELL = 48  # pixels: small images are enlarged by a whole factor to at least this
 GAP = 4
 INK, PAPER = (40, 40, 40), (255, 255, 255)
@@ -46,7 +48,6 @@ def save_grid(
             cell = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(cell, (margin + i * (width + GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    sheet.save(unfinished, "PNG")
-    unfinished.replace(path)
+    with whole(path) as file:
+        sheet.save(file, "PNG")
     return path

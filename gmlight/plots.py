@@ -47,21 +47,19 @@ def save(figure: Figure, path: Path) -> Path:
     return files[0]
 
 
-def plot_accuracies(
-    title: str, series: Mapping[str, Sequence[tuple[int, Entry]]], whole: Entry | None
-) -> Figure:
+def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: Entry | None) -> Figure:
     """Test accuracy against images per class: a line a choice, the whole training set across.
 
     Args:
-        series: by name, the entries with their ipc, in its order; bars are one std of all networks.
+        series: by name, the entries in the order of their ipc; bars are one std of all networks.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for i, (name, points) in enumerate(series.items()):
+    for i, (name, entries) in enumerate(series.items()):
         axes.errorbar(
-            [ipc for ipc, _ in points],
-            [entry.mean for _, entry in points],
-            [entry.std for _, entry in points],
+            [entry.cell.ipc for entry in entries],
+            [entry.mean for entry in entries],
+            [entry.std for entry in entries],
             label=name,
             color=COLOURS[i % len(COLOURS)],
             marker=MARKERS[i % len(MARKERS)],
@@ -70,7 +68,7 @@ def plot_accuracies(
     if whole is not None:
         name = "whole" + whole.scale.removeprefix(whole.base_scale)
         axes.axhline(whole.mean, color="0.35", linestyle="--", label=f"{name} ({whole.mean:.1f} %)")
-    ticks = sorted({ipc for points in series.values() for ipc, _ in points})
+    ticks = sorted({entry.cell.ipc for entries in series.values() for entry in entries})
     axes.set_xscale("log")
     axes.set_xticks(ticks, list(map(str, ticks)))
     axes.minorticks_off()
@@ -143,12 +141,12 @@ def _accuracies(entries: Iterable[Entry]) -> dict[str, Figure]:
     figures = {}
     for dataset, scale in sorted({(entry.dataset, entry.base_scale) for entry in entries}):
         here = [entry for entry in entries if (entry.dataset, entry.base_scale) == (dataset, scale)]
-        series: dict[str, list[tuple[int, Entry]]] = {}
+        series: dict[str, list[Entry]] = {}
         for entry in sorted(here, key=lambda entry: (_rank(entry.cell.choice), entry.scale, entry.cell.ipc)):
             if entry.cell.choice != "whole":
                 name = entry.cell.choice + entry.scale.removeprefix(scale)
-                series.setdefault(name, []).append((entry.cell.ipc, entry))
-        if len({ipc for points in series.values() for ipc, _ in points}) > 1:
+                series.setdefault(name, []).append(entry)
+        if len({entry.cell.ipc for entries in series.values() for entry in entries}) > 1:
             title = f"{dataset}, scale {scale}"
             whole = whole_beside(here, dataset, scale)
             figures[f"{dataset}-{scale}-accuracy"] = plot_accuracies(title, series, whole)

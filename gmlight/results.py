@@ -3,7 +3,6 @@
 import contextlib
 import glob
 import json
-import os
 import platform
 import socket
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ import gmlight
 from gmlight.distributed import is_main
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Accuracy
+from gmlight.files import whole
 
 SCHEMA_VERSION = 1
 
@@ -42,11 +42,8 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
 
 def write_record(path: Path, record: dict[str, Any]) -> Path:
     """Writes plain containers as JSON, whole or not at all; nothing is written over."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.unlink(missing_ok=True)  # not to write into a file that it is another name of
-    unfinished.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
-    os.link(unfinished, path)  # fails where there is one
-    unfinished.unlink()
+    with whole(path, new=True) as file:
+        file.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
     return path
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from gmlight.config import CONF_DIR, PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
+from gmlight.files import whole
 
 CONFIG, LOCK = "config.yaml", ".lock"
 # What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
@@ -71,18 +72,13 @@ def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
             raise ConfigError(
                 f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate"
             )
-    unfinished = path.with_name(f"{CONFIG}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    unfinished.write_text(content)
-    if goes_on:
-        unfinished.replace(path)
-        _set_aside(folder, before)
-        return
     try:
-        os.link(unfinished, path)  # whole, and only where there is none
-        unfinished.unlink()
+        with whole(path, new=not goes_on) as file:
+            file.write_text(content)
     except FileExistsError:
         raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
+    if goes_on:
+        _set_aside(folder, before)
 
 
 def finished_iterations(folder: Path) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "memory", "interruption", "distributed", "allocator", "checks", "config", "randomness",
+    "errors", "files", "memory", "interruption", "distributed", "allocator", "checks", "config", "randomness",
     "pictures", "artifact", "datasets", "data", "synthetic", "architectures", "augmentation",
     "ensembles", "training", "gradients", "operations", "compilation", "engine", "distances", "plain",
     "matching", "schedules", "coresets", "evaluation", "trajectory", "finiteness", "image_gradient",

@@ -26,7 +26,7 @@ def test_zeta_stands_beside_equation_12() -> None:
 
 
 def test_accuracies_by_ipc() -> None:
-    series = {"random": [(1, entry("random", 1, 60, 70)), (10, entry("random", 10, 95, 95))]}
+    series = {"random": [entry("random", 1, 60, 70), entry("random", 10, 95, 95)]}
     figure = plot_accuracies("title", series, entry("whole", 1, 99.0, scale="paper with evaluation.epochs=9"))
     (axes,) = figure.axes
     assert list(axes.get_lines()[0].get_ydata()) == [65, 95]
