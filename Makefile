@@ -18,6 +18,10 @@ test: install ## the tests, some minutes
 test-slow: install ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
 
+test-slurm: install ## a sweep and a run on a real Slurm of their own, as root
+	command -v slurmctld munged > /dev/null || apt-get install --yes --no-install-recommends slurm-wlm munge
+	$(BIN)/python -m pytest -m slurm
+
 check: install ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,4 +39,4 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-.PHONY: help install run test test-slow check format clean
+.PHONY: help install run test test-slow test-slurm check format clean

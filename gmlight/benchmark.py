@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gmlight import build, results
-from gmlight.config import choose, command, describe, labels, with_overrides
+from gmlight.command import command
+from gmlight.config import choose, describe, labels, with_overrides
 from gmlight.errors import ConfigError
 from gmlight.measuring import PARTS
 from gmlight.sides import Measurement, Side

@@ -7,13 +7,14 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
-from gmlight import coresets
+from gmlight import coresets, scheduler
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.checkpointing import AtomicCheckpointIO
 from gmlight.compilation import Compilation
@@ -47,6 +48,7 @@ def build_data(config: DictConfig, statistics: bool = False) -> CondensationData
         updates=config.updates,
         seed=config.seed,
         device_share=config.memory.device_share,
+        holdout=config.holdout,
     )
 
 
@@ -132,7 +134,7 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     """What an accuracy depends on besides the set, the architecture's name and the network's number."""
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm")
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    nodes = {key: plain[key] for key in ("architecture", "augmentation", "dataset", "seed")}
+    nodes = {key: plain[key] for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"][key] for key in keys}
 
 
@@ -237,14 +239,20 @@ def build_trainer(
     Raises:
         ConfigError: it cannot be had here.
     """
+    together = "SLURMEnvironment" in str(config.trainer.get("plugins"))
+    scheduler.check_tasks(together=together)
+    partial = instantiate(config.trainer)
+    plugins = [AtomicCheckpointIO(), *partial.keywords.get("plugins", [])]
+    if scheduler.in_job() and not together and not TorchElasticEnvironment.detect():
+        plugins.append(LightningEnvironment())  # Lightning takes any process of a job for one of its tasks
     try:
-        return instantiate(config.trainer)(
+        return partial(
             max_steps=config.iterations * config.updates,
             max_epochs=-1,
             log_every_n_steps=config.log_every,
             logger=logger,
             callbacks=list(callbacks),
-            plugins=[AtomicCheckpointIO()],
+            plugins=plugins,
             enable_checkpointing=False,  # Lightning's own
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -139,8 +139,7 @@ class Checkpoints(lightning.Callback):
         last_update = batch.t == module.updates - 1
         due = last_update and any((batch.k + 1) % number == 0 for number in self.every)
         late = time.monotonic() - self._saved > 60 * self.minutes
-        stopped = ranks.any(interruption.signum is not None, module.device)
-        late = ranks.any(late, module.device)
+        stopped, late = ranks.any([interruption.signum is not None, late], module.device)
         if due or late or stopped or trainer.global_step == trainer.max_steps:
             self.save(trainer)
         if stopped:  # in good order: what this update has logged is still to be written

@@ -65,7 +65,13 @@ _NOT_NEGATIVE = (
     "schedule.margin",
     "initialization.weight_decay",
 )
-_FRACTIONS = ("image_momentum", "network_momentum", "evaluation.momentum", "initialization.momentum")
+_FRACTIONS = (
+    "image_momentum",
+    "network_momentum",
+    "evaluation.momentum",
+    "initialization.momentum",
+    "holdout",
+)
 _ONE_OF = {
     "initialization.features": ("network", "pixels"),
     "schedule.criterion": ("rise", "gap"),

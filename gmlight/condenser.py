@@ -167,7 +167,7 @@ class Condenser(lightning.LightningModule):
         images, k, t = self.synthetic().detach().clone(), batch.k, batch.t
         self._watch.note(
             finite & torch.isfinite(images).all(),
-            lambda: self._blame(k, t, real.layers, outcome.synthetic, (*gradients, images)),
+            lambda: self._blame(k, t, real, outcome.synthetic, (*gradients, images)),
         )
         return outcome.terms | {"total": loss}
 
@@ -211,20 +211,33 @@ class Condenser(lightning.LightningModule):
         self.zeta_used[batch.t].append(zeta)
         return zeta
 
-    def _blame(self, k: int, t: int, real: Layers, synthetic: Layers, images: tuple[Tensor, ...]) -> str:
+    def _blame(
+        self, k: int, t: int, real: RealGradients, synthetic: Layers, images: tuple[Tensor, ...]
+    ) -> str:
+        # Of what this rank holds; the images and their gradients are on every rank.
         steps = "lower image_lr or network_lr"
+        everything = range(len(self.class_names))
         suspects = (
-            ("class gradient on real images", list(real.values()), steps if t else "look at the data"),
-            ("class gradient on synthetic images", list(synthetic.values()), steps),
-            ("image or its gradient", list(images), "lower image_lr or distance.weight"),
+            (
+                "class gradient on real images",
+                list(real.layers.values()),
+                real.classes,
+                steps if t else "look at the data",
+            ),
+            (
+                "class gradient on synthetic images",
+                list(synthetic.values()),
+                None if real.classes is None else everything,
+                steps,
+            ),
+            ("image or its gradient", list(images), everything, "lower image_lr or distance.weight"),
         )
-        for what, by_class, mend in suspects:
-            if not by_class:  # another rank's
+        for what, by_class, classes, mend in suspects:
+            if not by_class:
                 continue
-            finite = torch.stack([torch.isfinite(each.flatten(1)).all(1) for each in by_class]).all(0)  # [C]
+            finite = torch.stack([torch.isfinite(each.flatten(1)).all(1) for each in by_class]).all(0)
             if not finite.all():
-                mixed = len(finite) < len(self.class_names)
-                name = "any" if mixed else self.class_names[int(finite.int().argmin())]
+                name = "any" if classes is None else self.class_names[classes[int(finite.int().argmin())]]
                 return f"k={k}, t={t}, class {name!r}: the {what} is not finite; {mend}"
         return f"k={k}, t={t}, every class: the matching loss is not finite; lower distance.weight"
 

@@ -1,13 +1,13 @@
-"""The door between Hydra and the program: where conf/ is, how errors are told, what a run is called."""
+"""The door between Hydra and the program: where conf/ is, what a configuration says, what a run is called."""
 
 import contextlib
-import errno
 import logging
 import os
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,17 @@ import hydra
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.allocator import keep_large_blocks
 from gmlight.checks import check
-from gmlight.distributed import is_main
 from gmlight.errors import ConfigError
-from gmlight.interruption import Stopped, interruption
 
 # Inside an installed package conf/ lies in it, in a checkout beside it.
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())
-
-_CANNOT_WRITE = (
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
-    errno.EROFS,
-)  # fmt: skip
 
 # The sizes that make a scale, and where the configuration holds what is used.
 _SCALE_SIZES = {
@@ -51,7 +42,6 @@ _PROTOCOL = (
     "evaluation.momentum",
     "evaluation.weight_decay",
 )
-LEFT_WHERE_NOTHING_BEGAN = {".lock", "config.yaml.unfinished"}
 # What `resume=` puts into a command line besides the words of the run that goes on.
 PUT_IN = ("resume=", "hydra.run.dir=", "hydra.mode=")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
@@ -63,78 +53,8 @@ _SHOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def command(job: Callable[[DictConfig, Path], None], config_name: str) -> None:
-    """Composes the configuration from the command line and runs the job in its run folder.
-
-    A ConfigError ends it with one line and exit status 1; in a multirun the other jobs go on. SIGINT and
-    SIGTERM end it, and a multirun, with 130 and 143. The folder has to be empty, unless `resume` names it.
-    """
-
-    def checked(config: DictConfig) -> None:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        try:
-            there = {path.name for path in folder.iterdir()} - LEFT_WHERE_NOTHING_BEGAN
-            if is_main() and config.get("resume") is None and there:
-                raise ConfigError(
-                    f"{folder} already holds a run or other files; choose another with hydra.run.dir="
-                )
-            settle(config)
-            prepare_process(config)
-            job(config, folder)
-        except ConfigError as error:
-            _tell(str(error), folder)
-            if not is_main():
-                print(f"gmlight, on another process: {error}", file=sys.stderr)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra keeps it and goes on with the next job
-            sys.exit(1)
-        except Stopped as stopped:
-            _tell(stopped.told(folder), folder)
-            raise
-
-    if odd := _odd_choice(sys.argv[1:]):
-        sys.exit(f"gmlight: {odd}")
-    register_resolvers()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
-    try:
-        with interruption.installed():
-            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(checked)()
-    except Stopped as stopped:
-        # Lightning ends rank 0 where another rank fails; to be stopped with it is no failure.
-        sys.exit(stopped.status if is_main() else 0)
-    except ConfigError:
-        sys.exit(1)
-    except (HydraException, OmegaConfBaseException) as error:
-        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.exit(f"gmlight: {error}{cause}")
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        sys.exit(
-            f"gmlight: cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
-        )
-
-
-def _odd_choice(words: list[str]) -> str | None:
-    # Where a choice is a number or the like, Hydra itself fails.
-    groups = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
-    for word in words:
-        key = override_key(word)
-        if key not in groups or "=" not in word:
-            continue
-        try:
-            value = OverridesParser.create().parse_override(word).value()
-        except HydraException:  # Hydra will say so
-            continue
-        names = value if isinstance(value, list) else [value]
-        if any(isinstance(name, int | float | list | dict) for name in names):
-            options = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
-            return f"{word}: no option of {key}; use one of {', '.join(options)}"
-    return None
-
-
 def register_resolvers() -> None:
-    """Arithmetic that conf/ uses: min and max pass over null, div rounds down."""
+    """What conf/ computes: min and max pass over null, div rounds down; stamp names a new folder."""
     resolvers: dict[str, Callable[..., Any]] = {
         "min": lambda *values: min(value for value in values if value is not None),
         "max": lambda *values: max(value for value in values if value is not None),
@@ -143,6 +63,12 @@ def register_resolvers() -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+    OmegaConf.register_new_resolver("stamp", _stamp, replace=True, use_cache=True)
+
+
+def _stamp() -> str:
+    # The process besides the time: no two runs of a machine begin in the same folder.
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-{os.getpid()}"
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
@@ -180,19 +106,6 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from None
     return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
-
-
-def refuse_several_in_a_sweep(processes: int) -> None:
-    """A sweep starts its runs in its own process; those that Lightning adds would start all of them again.
-
-    Raises:
-        ConfigError: this is a sweep, with several processes a run, and no job of a scheduler's own.
-    """
-    if processes > 1 and HydraConfig.get().mode == RunMode.MULTIRUN and "SLURM_JOB_ID" not in os.environ:
-        raise ConfigError(
-            f"trainer.devices: {processes} processes a run in a sweep, each would run the whole sweep; start "
-            "the runs one by one"
-        )
 
 
 def with_overrides(overrides: list[str]) -> DictConfig:
@@ -276,6 +189,8 @@ def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
     ]
     if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
         departures.append(f"speed.precision={config.speed.precision}")
+    if config.holdout and "holdout" not in keys.values():  # an experiment's
+        departures.append(f"holdout={config.holdout}")
     return departures
 
 
@@ -367,20 +282,3 @@ def name_classes(config: DictConfig) -> None:
         config.dataset.classes = found
     elif list(config.dataset.classes) != found:
         raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")
-
-
-def _tell(line: str, folder: Path) -> None:
-    if is_main():  # of several processes one
-        _remove_if_empty(folder)
-        print(f"gmlight: {line}", file=sys.stderr)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    # What Hydra has just made for a run that is refused; never the current folder or one that a user named.
-    words = HydraConfig.get().overrides.hydra
-    if any(word.startswith(("hydra.run.dir", "hydra.sweep")) for word in words):
-        return
-    for empty in (folder, *folder.parents):
-        if empty == Path.cwd() or any(empty.iterdir()):
-            return
-        empty.rmdir()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from gmlight.datasets import Splits
+from gmlight.datasets import Splits, stratified
 from gmlight.errors import ConfigError
 from gmlight.randomness import generator, moved
 
@@ -176,6 +176,7 @@ class CondensationData(lightning.LightningDataModule):
         statistics_batch: images per class for batch-norm statistics; 0: none.
         iterations, updates: K and T; the loader yields from the trainer's `global_step` to K*T.
         device_share: of an accelerator's memory; images that take more stay on the host.
+        holdout: share of the training images that is not trained on but stands in for the test split.
 
     Attributes:
         train, test, mean, std: once `load` was called.
@@ -200,6 +201,7 @@ class CondensationData(lightning.LightningDataModule):
         updates: int,
         seed: int,
         device_share: float,
+        holdout: float,
     ) -> None:
         super().__init__()
         self.classes, self._mean, self._std = tuple(classes), mean, std
@@ -208,7 +210,7 @@ class CondensationData(lightning.LightningDataModule):
         self.matched_batch, self.matched_every = matched_batch, matched_every
         self.iterations, self.updates, self.seed = iterations, updates, seed
         self._read = functools.partial(load, root, download)
-        self._device_share = device_share
+        self._device_share, self._holdout = device_share, holdout
 
     def load(self, device: torch.device) -> "CondensationData":
         """Reads both splits and puts them on the device; `train` and `test` are there afterwards."""
@@ -221,6 +223,8 @@ class CondensationData(lightning.LightningDataModule):
             raise ConfigError(
                 f"dataset.std={self.std}: must be above 0; every pixel of a channel is the same"
             )
+        if self._holdout:
+            splits = stratified(*splits[0], self._holdout, seed=0)
         fits = _fits(sum(images.nbytes for images, _ in splits), device, self._device_share)
         place = functools.partial(
             RealImages,

@@ -34,7 +34,28 @@ def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(bunch.target).long()
-    return _split(images, labels, test_share, split_seed)
+    return stratified(images, labels, test_share, split_seed)
+
+
+def stratified(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Splits:
+    """Train and test splits in which the classes have the same shares.
+
+    Raises:
+        ConfigError: a class has too few images.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        train, test = train_test_split(
+            np.arange(len(labels)), test_size=test_share, stratify=labels.numpy(), random_state=seed
+        )
+    except ValueError as error:
+        fewest = int(labels.bincount().min())
+        raise ConfigError(
+            f"the images cannot be split, the smallest class has {fewest} ({_first_line(error)}); "
+            "make train/ and test/ folders, or add images"
+        ) from None
+    return (images[train], labels[train]), (images[test], labels[test])
 
 
 def made_up(
@@ -123,7 +144,7 @@ def image_folder(
     read = functools.partial(_read_folder, size=size, channels=channels)
     if not (top / "train").is_dir():
         images, labels = read(top)
-        return _split(images, labels, test_share, split_seed)
+        return stratified(images, labels, test_share, split_seed)
     classes = [_class_folders(top / part) for part in ("train", "test")]
     unknown = sorted(set(classes[0]) ^ set(classes[1]))
     if unknown:
@@ -214,22 +235,6 @@ def _read_images(
             fitting = fitting.resize((size[1], size[0]), Image.Resampling.BICUBIC)
         images[i] = _pixels(fitting)
     return images, torch.tensor([label for _, label in files], dtype=torch.long)
-
-
-def _split(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Splits:
-    from sklearn.model_selection import train_test_split
-
-    try:
-        train, test = train_test_split(
-            np.arange(len(labels)), test_size=test_share, stratify=labels.numpy(), random_state=seed
-        )
-    except ValueError as error:
-        fewest = int(labels.bincount().min())
-        raise ConfigError(
-            f"the images cannot be split, the smallest class has {fewest} ({_first_line(error)}); "
-            "make train/ and test/ folders, or add images"
-        ) from None
-    return (images[train], labels[train]), (images[test], labels[test])
 
 
 def _to_tensors(dataset: Any) -> tuple[Tensor, Tensor]:

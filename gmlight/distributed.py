@@ -3,7 +3,7 @@
 Without a process group there is one process, and every sum is what it was.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +78,13 @@ class Ranks:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it is true on any rank."""
+    def any(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
+        """Of each flag whether it is true on any rank."""
         if self.size == 1:
-            return flag
-        flags = torch.tensor([float(flag)], device=device)
-        dist.all_reduce(flags)
-        return bool(flags.item())
+            return list(flags)
+        counts = torch.tensor([float(flag) for flag in flags], device=device)
+        dist.all_reduce(counts)
+        return [count > 0 for count in counts.tolist()]
 
     def gather(self, own: dict[int, float]) -> dict[int, float]:
         """What all ranks have, on every rank."""

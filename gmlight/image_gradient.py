@@ -38,17 +38,19 @@ class RealGradients:
     """The gradients on real images of the classes that this rank matches.
 
     layers: weight name -> [own classes, *weight.shape]. sizes: images behind each class's, of all classes.
+    classes: the rank's own; null: one gradient, of images of any class.
     """
 
     layers: Layers
     sizes: list[int]
+    classes: range | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The terms of the matching loss by name, of all classes; what they gave the images, [C, ipc, ...].
 
-    synthetic: the class gradients that were differentiated last, for who has to name a culprit.
+    synthetic: the class gradients, for who has to name a culprit; none where they come in chunks.
     """
 
     terms: dict[str, Tensor]
@@ -93,16 +95,15 @@ class ImageGradient:
                 (c,) = share.units
                 layers = self._part(network, images[c : c + 1][0], None, share.slice(sizes[c]), c)
                 ranks.sum_parts(layers.values(), len(sizes))
-                return RealGradients(layers, sizes)
+                return RealGradients(layers, sizes, share.units)
             of_chunks = [
                 self.engine.real(network, images[chunk.start : chunk.stop], first=chunk.start)
                 for chunk in self._real_chunks(images, share.units)
             ]
-        if len(of_chunks) == 1:
-            return RealGradients(of_chunks[0], sizes)
-        return RealGradients(
-            {name: torch.cat([of[name] for of in of_chunks]) for name in of_chunks[0]}, sizes
-        )
+        layers = of_chunks[0]
+        if len(of_chunks) > 1:
+            layers = {name: torch.cat([of[name] for of in of_chunks]) for name in layers}
+        return RealGradients(layers, sizes, share.units)
 
     def mixed(self, network: nn.Module, images: Tensor, labels: Tensor) -> RealGradients:
         """The one gradient on a batch of images of any class, split over all ranks."""
@@ -184,7 +185,7 @@ class ImageGradient:
         self, network: nn.Module, images: Tensor, real: RealGradients, rule: Levels, chunks: list[range]
     ) -> Outcome:
         share = ranks.share(len(images))
-        leads, terms, leaves = share.leads, {}, {}
+        leads, terms = share.leads, {}
         of_images = torch.zeros_like(images)
         # With one chunk its graph is held from the first pass to the second.
         graphs = [self._graph(network, images, chunk) for chunk in chunks[:1] if len(chunks) == 1 and leads]
@@ -219,10 +220,10 @@ class ImageGradient:
                 (gradient,) = torch.autograd.grad(list(layers.values()), leaf, of_layers)
             of_images[chunk.start : chunk.stop] = gradient
         # What each rank has of its own classes is summed; the distance between means is on every rank whole.
-        outcome = Outcome({"intra": terms["intra"]} if rule.within else {}, of_images, leaves)
+        outcome = Outcome({"intra": terms["intra"]} if rule.within else {}, of_images, {})
         summed = self._summed(outcome)
         whole = {"inter": terms["inter"].detach()} if rule.between else {}
-        return Outcome(summed.terms | whole, summed.of_images, leaves)
+        return Outcome(summed.terms | whole, summed.of_images, {})
 
     def _sums(
         self,

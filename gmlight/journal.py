@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,27 @@ class Journal:
     Args:
         path: may be there already. protocol: whatever the accuracies depend on besides set, architecture and
             number of the network; plain containers.
+
+    A line: set and architecture, number of the network, accuracy, seconds of the evaluation so far, check.
     """
 
     def __init__(self, path: Path, protocol: Any) -> None:
         self._path, self._protocol = path, _digest(protocol)
         self._lines: dict[str, dict[int, float]] = {}
+        self._before, self._started = 0.0, time.monotonic()
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
-                key, network, accuracy, check = json.loads(line)
+                key, network, accuracy, seconds, check = json.loads(line)
             except (ValueError, TypeError):
                 continue
-            if check == _digest([key, network, accuracy]):
+            if check == _digest([key, network, accuracy, seconds]):
                 self._lines.setdefault(key, {})[network] = accuracy
+                self._before = seconds
+
+    @property
+    def seconds(self) -> float:
+        """What the evaluation has taken so far, that which was cut short included."""
+        return self._before + time.monotonic() - self._started
 
     def accuracies(self, name: str, images: TrainingSet, architecture: str) -> MutableMapping[int, float]:
         """By network, those that are known of this set and architecture; what is put there is written."""
@@ -36,7 +46,7 @@ class Journal:
 
     def append(self, key: str, network: int, accuracy: float) -> None:
         """Writes a line."""
-        entry = [key, network, accuracy]
+        entry = [key, network, accuracy, round(self.seconds, 3)]
         with self._path.open("a") as file:
             file.write("\n" + json.dumps([*entry, _digest(entry)]))  # an unfinished line ends here
 

@@ -40,6 +40,11 @@ def write(folder: Path, rows: list[Row], record: dict[str, Any]) -> Path:
     return write_record(folder / "result.json", record | {"evaluations": [as_record(row) for row in rows]})
 
 
+def read_accuracy(folder: Path) -> float:
+    """Mean test accuracy of a finished run's set on its first architecture, in percent."""
+    return json.loads((folder / "result.json").read_text())["evaluations"][0]["accuracy"]["mean"]
+
+
 def write_record(path: Path, record: dict[str, Any]) -> Path:
     """Writes plain containers as JSON, whole or not at all; nothing is written over."""
     with whole(path, new=True) as file:
@@ -143,7 +148,12 @@ def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> No
 
 
 def print_path(name: str, path: Path, console: Console) -> None:
-    """A path to copy: relative where it lies below the current folder, never broken into lines."""
+    """A path to copy, never broken into lines."""
+    console.print(f"{name:<8} {short(path)}", soft_wrap=True)
+
+
+def short(path: Path) -> Path:
+    """Relative where it lies below the current folder."""
     with contextlib.suppress(ValueError):
-        path = path.resolve().relative_to(Path.cwd())
-    console.print(f"{name:<8} {path}", soft_wrap=True)
+        return path.resolve().relative_to(Path.cwd())
+    return path

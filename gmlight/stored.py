@@ -2,9 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +13,16 @@ from rich.console import Console
 
 from gmlight import build
 from gmlight.artifact import CondensedDataset
-from gmlight.config import architecture_label, command, override_key
+from gmlight.command import Function, command
+from gmlight.config import architecture_label, override_key
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
 
 # What may be changed when a set is used; all else belongs to the run that made it.
 CHANGEABLE = {
-    "run", "architecture", "augmentation", "evaluation", "seed", "trainer", "data_dir", "download", "memory",
-    "speed", "hydra",
+    "run", "architecture", "augmentation", "evaluation", "holdout", "seed", "trainer", "data_dir", "download",
+    "memory", "speed", "hydra",
 }  # fmt: skip
 CHOICES = ("architecture", "augmentation", "evaluation", "trainer")
 
@@ -42,15 +42,13 @@ class StoredSet:
     device: torch.device
 
 
-def command_on_a_set(
-    job: Callable[[DictConfig, Path], None], config_name: str, besides: Collection[str] = ()
-) -> None:
-    """`config.command` for the set that `run=` names; besides: keys of the command's own."""
+def command_on_a_set(function: Function, config_name: str, besides: Collection[str] = ()) -> None:
+    """`command.command` for the set that `run=` names; besides: keys of the command's own."""
     try:
         ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:], besides))
     except ConfigError as error:
         sys.exit(f"gmlight: {error}")
-    command(job, config_name)
+    command(function, config_name)
 
 
 def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> StoredSet:

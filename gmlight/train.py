@@ -3,9 +3,9 @@
 import functools
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import lightning
 from omegaconf import DictConfig
 from rich.console import Console
 
-from gmlight import artifact, build, results
+from gmlight import artifact, build, results, scheduler
 from gmlight.callbacks import (
     ProgressBar,
     QuickEvaluation,
@@ -23,14 +23,17 @@ from gmlight.callbacks import (
     save_samples,
 )
 from gmlight.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, Checkpoints, find_checkpoint
+from gmlight.command import command, refuse_several_in_a_sweep
 from gmlight.condenser import Condenser
-from gmlight.config import blank_cell, command, describe, labels, refuse_several_in_a_sweep
-from gmlight.data import CondensationData, LabelledImages
+from gmlight.config import blank_cell, describe, labels
+from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.distributed import is_main, ranks
 from gmlight.errors import ConfigError, NonFiniteError
+from gmlight.evaluation import Evaluator
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import closing_loggers, forget_from
+from gmlight.results import Row
 from gmlight.resuming import claim, expand, finished_iterations, held
 from gmlight.synthetic import flatten
 
@@ -43,10 +46,31 @@ def main() -> None:
     command(train, "train")
 
 
-def train(config: DictConfig, folder: Path) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of.
+
+    start: S before its first update, or the real set that is only evaluated. condenser: what learns S from
+    it, where there is anything to learn. baselines: (name, set, number of networks) evaluated beside S.
+    """
+
+    trainer: lightning.Trainer
+    data: CondensationData
+    start: TrainingSet
+    condenser: Condenser | None
+    evaluators: dict[str, Evaluator]
+    baselines: list[tuple[str, TrainingSet, int]]
+    checkpoints: Checkpoints
+    quick: QuickEvaluation
+
+
+def train(config: DictConfig, folder: Path) -> float | None:
     """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder.
 
     With `resume` goes on with the folder's run. Of several processes rank 0 writes and prints.
+
+    Returns:
+        Mean test accuracy of the set on the first architecture, in percent; null: the cell is blank.
     """
     goes_on, config.resume = config.resume is not None, None
     console, record = results.new_console(), describe(config)
@@ -55,11 +79,45 @@ def train(config: DictConfig, folder: Path) -> None:
         if is_main():
             results.write(folder, [], record | {"blank": reason})
         console.print(f"{results.headline(record)}: not applicable, {reason}")
-        return
+        return None
+    if goes_on and scheduler.was_requeued() and finished_iterations(folder) == config.iterations:
+        console.print(f"{results.headline(record)}: finished already")
+        return results.read_accuracy(folder)
+    parts = prepare(config, folder, record["architecture"], console)
+    with held(folder) if is_main() else nullcontext(), _resumable(parts.trainer):
+        checkpoint = find_start(folder, console) if goes_on else None
+        if is_main():
+            claim(folder, record, goes_on=goes_on)
+        if goes_on:
+            forget_after(folder, checkpoint, config, console)
+        console.print(results.headline(record))
+        with closing_loggers(parts.trainer):
+            keep = functools.partial(save, folder / "condensed", record, parts.data, replace=goes_on)
+            learned = condense(parts, folder, keep, checkpoint)
+            rows = evaluate(parts, learned, config, folder, record, console)
+        if is_main():
+            if isinstance(learned, LabelledImages):
+                own = [results.as_record(row) for row in rows if row.name == rows[0].name]
+                artifact.update_metadata(folder / "condensed", evaluations=own)
+            results.write(folder, rows, record)
+    ranks.leave()
+    results.print_table(rows, record, console)
+    results.print_path("run", folder, console)
+    if (folder / "condensed").exists():
+        results.print_path("picture", folder / "condensed" / artifact.GRID, console)
+    return rows[0].accuracy.mean
+
+
+def prepare(config: DictConfig, folder: Path, architecture: str, console: Console) -> Parts:
+    """Builds the parts and loads the data.
+
+    Args:
+        architecture: what the configuration's own is called in tables.
+    """
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     compilation = build.build_compilation(config, console.print)
-    evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
+    evaluators = build.build_evaluators(config, data, architecture, compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     checkpoints = Checkpoints(
         folder / "checkpoints", config.checkpoint.every, config.evaluation.every, config.checkpoint.minutes
@@ -74,65 +132,18 @@ def train(config: DictConfig, folder: Path) -> None:
     trainer = build.build_trainer(
         config,
         logger=build.build_logger(config, folder),
-        callbacks=[
-            ProgressBar(config.iterations, config.updates, console),
-            checkpoints,
-            quick,
-        ],
+        callbacks=[ProgressBar(config.iterations, config.updates, console), checkpoints, quick],
     )
-    refuse_several_in_a_sweep(trainer.world_size)
+    refuse_several_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)
-    learned = build.build_start(config, data)
+    start = build.build_start(config, data)
     condenser = None
     if config.iterations:
-        condenser = build.build_condenser(config, learned, data, factory, compilation)
+        condenser = build.build_condenser(config, start, data, factory, compilation)
     baselines = build.build_baselines(config, data)
-    with held(folder) if is_main() else nullcontext(), _resumable(trainer):
-        checkpoint = find_start(folder, console) if goes_on else None
-        if is_main():
-            claim(folder, record, goes_on=goes_on)
-        if goes_on:
-            forget_after(folder, checkpoint, config, console)
-        console.print(results.headline(record))
-
-        keep = functools.partial(save, folder / "condensed", record, data, replace=goes_on)
-        journal = (
-            Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config)) if is_main() else None
-        )
-        with closing_loggers(trainer):
-            if condenser is not None:
-                if checkpoint is None:
-                    save_samples(folder, 0, condenser.synthetic.labelled(), data)
-                learned = condense(trainer, condenser, data, keep, checkpoint)
-                learned = learned.to(trainer.strategy.root_device)
-            if isinstance(learned, LabelledImages):
-                keep(learned, complete=True)
-
-            started = time.monotonic()
-            name = "condensed" if config.iterations else f"{record['method']} images"
-            sets = [(name, learned, config.evaluation.networks), *baselines]
-            rows = evaluate_sets(evaluators, sets, console, journal)
-            evaluating = time.monotonic() - started
-            if isinstance(learned, LabelledImages):
-                record_evaluation(trainer, folder, config.iterations, learned, data, rows[0].accuracy)
-        if condenser is not None:
-            record["zeta_used"] = condenser.zeta_used
-            record["speed"] = condenser.engine.describe()
-        condensing = checkpoints.seconds - quick.seconds
-        record["seconds"] = {"condensing": condensing, "evaluation": evaluating + quick.seconds}
-        record["environment"] = results.environment(trainer.strategy.root_device)
-        if is_main():
-            if isinstance(learned, LabelledImages):
-                own = [results.as_record(row) for row in rows if row.name == name]
-                artifact.update_metadata(folder / "condensed", evaluations=own)
-            results.write(folder, rows, record)
-    ranks.leave()
-    results.print_table(rows, record, console)
-    results.print_path("run", folder, console)
-    if (folder / "condensed").exists():
-        results.print_path("picture", folder / "condensed" / artifact.GRID, console)
+    return Parts(trainer, data, start, condenser, evaluators, baselines, checkpoints, quick)
 
 
 @contextmanager
@@ -177,21 +188,50 @@ def forget_after(folder: Path, checkpoint: Path | None, config: DictConfig, cons
             picture.unlink()
 
 
-def condense(
-    trainer: lightning.Trainer,
-    condenser: Condenser,
-    data: CondensationData,
-    keep: Callable[..., Path],
-    checkpoint: Path | None = None,
-) -> LabelledImages:
-    """S after its last update; where numbers go wrong, keeps the last good S and says so."""
-    try:
-        with interruption.deferred():
-            trainer.fit(condenser, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except NonFiniteError as error:
-        kept = keep(flatten(condenser.good_images), complete=False)
-        raise ConfigError(f"{error}; the last good images are in {kept}") from None
-    return condenser.synthetic.labelled()
+def condense(parts: Parts, folder: Path, keep: Callable[..., Path], checkpoint: Path | None) -> TrainingSet:
+    """S after its last update, kept in the folder; where numbers go wrong, the last good S is kept."""
+    if parts.condenser is not None:
+        condenser, trainer = parts.condenser, parts.trainer
+        if checkpoint is None:
+            save_samples(folder, 0, condenser.synthetic.labelled(), parts.data)
+        try:
+            with interruption.deferred():
+                trainer.fit(condenser, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+        except NonFiniteError as error:
+            kept = keep(flatten(condenser.good_images), complete=False)
+            raise ConfigError(f"{error}; the last good images are in {kept}") from None
+        learned: TrainingSet = condenser.synthetic.labelled().to(trainer.strategy.root_device)
+    else:
+        learned = parts.start
+    if isinstance(learned, LabelledImages):
+        keep(learned, complete=True)
+    return learned
+
+
+def evaluate(
+    parts: Parts,
+    learned: TrainingSet,
+    config: DictConfig,
+    folder: Path,
+    record: dict[str, Any],
+    console: Console,
+) -> list[Row]:
+    """Accuracies of S and of what is beside it; the record gets what the run has taken and used."""
+    journal = Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config)) if is_main() else None
+    name = "condensed" if config.iterations else f"{record['method']} images"
+    sets = [(name, learned, config.evaluation.networks), *parts.baselines]
+    rows = evaluate_sets(parts.evaluators, sets, console, journal)
+    if isinstance(learned, LabelledImages):
+        record_evaluation(parts.trainer, folder, config.iterations, learned, parts.data, rows[0].accuracy)
+    if parts.condenser is not None:
+        record["zeta_used"] = parts.condenser.zeta_used
+        record["speed"] = parts.condenser.engine.describe()
+    record["seconds"] = {
+        "condensing": parts.checkpoints.seconds - parts.quick.seconds,
+        "evaluation": parts.quick.seconds + (journal.seconds if journal is not None else 0.0),
+    }
+    record["environment"] = results.environment(parts.trainer.strategy.root_device)
+    return rows
 
 
 def save(

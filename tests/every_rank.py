@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +24,62 @@ from test_condenser import Stream
 CLASSES, IPC, UPDATES, OUTER = 3, 2, 2, 2
 DISTANCE = functools.partial(distances.cos_euclid, weight=1.0)
 WEIGHTED = {"inter_weight": None, "class_weights": "equal"}
-RULES: dict[str, Any] = {
-    "intra": matching.intra,
-    "inter": functools.partial(matching.inter, **WEIGHTED),
-    "interleaved": functools.partial(matching.interleaved, **WEIGHTED),
-    "multilevel": functools.partial(matching.multilevel, **WEIGHTED),
-    "batch weights": functools.partial(matching.multilevel, inter_weight=0.5, class_weights="batch"),
-    "mixed batches": functools.partial(matching.inter, **WEIGHTED),
+MULTILEVEL = functools.partial(matching.multilevel, **WEIGHTED)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is matched, and on what network. mixed: images of any class, in the place of the class batches."""
+
+    rule: Any
+    norm: str = "instance"
+    image_steps: int = 1
+    mixed: bool = False
+
+
+CASES = {
+    "intra": Case(matching.intra),
+    "inter": Case(functools.partial(matching.inter, **WEIGHTED)),
+    "interleaved": Case(functools.partial(matching.interleaved, **WEIGHTED)),
+    "multilevel": Case(MULTILEVEL),
+    "batch weights": Case(functools.partial(matching.multilevel, inter_weight=0.5, class_weights="batch")),
+    "priors": Case(functools.partial(matching.multilevel, inter_weight=None, class_weights="priors")),
+    "mixed batches": Case(functools.partial(matching.inter, **WEIGHTED), mixed=True),
+    "batch norm": Case(MULTILEVEL, norm="batch"),
+    "image steps": Case(MULTILEVEL, image_steps=2),
 }
 
 
-def batches(name: str) -> list[RealBatch]:
+def batches(case: Case) -> list[RealBatch]:
     """For each update 4, 3 and 5 real images; or, of any class, 7."""
     made = []
     for step in range(OUTER * UPDATES):
         images = [random_images(n, 2, 8, 8, seed=10 * step + n) for n in (4, 3, 5)]
         mixed = random_images(7, 2, 8, 8, seed=500 + step), torch.arange(7) % CLASSES
-        matched = mixed if name == "mixed batches" else None
-        made.append(RealBatch(*divmod(step, UPDATES), () if matched else tuple(images), mixed, None, matched))
+        matched = mixed if case.mixed else None
+        statistics = random_images(6, 2, 8, 8, seed=900 + step) if case.norm == "batch" else None
+        of_classes = () if matched else tuple(images)
+        made.append(RealBatch(*divmod(step, UPDATES), of_classes, mixed, statistics, matched))
     return made
 
 
 def condense(
-    name: str, rule: Any, chunk: int | None, strategy: Callable[[], Any], dtype: torch.dtype
+    case: Case, chunk: int | None, strategy: Callable[[], Any], dtype: torch.dtype
 ) -> dict[str, Any]:
     """S after two outer iterations, and the losses on the way."""
     module = Condenser(
         Pixels(random_images(CLASSES, IPC, 2, 8, 8)),
-        factory=functools.partial(small_network, "instance"),
+        factory=lambda: small_network(case.norm).to(dtype),
         engine=gradient_engine(microbatch=2, classes_per_block=1),
         classes_per_chunk=chunk,
-        matching=rule,
+        matching=case.rule,
         distance=DISTANCE,
         schedule=functools.partial(schedules.until_overfit, criterion="rise", margin=0.5, limit=4),
         schedule_unit="epochs",
         class_names=("a", "b", "c"),
         priors=[0.5, 0.3, 0.2],
         updates=UPDATES,
-        image_steps=1,
+        image_steps=case.image_steps,
         image_lr=0.1,
         image_momentum=0.5,
         network_lr=0.01,
@@ -69,14 +88,13 @@ def condense(
         matched_synthetic=4,
         seed=3,
     ).to(dtype)
-    module.factory = functools.partial(_network, dtype)
     trainer = lightning.Trainer(
         accelerator="cpu", devices=ranks_wanted(), strategy=strategy(), max_steps=OUTER * UPDATES,
         max_epochs=-1,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False,
     )  # fmt: skip
-    made = [_as(dtype, batch) for batch in batches(name)]
+    made = [_as(dtype, batch) for batch in batches(case)]
     trainer.fit(module, DataLoader(Stream(made), batch_size=None))
     return {"images": module.synthetic().detach().clone(), "zeta": module.zeta_used}
 
@@ -85,25 +103,22 @@ def ranks_wanted() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _network(dtype: torch.dtype) -> torch.nn.Module:
-    return small_network("instance").to(dtype)
-
-
 def _as(dtype: torch.dtype, batch: RealBatch) -> RealBatch:
     def cast(pair: Any) -> Any:
         return None if pair is None else (pair[0].to(dtype), pair[1])
 
     images = tuple(of_class.to(dtype) for of_class in batch.images)
-    return RealBatch(batch.k, batch.t, images, cast(batch.mixed), None, cast(batch.matched))
+    statistics = None if batch.statistics is None else batch.statistics.to(dtype)
+    return RealBatch(batch.k, batch.t, images, cast(batch.mixed), statistics, cast(batch.matched))
 
 
 def everything(strategy: Callable[[], Any]) -> dict[str, Any]:
-    """By rule, chunk and precision."""
-    cases = [(name, None, torch.float64) for name in RULES]
-    cases += [("multilevel", 1, torch.float64), ("intra", None, torch.float32)]
+    """By case, chunk and precision."""
+    wanted = [(name, None, torch.float64) for name in CASES]
+    wanted += [("multilevel", 1, torch.float64), ("intra", None, torch.float32)]
     return {
-        f"{name}, chunk {chunk}, {dtype}": condense(name, RULES[name], chunk, strategy, dtype)
-        for name, chunk, dtype in cases
+        f"{name}, chunk {chunk}, {dtype}": condense(CASES[name], chunk, strategy, dtype)
+        for name, chunk, dtype in wanted
     }
 
 

@@ -268,16 +268,17 @@ def test_a_run_resumed_at_any_update_ends_in_the_same_bits(stop: int, tmp_path: 
     assert torch.equal(resumed.synthetic(), undisturbed.synthetic())
 
 
+@pytest.mark.parametrize("at_once", [None, 1])
 @pytest.mark.parametrize("where", ["real", "images"])
-def test_numbers_that_are_not_finite_stop_the_run(where: str) -> None:
+def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | None) -> None:
     batches = real_batches(outer=3, updates=1, classes=3)
-    module = condenser(random_images(3, 1, 2, 8, 8), 1, [])
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], classes_per_chunk=at_once)
     if where == "real":
         assert isinstance(batches[1].images, torch.Tensor)
         batches[1].images[2, 0, 0, 0, 0] = math.nan
         message = "k=1, t=0, class '2': the class gradient on real images is not finite"
     else:
-        module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=1e300)
+        module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=1e300, classes_per_chunk=at_once)
         message = "k=1, t=0, class '0': .* is not finite"
     with pytest.raises(NonFiniteError, match=message):
         fit(module, batches)

@@ -23,8 +23,11 @@ def test_groups_are_found() -> None:
     assert {"dataset", "architecture", "matching", "distance", "schedule"} <= set(GROUPS)
 
 
-# An experiment is for the datasets it names: test_experiments.py.
-@pytest.mark.parametrize("option", [one for one in OPTIONS if one.parent.name != "experiment"], ids=str)
+# An experiment is for the datasets it names, test_experiments.py; trainer=slurm for a Slurm, test_slurm.py.
+ELSEWHERE = [one for one in OPTIONS if one.parent.name == "experiment" or one.name == "slurm"]
+
+
+@pytest.mark.parametrize("option", [one for one in OPTIONS if one not in ELSEWHERE], ids=str)
 def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
     group, name = option.parent.name, option.name
     if group == "dataset":

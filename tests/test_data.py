@@ -106,12 +106,26 @@ def test_mixed_batches_take_the_place_of_the_inter_terms_class_batches(rule: str
     )
 
 
+def test_images_held_out_stand_in_for_the_test_split() -> None:
+    whole, held = (build_data(composed(f"holdout={share}")).load(CPU) for share in (0, 0.1))
+    assert sum(held.train.counts) + sum(held.test.counts) == sum(whole.train.counts)
+    for all_of_class, of_class in zip(whole.train.counts, held.test.counts, strict=True):
+        assert abs(of_class - 0.1 * all_of_class) < 1
+    train, test, unseen = (
+        {image.numpy().tobytes() for image in split.images} for split in (held.train, held.test, whole.test)
+    )
+    assert not train & test
+    assert not test & unseen
+    assert (held.mean, held.std) == (whole.mean, whole.std)
+
+
 def made_up(images: torch.Tensor, labels: list[int]) -> CondensationData:
     split = (images, torch.tensor(labels))
     return CondensationData(
         lambda root, download: (split, split), root="", download=False, classes=["a", "b", "c"],
         shape=(1, 2, 2), mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0, statistics_batch=0,
         matched_batch=0, matched_every=1, iterations=1, updates=1, seed=0, device_share=0.25,
+        holdout=0,
     )  # fmt: skip
 
 

@@ -38,12 +38,12 @@ def alone() -> dict[str, Any]:
     return outcome
 
 
-@pytest.mark.parametrize("name", every_rank.RULES)
+@pytest.mark.parametrize("name", every_rank.CASES)
 def test_chunks_of_classes_change_nothing(alone: dict[str, Any], name: str) -> None:
-    rule = every_rank.RULES[name]
+    case = every_rank.CASES[name]
     joint = alone[f"{name}, chunk None, torch.float64"]["images"]
     for chunk in (1, 2):
-        chunked = every_rank.condense(name, rule, chunk, lambda: "auto", torch.float64)["images"]
+        chunked = every_rank.condense(case, chunk, lambda: "auto", torch.float64)["images"]
         torch.testing.assert_close(chunked, joint, rtol=1e-10, atol=1e-11)
 
 

@@ -10,17 +10,20 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "files", "memory", "interruption", "distributed", "allocator", "checks", "config", "randomness",
-    "pictures", "artifact", "datasets", "data", "synthetic", "architectures", "augmentation",
-    "ensembles", "training", "gradients", "operations", "compilation", "engine", "distances", "plain",
-    "matching", "schedules", "coresets", "evaluation", "trajectory", "finiteness", "image_gradient",
-    "condenser", "checkpointing", "journal", "resuming", "results", "paper", "gathering", "plots",
-    "loggers", "callbacks", "build", "stored", "train", "evaluate", "analyze", "schedule", "measuring",
-    "sides", "benchmark", "report",
+    "errors", "files", "memory", "interruption", "scheduler", "distributed", "allocator", "checks",
+    "config", "command", "randomness", "pictures", "artifact", "datasets", "data", "synthetic",
+    "architectures", "augmentation", "ensembles", "training", "gradients", "operations", "compilation",
+    "engine", "distances", "plain", "matching", "schedules", "coresets", "evaluation", "trajectory",
+    "finiteness", "image_gradient", "condenser", "checkpointing", "journal", "resuming", "results",
+    "sweeps", "paper", "gathering", "plots", "loggers", "callbacks", "build", "stored", "train", "evaluate",
+    "analyze", "schedule", "measuring", "sides", "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-AT_THE_DOOR = {"checks", "config", "build", "stored", "train", "evaluate", "analyze", "sides", "benchmark"}
+AT_THE_DOOR = {
+    "checks", "config", "command", "sweeps", "build", "stored", "train", "evaluate", "analyze", "sides",
+    "benchmark",
+}  # fmt: skip
 
 
 def room(path: Path) -> str:

@@ -12,13 +12,15 @@ import pytest
 from conftest import TINY, composed
 from gmlight.config import check
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+HERE = Path(__file__).parent.parent
+README = (HERE / "README.md").read_text()
+SCALING = (HERE / "docs" / "scaling.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
     words
-    for language, block in BLOCKS
+    for language, block in BLOCKS + re.findall(r"```(\w+)\n(.*?)```", SCALING, re.DOTALL)
     if language == "bash"
-    for words in re.findall(r"^python -m gmlight\.train ([^#\n]*)", block, re.MULTILINE)
+    for words in re.findall(r"-m gmlight\.train ([^#\n]*)", block.replace("\\\n", ""))
     if "resume=" not in words  # which test_resuming.py types
 ]
 

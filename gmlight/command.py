@@ -1,0 +1,255 @@
+"""How a command runs: composed by Hydra, in this process or in a launcher's, its errors and signals told."""
+
+import contextlib
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+import hydra
+import lightning
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gmlight import scheduler
+from gmlight.config import CONF_DIR, override_key, prepare_process, register_resolvers, settle
+from gmlight.distributed import is_main
+from gmlight.errors import ConfigError
+from gmlight.interruption import Stopped, interruption
+
+Function = Callable[[DictConfig, Path], "float | None"]
+
+_CANNOT_WRITE = (
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+)  # fmt: skip
+LEFT_WHERE_NOTHING_BEGAN = {".lock", "config.yaml.unfinished"}
+
+
+def command(function: Function, config_name: str) -> None:
+    """Composes the configuration from the command line and runs the function in its run folder.
+
+    The folder has to be empty, unless `resume` names it or Slurm has started the job anew. A ConfigError
+    ends it with one line and exit status 1; in a multirun the other runs go on. SIGINT and SIGTERM end it,
+    and a multirun, with 130 and 143.
+
+    Args:
+        function: of the module gmlight.<config_name>.
+    """
+    words = sys.argv[1:]
+    if odd := _odd_choice(words) or _without_a_common_folder(words):
+        sys.exit(f"gmlight: {odd}")
+    _prepare_hydra()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
+    job = _Job(function, config_name, os.getpid())
+    try:
+        with interruption.installed():
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+    except Stopped as stopped:
+        # Lightning ends rank 0 where another rank fails; to be stopped with it is no failure.
+        sys.exit(stopped.status if is_main() else 0)
+    except ConfigError as error:
+        if error.told_by != os.getpid():
+            print(f"gmlight: in a run of the sweep: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (HydraException, OmegaConfBaseException) as error:
+        if missing := _missing_package(error):
+            sys.exit(f"gmlight: {missing}")
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        sys.exit(f"gmlight: {error}{cause}")
+    except ValueError as error:
+        if "No trials are completed" not in str(error):
+            raise
+        sys.exit("gmlight: no run of the search has come to its end")
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        sys.exit(
+            f"gmlight: cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What Hydra calls for each run: in this process, or in another that one of its launchers starts.
+
+    process: the one that the command line began.
+    """
+
+    function: Function
+    config_name: str
+    process: int
+
+    def __call__(self, config: DictConfig) -> float | None:
+        if os.getpid() == self.process:
+            return self._run(config)
+        number = HydraConfig.get().job.num
+        beside = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
+        with interruption.installed(), _numbered(number) if beside else contextlib.nullcontext():
+            try:
+                return self._run(config)
+            except Stopped as stopped:
+                sys.exit(stopped.status)
+
+    def _run(self, config: DictConfig) -> float | None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            there = {path.name for path in folder.iterdir()} - LEFT_WHERE_NOTHING_BEGAN
+            if "resume" in config and scheduler.was_requeued() and "config.yaml" in there:
+                config.resume = str(folder)
+            if is_main() and config.get("resume") is None and there:
+                raise ConfigError(
+                    f"{folder} already holds a run or other files; choose another with hydra.run.dir="
+                )
+            _refuse_to_search_for_the_worst()
+            settle(config)
+            prepare_process(config)
+            return self.function(config, folder)
+        except ConfigError as error:
+            _tell(str(error), folder)
+            error.told_by = os.getpid()
+            if not is_main():
+                print(f"gmlight, on another process: {error}", file=sys.stderr)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # Hydra keeps it and goes on with the next run
+            sys.exit(1)
+        except Stopped as stopped:
+            _tell(stopped.told(folder), folder)
+            raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: what belongs to __main__ would be copied, with all of this process's that it refers to.
+        return _job_named, (self.function.__name__, self.config_name, self.process)
+
+
+def _job_named(function: str, config_name: str, process: int) -> _Job:
+    _prepare_hydra()
+    return _Job(getattr(import_module(f"gmlight.{config_name}"), function), config_name, process)
+
+
+def _refuse_to_search_for_the_worst() -> None:
+    # Optuna's own default.
+    direction = HydraConfig.get().sweeper.get("direction")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and getattr(direction, "name", direction) == "minimize":
+        raise ConfigError("a run's value is its accuracy; add hydra.sweeper.direction=maximize")
+
+
+def _prepare_hydra() -> None:
+    register_resolvers()
+    # Launchers of conf/ have the names that their plugins give them; it is the plugins' keys that they set.
+    warnings.filterwarnings("ignore", message="\\s*'hydra/.*is validated against ConfigStore schema")
+
+
+def refuse_several_in_a_sweep(trainer: lightning.Trainer) -> None:
+    """A sweep starts its runs in its own process; those that Lightning adds would start all of them again.
+
+    Raises:
+        ConfigError: this is a sweep, and a run has several processes that are not tasks of its own job.
+    """
+    hydra_config = HydraConfig.get()
+    if trainer.world_size == 1 or hydra_config.mode != RunMode.MULTIRUN:
+        return
+    launcher = str(hydra_config.runtime.choices["hydra/launcher"])
+    if trainer.strategy.launcher is not None or not launcher.startswith("submitit"):
+        raise ConfigError(
+            f"trainer.devices: {trainer.world_size} processes a run in a sweep, each would run the whole "
+            "sweep; start the runs one by one, or as jobs of Slurm with trainer=slurm"
+        )
+
+
+def _odd_choice(words: list[str]) -> str | None:
+    # Where a choice is a number or the like, Hydra itself fails.
+    groups = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+    for word in words:
+        key = override_key(word)
+        if key not in groups or "=" not in word:
+            continue
+        try:
+            value = OverridesParser.create().parse_override(word).value()
+        except HydraException:  # Hydra will say so
+            continue
+        names = value if isinstance(value, list) else [value]
+        if any(isinstance(name, int | float | list | dict) for name in names):
+            options = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
+            return f"{word}: no option of {key}; use one of {', '.join(options)}"
+    return None
+
+
+def _without_a_common_folder(words: list[str]) -> str | None:
+    # Processes that torchrun starts would each name a folder by the time of its own start.
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    if "-m" in words or "--multirun" in words:
+        return "torchrun: one run has several processes, not a sweep; leave out --multirun"
+    if any(word.startswith("hydra.run.dir=") for word in words):
+        return None
+    return "torchrun: its processes have to agree on a new folder; name it with hydra.run.dir="
+
+
+def _missing_package(error: Exception) -> str | None:
+    # Of a launcher or sweeper that is chosen and whose plugin is not installed.
+    for plugin, package, extra in (
+        ("launcher/joblib", "hydra_joblib_launcher", "sweep"),
+        ("launcher/submitit", "hydra_submitit_launcher", "sweep"),
+        ("sweeper/optuna", "hydra_optuna_sweeper", "optuna"),
+    ):
+        if f"hydra/{plugin}" in str(error) or f"hydra_plugins.{package}" in str(error):
+            return f"Hydra's {plugin} is not installed; pip install 'gmlight[{extra}]'"
+    return None
+
+
+@contextlib.contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    # Runs of a sweep that share a terminal: each line says whose it is.
+    with (
+        contextlib.redirect_stdout(_Numbered(sys.stdout, f"#{number}  ")),
+        contextlib.redirect_stderr(_Numbered(sys.stderr, f"#{number}  ")),
+    ):
+        yield
+
+
+class _Numbered:
+    """A stream that puts a prefix before each line, and is no terminal."""
+
+    def __init__(self, stream: TextIO, prefix: str) -> None:
+        self._stream, self._prefix = stream, prefix
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if lines:  # in one piece, so that no other process comes between
+            self._stream.write("".join(f"{self._prefix}{line}\n" for line in lines))
+            self._stream.flush()
+        return len(text)
+
+    def isatty(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _tell(line: str, folder: Path) -> None:
+    if is_main():  # of several processes one
+        _remove_if_empty(folder)
+        print(f"gmlight: {line}", file=sys.stderr)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # What Hydra has just made for a run that is refused; never the current folder or one that a user named.
+    words = HydraConfig.get().overrides.hydra
+    if any(word.startswith(("hydra.run.dir", "hydra.sweep")) for word in words):
+        return
+    for empty in (folder, *folder.parents):
+        if empty == Path.cwd() or any(empty.iterdir()):
+            return
+        empty.rmdir()

@@ -1,0 +1,39 @@
+"""What Slurm tells a process of its job: whether it is one of srun's tasks, whether it was requeued."""
+
+import os
+
+from gmlight.errors import ConfigError
+
+
+def in_job() -> bool:
+    """Whether a Slurm job runs this process."""
+    return "SLURM_JOB_ID" in os.environ
+
+
+def was_requeued() -> bool:
+    """Whether the job has run before and was put back into the queue, as when one of more priority came."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+
+
+def check_tasks(*, together: bool) -> None:
+    """Refuses what srun's tasks cannot be.
+
+    Args:
+        together: whether they are the processes of one run, `trainer=slurm`.
+
+    Raises:
+        ConfigError: they are, and there is no srun, or their number on a node is not known; or they are
+            not, and there are several.
+    """
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    by_srun = in_job() and "SLURM_STEP_ID" in os.environ
+    if together and not by_srun:
+        raise ConfigError(
+            "trainer=slurm: srun has not started this process; put `srun python -m gmlight.train "
+            "trainer=slurm ...` into a script for sbatch"
+        )
+    if together and tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise ConfigError(f"trainer=slurm: srun --ntasks={tasks} is not enough; use --ntasks-per-node=")
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if not together and by_srun and tasks > 1 and not interactive and "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise ConfigError(f"srun has started {tasks} tasks, each would do the whole run; use trainer=slurm")

@@ -1,0 +1,33 @@
+"""What Hydra tells at the beginning and at the end of a sweep."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from gmlight import results
+
+
+class Sweep(Callback):
+    """Says at the end where the runs are, how to see their tables, and what a search has found."""
+
+    def on_multirun_start(self, config: DictConfig, **keywords: Any) -> None:
+        """Silences Optuna, whose lines say nothing that the runs do not."""
+        if "optuna" in config.hydra.sweeper["_target_"]:
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def on_multirun_end(self, config: DictConfig, **keywords: Any) -> None:
+        console, folder = results.new_console(), results.short(Path(config.hydra.sweep.dir))
+        found = folder / "optimization_results.yaml"
+        if found.exists():
+            best = yaml.safe_load(found.read_text())
+            values = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
+            console.print(f"best     {values}  {best['best_value']:.2f} %", soft_wrap=True)
+        results.print_path("sweep", folder, console)
+        glob = shlex.quote(f"runs={folder}/*")
+        console.print(f"tables   python -m gmlight.report {glob}", soft_wrap=True)

@@ -1,0 +1,152 @@
+"""A real Slurm on this machine, for as long as a test needs it: munged, slurmctld and one slurmd."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort={controller}
+SlurmdPort={daemon}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SlurmdParameters=config_overrides
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+JobRequeue=1
+KillWait=30
+ReturnToService=2
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 MaxTime=INFINITE State=UP
+PartitionName=high Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
+"""
+
+
+def missing() -> str | None:
+    """Why there can be no cluster here."""
+    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    if absent:
+        return f"{', '.join(absent)} not installed: Debian's packages slurm-wlm and munge"
+    return None if os.geteuid() == 0 else "Slurm's daemons are started by root"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Partitions `low` and `high`: a job of the latter has one of the former requeued."""
+
+    environment: dict[str, str]
+
+    def run(self, *words: str, **options: object) -> str:
+        """What a command of Slurm's prints.
+
+        Raises:
+            CalledProcessError: it failed.
+        """
+        done = subprocess.run(
+            words, env=self.environment, capture_output=True, text=True, check=True, **options
+        )
+        return done.stdout.strip()
+
+    def hurry(self) -> None:
+        """Jobs that were put back into the queue start now; Slurm gives them two minutes."""
+        for job in self.run("squeue", "--noheader", "--states=PENDING", "--format=%i %r").splitlines():
+            if job.endswith("BeginTime"):
+                self.run("scontrol", "update", f"JobId={job.split()[0]}", "StartTime=now")
+
+    def state(self, job: str) -> dict[str, str]:
+        """What `scontrol show job` says."""
+        words = self.run("scontrol", "--oneliner", "show", "job", job).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+@contextmanager
+def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
+    """Starts one with so many cores, whatever the machine has; its files are in the folder."""
+    host = socket.gethostname().split(".")[0]
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    shutil.chown(folder, "munge")
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    shutil.chown(key, "munge")
+    key.chmod(0o400)
+    conf = folder / "slurm.conf"
+    ports = {"controller": _free_port(), "daemon": _free_port()}
+    conf.write_text(CONF.format(folder=folder, host=host, cores=cores, **ports))
+    environment = os.environ | {"SLURM_CONF": str(conf)}
+    munged = (
+        "munged", "--foreground", "--force", f"--key-file={key}",
+        f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid",
+        f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed",
+    )  # fmt: skip
+    with ExitStack() as stack:
+        for words, user in (
+            (munged, "munge"),
+            (("slurmctld", "-D", "-c"), "root"),
+            (("slurmd", "-D", "-N", host), "root"),
+        ):
+            stack.enter_context(_running(words, user, environment, folder / f"{words[0]}.out"))
+        made = Cluster(environment)
+        _wait_for(made)
+        try:
+            yield made
+        finally:
+            subprocess.run(["scancel", "--full", "--user=root"], env=environment, check=False)
+
+
+@contextmanager
+def _running(words: tuple[str, ...], user: str, environment: dict[str, str], output: Path) -> Iterator[None]:
+    who = {} if user == "root" else {"user": user, "group": user, "extra_groups": []}
+    with (
+        output.open("w") as file,
+        subprocess.Popen(words, env=environment, stdout=file, stderr=file, **who) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_for(made: Cluster) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        asked = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"], env=made.environment, capture_output=True, text=True
+        )
+        if set(asked.stdout.split()) == {"idle"}:
+            return
+        assert time.monotonic() < deadline, asked.stdout + asked.stderr
+        time.sleep(0.5)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
