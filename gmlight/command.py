@@ -50,15 +50,18 @@ def command(function: Function, config_name: str) -> None:
         sys.exit(f"gmlight: {odd}")
     _prepare_hydra()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
-    job = _Job(function, config_name, os.getpid())
+    job = _Job(function, config_name)
     try:
         with interruption.installed():
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
     except Stopped as stopped:
+        if not stopped.told:  # while runs were in processes of their own
+            line = f"stopped by {stopped}; a run that has begun goes on with resume=<its folder>"
+            print(f"gmlight: {line}", file=sys.stderr)
         # Lightning ends rank 0 where another rank fails; to be stopped with it is no failure.
         sys.exit(stopped.status if is_main() else 0)
     except ConfigError as error:
-        if error.told_by != os.getpid():
+        if not error.told:
             print(f"gmlight: in a run of the sweep: {error}", file=sys.stderr)
         sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
@@ -82,21 +85,24 @@ def command(function: Function, config_name: str) -> None:
 class _Job:
     """What Hydra calls for each run: in this process, or in another that one of its launchers starts.
 
-    process: the one that the command line began.
+    elsewhere: whether this is another process than that of the command line.
     """
 
     function: Function
     config_name: str
-    process: int
+    elsewhere: bool = False
 
     def __call__(self, config: DictConfig) -> float | None:
-        if os.getpid() == self.process:
+        if not self.elsewhere:
             return self._run(config)
         number = HydraConfig.get().job.num
         beside = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
         with interruption.installed(), _numbered(number) if beside else contextlib.nullcontext():
             try:
                 return self._run(config)
+            except ConfigError as error:
+                error.told = False  # at the command line
+                raise
             except Stopped as stopped:
                 sys.exit(stopped.status)
 
@@ -116,24 +122,25 @@ class _Job:
             return self.function(config, folder)
         except ConfigError as error:
             _tell(str(error), folder)
-            error.told_by = os.getpid()
+            error.told = True
             if not is_main():
                 print(f"gmlight, on another process: {error}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra keeps it and goes on with the next run
             sys.exit(1)
         except Stopped as stopped:
-            _tell(stopped.told(folder), folder)
+            _tell(stopped.line(folder), folder)
+            stopped.told = True
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By name: what belongs to __main__ would be copied, with all of this process's that it refers to.
-        return _job_named, (self.function.__name__, self.config_name, self.process)
+        return _job_elsewhere, (self.function.__name__, self.config_name)
 
 
-def _job_named(function: str, config_name: str, process: int) -> _Job:
+def _job_elsewhere(function: str, config_name: str) -> _Job:
     _prepare_hydra()
-    return _Job(getattr(import_module(f"gmlight.{config_name}"), function), config_name, process)
+    return _Job(getattr(import_module(f"gmlight.{config_name}"), function), config_name, elsewhere=True)
 
 
 def _refuse_to_search_for_the_worst() -> None:

@@ -5,10 +5,10 @@ class ConfigError(Exception):
     """A mistake in what was asked for: one line that names the mend; the commands print it and exit 1.
 
     Attributes:
-        told_by: the process that has printed it.
+        told: whether the person at the command line has seen it.
     """
 
-    told_by: int | None = None
+    told = False
 
 
 class NonFiniteError(ConfigError):

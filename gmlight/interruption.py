@@ -24,10 +24,10 @@ class Stopped(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
-        self.resumable = False
+        self.resumable = self.told = False
 
-    def told(self, folder: Path) -> str:
-        """A line for a person: what happened, and how to go on."""
+    def line(self, folder: Path) -> str:
+        """For a person: what happened, and how to go on."""
         return f"stopped by {self}" + (f"; go on with resume={folder}" if self.resumable else "")
 
     @property

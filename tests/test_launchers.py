@@ -1,6 +1,10 @@
 """Sweeps whose runs are in processes of their own, sweeps that search, and what starts processes besides."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -162,3 +166,32 @@ def test_two_runs_of_one_moment_get_different_folders(monkeypatch: pytest.Monkey
     names.add(OmegaConf.create({"dir": "${stamp:}"}).dir)
     assert len(names) == 2
     assert "2026-01-01_12-00-00-000000-7" in names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_runs_side_by_side_are_ended_together(signum: int, status: int, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        *SHORT, "iterations=2000", "seed=0,1,2", "hydra.sweep.dir=sweep", "checkpoint.every=1",
+    ]  # fmt: skip
+    sweep = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not all((tmp_path / "sweep" / n / "checkpoints" / "last.ckpt").exists() for n in "01"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(sweep.pid, signum) if signum == signal.SIGINT else sweep.terminate()
+    _, errors = sweep.communicate(timeout=30)
+    assert sweep.returncode == status
+    assert "goes on with resume=" in errors
+    assert "Traceback" not in errors
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        wait_until_gone(sweep.pid)
+
+
+def wait_until_gone(group: int) -> None:
+    """Until there is no process of the group: ProcessLookupError."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        os.killpg(group, 0)
+        time.sleep(0.1)

@@ -1,12 +1,17 @@
 """Where memory is at its end, one line says what to halve."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from conftest import TINY, Run, refusal
+from gmlight import CondensedDataset
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
@@ -55,3 +60,29 @@ def test_a_run_without_memory(
 
     monkeypatch.setattr(owner, name, full)
     assert key in refusal(typed("train", *TINY, "iterations=1", "updates=1", "architecture.width=8"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
+def test_memory_that_is_really_at_its_end(tmp_path: Path) -> None:
+    command = [
+        "prlimit", "--as=8000000000", sys.executable, "-m", "gmlight.train", "dataset=made_up", "scale=smoke",
+        "dataset.number=20", "dataset.images=5", "dataset.size=[64,64]", "ipc=20", "updates=1", "trainer=cpu",
+        "iterations=1", "real_batch=2", "evaluation=quick", "evaluation.baselines.random=0",
+        "evaluation.baselines.whole=0",
+    ]  # fmt: skip
+
+    def run(chunk: int) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*command, f"memory.classes_per_chunk={chunk}", f"hydra.run.dir={tmp_path / str(chunk)}"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        )  # fmt: skip
+
+    everything = run(20)
+    assert everything.returncode == 1
+    assert everything.stderr.count("\n") == 1
+    assert "on synthetic images, memory.classes_per_chunk=20: memory.classes_per_chunk=10 halves it" in (
+        everything.stderr
+    )
+    run(5)  # whose evaluation may still be too large
+    assert CondensedDataset(tmp_path / "5").images.shape == (400, 3, 64, 64)
