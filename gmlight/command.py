@@ -45,7 +45,8 @@ def command(function: Function, config_name: str) -> None:
     Args:
         function: of the module gmlight.<config_name>.
     """
-    words = sys.argv[1:]
+    # Hydra takes this word only before or after all others.
+    sys.argv[1:] = words = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     if odd := _odd_choice(words) or _without_a_common_folder(words):
         sys.exit(f"gmlight: {odd}")
     _prepare_hydra()
@@ -64,21 +65,11 @@ def command(function: Function, config_name: str) -> None:
         if not error.told:
             print(f"gmlight: in a run of the sweep: {error}", file=sys.stderr)
         sys.exit(1)
-    except (HydraException, OmegaConfBaseException) as error:
-        if missing := _missing_package(error):
-            sys.exit(f"gmlight: {missing}")
-        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.exit(f"gmlight: {error}{cause}")
-    except ValueError as error:
-        if "No trials are completed" not in str(error):
+    except Exception as error:
+        mend = _line_on(error)
+        if mend is None:
             raise
-        sys.exit("gmlight: no run of the search has come to its end")
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        sys.exit(
-            f"gmlight: cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
-        )
+        sys.exit(f"gmlight: {mend}")
 
 
 @dataclass(frozen=True)
@@ -202,15 +193,23 @@ def _without_a_common_folder(words: list[str]) -> str | None:
     return "torchrun: its processes have to agree on a new folder; name it with hydra.run.dir="
 
 
-def _missing_package(error: Exception) -> str | None:
-    # Of a launcher or sweeper that is chosen and whose plugin is not installed.
+def _line_on(error: Exception) -> str | None:
+    """What a person can mend; null: nothing."""
+    # A launcher or sweeper is chosen and its plugin not installed.
     for plugin, package, extra in (
         ("launcher/joblib", "hydra_joblib_launcher", "sweep"),
         ("launcher/submitit", "hydra_submitit_launcher", "sweep"),
         ("sweeper/optuna", "hydra_optuna_sweeper", "optuna"),
     ):
-        if f"hydra/{plugin}" in str(error) or f"hydra_plugins.{package}" in str(error):
+        if f"hydra/{plugin}" in str(error) or f"'hydra_plugins.{package}" in str(error):
             return f"Hydra's {plugin} is not installed; pip install 'gmlight[{extra}]'"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return f"{error}{cause}"
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+        return f"cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
+    if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
+        return "no run of the search has come to its end"
     return None
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra.errors import HydraException
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from conftest import Run, composed
 from gmlight import CondensedDataset, scheduler
-from gmlight.command import _missing_package
+from gmlight.command import _line_on
 from gmlight.config import register_resolvers
 from gmlight.errors import ConfigError
 
@@ -31,7 +31,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_runs_side_by_side_are_those_of_a_plain_sweep(command: Run, tmp_path: Path) -> None:
-    plain = command("train", "-m", *SHORT, "seed=0,1", "hydra.sweep.dir=plain")
+    plain = command("train", *SHORT, "-m", "seed=0,1", "hydra.sweep.dir=plain")
     beside = command(
         "train", "-m", *SHORT, "seed=0,1", "distance.weight=1,-1", "hydra.sweep.dir=beside",
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
@@ -79,18 +79,18 @@ def test_no_search_for_the_worst(command: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "extra"),
+    ("error", "line"),
     [
-        (
-            "Error locating target 'hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher'",
-            "sweep",
-        ),
-        ("Error locating target 'hydra_plugins.hydra_submitit_launcher.submitit_launcher'", "sweep"),
-        ("In 'experiment/search': Could not find 'hydra/sweeper/optuna'", "optuna"),
+        (RuntimeError("Unknown plugin class : 'hydra_plugins.hydra_joblib_launcher.x'"), "gmlight[sweep]"),
+        (RuntimeError("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x'"), "gmlight[sweep]"),
+        (MissingConfigException("Could not find 'hydra/sweeper/optuna'"), "gmlight[optuna]"),
+        (ValueError("No trials are completed yet."), "no run of the search"),
+        (RuntimeError("a bug"), None),
     ],
 )
-def test_a_plugin_that_is_absent_is_named(error: str, extra: str) -> None:
-    assert f"pip install 'gmlight[{extra}]'" in (_missing_package(HydraException(error)) or "")
+def test_what_a_person_can_mend_is_a_line(error: Exception, line: str | None) -> None:
+    told = _line_on(error)
+    assert told is None if line is None else line in (told or "")
 
 
 def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
