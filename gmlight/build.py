@@ -241,6 +241,8 @@ def build_trainer(
     """
     together = "SLURMEnvironment" in str(config.trainer.get("plugins"))
     scheduler.check_tasks(together=together)
+    if together:
+        scheduler.set_port()
     partial = instantiate(config.trainer)
     plugins = [AtomicCheckpointIO(), *partial.keywords.get("plugins", [])]
     if scheduler.in_job() and not together and not TorchElasticEnvironment.detect():
@@ -262,4 +264,9 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"the trainer cannot start: {reason} Use trainer=cpu or trainer=auto") from None
+        mend = (
+            "Ask for the GPUs of a node, --gpus-per-node=, not of a task"
+            if together
+            else "Use trainer=cpu or trainer=auto"
+        )
+        raise ConfigError(f"the trainer cannot start: {reason} {mend}") from None

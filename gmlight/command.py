@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -88,20 +89,25 @@ class _Job:
             return self._run(config)
         number = HydraConfig.get().job.num
         beside = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
+        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, when the time of a job is nearly over
         with interruption.installed(), _numbered(number) if beside else contextlib.nullcontext():
+            if callable(requeue):
+                interruption.take(signal.SIGUSR2)
             try:
                 return self._run(config)
             except ConfigError as error:
                 error.told = False  # at the command line
                 raise
             except Stopped as stopped:
+                if stopped.signum == signal.SIGUSR2 and callable(requeue):
+                    requeue(stopped.signum, None)
                 sys.exit(stopped.status)
 
     def _run(self, config: DictConfig) -> float | None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             there = {path.name for path in folder.iterdir()} - LEFT_WHERE_NOTHING_BEGAN
-            if "resume" in config and scheduler.was_requeued() and "config.yaml" in there:
+            if "resume" in config and scheduler.was_requeued() and there & {"config.yaml", "result.json"}:
                 config.resume = str(folder)
             if is_main() and config.get("resume") is None and there:
                 raise ConfigError(
@@ -203,6 +209,14 @@ def _line_on(error: Exception) -> str | None:
     ):
         if f"hydra/{plugin}" in str(error) or f"'hydra_plugins.{package}" in str(error):
             return f"Hydra's {plugin} is not installed; pip install 'gmlight[{extra}]'"
+    if type(error).__module__.split(".")[0] in ("joblib", "submitit"):
+        return (
+            f"the sweep has ended: {_shortened(error)}; runs that have begun go on with resume=<their folder>"
+        )
+    if isinstance(error, RuntimeError) and "srun" in str(error):  # submitit's
+        return "hydra/launcher=submitit_slurm: there is no Slurm here; use hydra/launcher=joblib"
+    if isinstance(error, ValueError) and "Unavailable parameter" in str(error):  # submitit's
+        return f"hydra.launcher: {_shortened(error)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return f"{error}{cause}"
@@ -213,14 +227,19 @@ def _line_on(error: Exception) -> str | None:
     return None
 
 
+def _shortened(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words if len(words) <= 300 else f"{words[:300]} ..."
+
+
 @contextlib.contextmanager
 def _numbered(number: int) -> Iterator[None]:
     # Runs of a sweep that share a terminal: each line says whose it is.
-    with (
-        contextlib.redirect_stdout(_Numbered(sys.stdout, f"#{number}  ")),
-        contextlib.redirect_stderr(_Numbered(sys.stderr, f"#{number}  ")),
-    ):
+    streams = [_Numbered(stream, f"#{number}  ") for stream in (sys.stdout, sys.stderr)]
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         yield
+    for stream in streams:
+        stream.finish()
 
 
 class _Numbered:
@@ -237,6 +256,10 @@ class _Numbered:
             self._stream.flush()
         return len(text)
 
+    def finish(self) -> None:
+        if self._rest:
+            self.write("\n")
+
     def isatty(self) -> bool:
         return False
 
@@ -246,7 +269,8 @@ class _Numbered:
 
 def _tell(line: str, folder: Path) -> None:
     if is_main():  # of several processes one
-        _remove_if_empty(folder)
+        if not scheduler.in_job():  # another task may just begin there
+            _remove_if_empty(folder)
         print(f"gmlight: {line}", file=sys.stderr)
 
 

@@ -224,7 +224,10 @@ class CondensationData(lightning.LightningDataModule):
                 f"dataset.std={self.std}: must be above 0; every pixel of a channel is the same"
             )
         if self._holdout:
-            splits = stratified(*splits[0], self._holdout, seed=0)
+            try:
+                splits = stratified(*splits[0], self._holdout, seed=0)
+            except ConfigError as error:
+                raise ConfigError(f"holdout={self._holdout}: {error}; or use another share") from None
         fits = _fits(sum(images.nbytes for images, _ in splits), device, self._device_share)
         place = functools.partial(
             RealImages,

@@ -45,6 +45,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._taken: set[int] = set(SIGNALS)
         self._installed = self._deferred = self._raised = False
 
     @contextmanager
@@ -71,9 +72,14 @@ class Interruption:
             watch.join()
             os.close(ear)
 
-    def take(self) -> None:
-        """Takes the signals again from who took them in between, as Lightning's trainer does."""
-        for signum in SIGNALS if self._installed else ():
+    def take(self, *others: int) -> None:
+        """Takes the signals again from who took them in between, as Lightning's trainer does.
+
+        Args:
+            others: taken from now on as well.
+        """
+        self._taken |= set(others)
+        for signum in self._taken if self._installed else ():
             signal.signal(signum, self._handle)
 
     @contextmanager

@@ -17,13 +17,17 @@ class Journal:
         path: may be there already. protocol: whatever the accuracies depend on besides set, architecture and
             number of the network; plain containers.
 
-    A line: set and architecture, number of the network, accuracy, seconds of the evaluation so far, check.
+    Attributes:
+        seconds: that the accuracies which were asked for have taken, those of earlier evaluations included.
+
+    A line: set and architecture, number of the network, accuracy, seconds since the line before, check.
     """
 
     def __init__(self, path: Path, protocol: Any) -> None:
         self._path, self._protocol = path, _digest(protocol)
         self._lines: dict[str, dict[int, float]] = {}
-        self._before, self._started = 0.0, time.monotonic()
+        self._of_lines: dict[str, float] = {}  # seconds
+        self.seconds, self._last = 0.0, time.monotonic()
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
                 key, network, accuracy, seconds, check = json.loads(line)
@@ -31,22 +35,20 @@ class Journal:
                 continue
             if check == _digest([key, network, accuracy, seconds]):
                 self._lines.setdefault(key, {})[network] = accuracy
-                self._before = seconds
-
-    @property
-    def seconds(self) -> float:
-        """What the evaluation has taken so far, that which was cut short included."""
-        return self._before + time.monotonic() - self._started
+                self._of_lines[key] = self._of_lines.get(key, 0.0) + seconds
 
     def accuracies(self, name: str, images: TrainingSet, architecture: str) -> MutableMapping[int, float]:
         """By network, those that are known of this set and architecture; what is put there is written."""
         of_set = _digest_images(images) if isinstance(images, LabelledImages) else len(images)
         key = _digest([self._protocol, name, of_set, architecture])
+        self.seconds += self._of_lines.pop(key, 0.0)
         return _Accuracies(self, key, self._lines.setdefault(key, {}))
 
     def append(self, key: str, network: int, accuracy: float) -> None:
         """Writes a line."""
-        entry = [key, network, accuracy, round(self.seconds, 3)]
+        now = time.monotonic()
+        entry = [key, network, accuracy, round(now - self._last, 3)]
+        self.seconds, self._last = self.seconds + now - self._last, now
         with self._path.open("a") as file:
             file.write("\n" + json.dumps([*entry, _digest(entry)]))  # an unfinished line ends here
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from gmlight import scheduler
 from gmlight.config import CONF_DIR, PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
 from gmlight.files import whole
@@ -66,7 +67,7 @@ def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
     path = folder / CONFIG
     content = f"# {record['command']}\n" + yaml.safe_dump(record["config"], sort_keys=False)
     if goes_on:
-        _refuse_changes(folder, yaml.safe_load(path.read_text()), record["config"])
+        refuse_changes(folder, record["config"])
         before = finished_iterations(folder)
         if before is not None and record["config"]["iterations"] <= before:
             raise ConfigError(
@@ -79,6 +80,41 @@ def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
         raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
     if goes_on:
         _set_aside(folder, before)
+
+
+def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...] = _CHANGEABLE) -> None:
+    """Compares the configuration with that of the folder's run.
+
+    Args:
+        but: keys, or the beginnings of keys, that may differ.
+
+    Raises:
+        ConfigError: another one does.
+    """
+    before, now = dict(flat(yaml.safe_load((folder / CONFIG).read_text()))), dict(flat(wanted))
+    changed = [
+        f"{key}={now.get(key)} (was {before.get(key)})"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and (key == "trainer.precision" or not key.startswith(but))
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder}: would change the set that the run is about: {', '.join(changed)}; start a new run"
+        )
+    if now["iterations"] < before["iterations"]:
+        raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
+
+
+def already_finished(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether the folder has the result of this very configuration, from before its job was requeued.
+
+    Raises:
+        ConfigError: it has that of another one.
+    """
+    if not scheduler.was_requeued() or finished_iterations(folder) != config["iterations"]:
+        return False
+    refuse_changes(folder, config, but=tuple(key for key in _CHANGEABLE if key != "evaluation"))
+    return True
 
 
 def finished_iterations(folder: Path) -> int | None:
@@ -129,21 +165,6 @@ def _stored_words(folder: Path) -> list[str]:
     first = (folder / CONFIG).read_text().split("\n", 1)[0]
     words = shlex.split(first.lstrip("# "))[3:]
     return [word for word in words if not word.startswith(PUT_IN)]
-
-
-def _refuse_changes(folder: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    before, now = dict(flat(stored)), dict(flat(wanted))
-    changed = [
-        f"{key}={now.get(key)} (was {before.get(key)})"
-        for key in {**before, **now}
-        if before.get(key) != now.get(key) and (key == "trainer.precision" or not key.startswith(_CHANGEABLE))
-    ]
-    if changed:
-        raise ConfigError(
-            f"{folder}: would change the set that the run is about: {', '.join(changed)}; start a new run"
-        )
-    if now["iterations"] < before["iterations"]:
-        raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
 
 
 def _quoted(folder: Path) -> str:

@@ -34,6 +34,15 @@ def check_tasks(*, together: bool) -> None:
         )
     if together and tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ConfigError(f"trainer=slurm: srun --ntasks={tasks} is not enough; use --ntasks-per-node=")
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if not together and by_srun and tasks > 1 and not interactive and "TORCHELASTIC_RUN_ID" not in os.environ:
-        raise ConfigError(f"srun has started {tasks} tasks, each would do the whole run; use trainer=slurm")
+    alone = "SLURM_PTY_PORT" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if not together and by_srun and tasks > 1 and not alone:
+        raise ConfigError(
+            f"srun has started {tasks} tasks, each would do the whole work; use srun --ntasks=1, or for one "
+            "run of several processes trainer=slurm"
+        )
+
+
+def set_port() -> None:
+    """Where the tasks of a step meet; one of each step's own, where nobody has chosen one."""
+    step = int(os.environ["SLURM_JOB_ID"]) * 10 + int(os.environ["SLURM_STEP_ID"])
+    os.environ.setdefault("MASTER_PORT", str(15000 + step % 15000))

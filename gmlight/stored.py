@@ -59,6 +59,11 @@ def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> St
     """
     condensed = CondensedDataset(config.run)
     made = condensed.metadata
+    own = made["config"].get("holdout", 0)
+    if config.holdout not in (0, own):
+        raise ConfigError(f"holdout={config.holdout}: the set was made with holdout={own}; use that, or 0")
+    if config.holdout:
+        console.print(f"tested on the {config.holdout:.0%} of the training images that were held out")
     data = build.build_data(config)
     chosen = record["choices"]["architecture"] or made["architecture"]
     source = architecture_label(chosen, record["overrides"])

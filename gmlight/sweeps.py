@@ -28,6 +28,9 @@ class Sweep(Callback):
             best = yaml.safe_load(found.read_text())
             values = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
             console.print(f"best     {values}  {best['best_value']:.2f} %", soft_wrap=True)
+            for run in sorted(path.parent for path in folder.glob("*/result.json")):
+                if results.read_accuracy(run) == best["best_value"]:
+                    results.print_path("run", run, console)
         results.print_path("sweep", folder, console)
         glob = shlex.quote(f"runs={folder}/*")
         console.print(f"tables   python -m gmlight.report {glob}", soft_wrap=True)

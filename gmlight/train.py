@@ -14,7 +14,7 @@ import lightning
 from omegaconf import DictConfig
 from rich.console import Console
 
-from gmlight import artifact, build, results, scheduler
+from gmlight import artifact, build, results
 from gmlight.callbacks import (
     ProgressBar,
     QuickEvaluation,
@@ -34,7 +34,7 @@ from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import closing_loggers, forget_from
 from gmlight.results import Row
-from gmlight.resuming import claim, expand, finished_iterations, held
+from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
 from gmlight.synthetic import flatten
 
 
@@ -76,11 +76,11 @@ def train(config: DictConfig, folder: Path) -> float | None:
     console, record = results.new_console(), describe(config)
     record |= labels(config, record)
     if reason := blank_cell(config):
-        if is_main():
+        if is_main() and not goes_on:
             results.write(folder, [], record | {"blank": reason})
         console.print(f"{results.headline(record)}: not applicable, {reason}")
         return None
-    if goes_on and scheduler.was_requeued() and finished_iterations(folder) == config.iterations:
+    if goes_on and already_finished(folder, record["config"]):
         console.print(f"{results.headline(record)}: finished already")
         return results.read_accuracy(folder)
     parts = prepare(config, folder, record["architecture"], console)

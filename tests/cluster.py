@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, for as long as a test needs it: munged, slurmctld and one slurmd."""
+"""A real Slurm of two nodes on this machine, for as long as a test needs it."""
 
 import os
 import shutil
@@ -17,7 +17,6 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 SlurmctldPort={controller}
-SlurmdPort={daemon}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
@@ -34,12 +33,13 @@ JobRequeue=1
 KillWait=30
 ReturnToService=2
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
+SlurmdLogFile={folder}/slurmd-%n.log
+NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={one} CPUs={cores} State=UNKNOWN
+NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={two} CPUs={cores} State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 MaxTime=INFINITE State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 """
@@ -84,9 +84,9 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
-    """Starts one with so many cores, whatever the machine has; its files are in the folder."""
+    """Starts one with so many cores a node, whatever the machine has; its files are in the folder."""
     host = socket.gethostname().split(".")[0]
-    for name in ("state", "spool"):
+    for name in ("state", "spool-one", "spool-two"):
         (folder / name).mkdir(parents=True)
     shutil.chown(folder, "munge")
     key = folder / "munge.key"
@@ -94,21 +94,21 @@ def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
     shutil.chown(key, "munge")
     key.chmod(0o400)
     conf = folder / "slurm.conf"
-    ports = {"controller": _free_port(), "daemon": _free_port()}
+    ports = {name: _free_port() for name in ("controller", "one", "two")}
     conf.write_text(CONF.format(folder=folder, host=host, cores=cores, **ports))
-    environment = os.environ | {"SLURM_CONF": str(conf)}
+    # The names of the nodes are no addresses.
+    environment = os.environ | {"SLURM_CONF": str(conf), "MASTER_ADDR": "127.0.0.1"}
     munged = (
         "munged", "--foreground", "--force", f"--key-file={key}",
         f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid",
         f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed",
     )  # fmt: skip
+    daemons = [(munged, "munge"), (("slurmctld", "-D", "-c"), "root")]
+    daemons += [(("slurmd", "-D", "-N", node), "root") for node in ("one", "two")]
     with ExitStack() as stack:
-        for words, user in (
-            (munged, "munge"),
-            (("slurmctld", "-D", "-c"), "root"),
-            (("slurmd", "-D", "-N", host), "root"),
-        ):
-            stack.enter_context(_running(words, user, environment, folder / f"{words[0]}.out"))
+        for words, user in daemons:
+            output = folder / f"{words[0]}{words[-1]}.out".replace("/", "_")
+            stack.enter_context(_running(words, user, environment, output))
         made = Cluster(environment)
         _wait_for(made)
         try:

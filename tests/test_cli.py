@@ -261,3 +261,17 @@ def test_an_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
         text=True,
     )
     assert where.stdout.strip() == str(site / "gmlight" / "conf")
+
+
+def test_a_set_is_never_tested_on_images_that_it_was_made_of(typed: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    made = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "architecture.width=8", "ipc=1")
+    assert made.returncode == 0, made.stderr
+    assert "holdout=0.2: the set was made with holdout=0.1" in refusal(
+        typed("evaluate", f"run={folder}", "holdout=0.2")
+    )
+    own = typed("evaluate", f"run={folder}", "evaluation.networks=1", "evaluation.epochs=1")
+    assert "tested on the 10% of the training images that were held out" in own.stdout
+    rest = typed("evaluate", f"run={folder}", "holdout=0", "evaluation.networks=1", "evaluation.epochs=1")
+    assert rest.returncode == 0, rest.stderr
+    assert "tested on" not in rest.stdout

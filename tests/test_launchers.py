@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -68,7 +70,14 @@ def test_a_search(command: Run, tmp_path: Path) -> None:
     found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())
     assert found["best_value"] == max(accuracies)
     assert f"{max(accuracies):.2f} %" in done.stdout
+    best = str(accuracies.index(max(accuracies)))
+    assert f"run      search/{best}\n" in done.stdout.split("best ")[1]
     assert all("holdout=0.1" in result["departures"] for result in results)  # in none of the paper's tables
+    again = command("train", *words[:-2], "hydra.sweep.dir=further", words[-1])  # it is kept, and goes on
+    assert again.returncode == 0, again.stderr
+    with closing(sqlite3.connect(tmp_path / "search.db")) as kept:
+        assert kept.execute("select count(*) from trials").fetchone() == (4,)
+        assert kept.execute("select count(*) from studies").fetchone() == (1,)
 
 
 def test_no_search_for_the_worst(command: Run) -> None:
@@ -136,11 +145,25 @@ def test_a_requeued_job_goes_on_by_itself(
     again = typed("train", *words)  # it was at its end when it was put back into the queue
     assert again.returncode == 0, again.stderr
     assert "finished already" in again.stdout
+    other = typed("train", *words, "seed=1")  # another run that has come to the same folder
+    assert other.returncode == 1
+    assert "seed=1 (was 0)" in other.stderr
     (tmp_path / "here" / "result.json").unlink()  # it was not
     again = typed("train", *words)
     assert again.returncode == 0, again.stderr
     assert "goes on after image update" in again.stdout
     assert (tmp_path / "here" / "result.json").exists()
+
+
+def test_a_requeued_blank_cell_is_blank_again(
+    typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["experiment=table3", "dataset=digits", "ipc=1", "method=mdo", "seed=0", "hydra.sweep.dir=sweep"]
+    assert "not applicable" in typed("train", *words).stdout
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = typed("train", *words)
+    assert again.returncode == 0, again.stderr
+    assert "not applicable" in again.stdout
 
 
 def test_torchrun_needs_a_folder(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slurm
 
 # A run of some ten seconds, of which one can see where it is.
 WORDS = [
-    "dataset=digits", "scale=smoke", "iterations=60", "architecture.width=16", "checkpoint.every=1",
+    "dataset=digits", "scale=smoke", "iterations=60", "architecture.width=16", "checkpoint.every=20",
     "evaluation.baselines.random=0", "evaluation.baselines.whole=0", "evaluation.every=0", "log_every=1",
 ]  # fmt: skip
 SCRIPT = re.search(
@@ -33,7 +33,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("slurm", numbered=True)
     for parent in folder.parents[:2]:  # munge's own user has to come in
         parent.chmod(0o755)
-    with cluster(folder, cores=4) as made:
+    with cluster(folder, cores=2) as made:
         made.environment["OMP_NUM_THREADS"] = "1"
         yield made
 
@@ -79,7 +79,7 @@ def test_a_sweep_of_which_one_run_is_preempted(slurm: Cluster, tmp_path: Path) -
         int(step) for text in logs.values() for step in re.findall(r"goes on after image update (\d+)", text)
     ]
     assert len(gone_on) == 1
-    assert 0 < gone_on[0] < 60
+    assert 20 < gone_on[0] < 60  # later than the checkpoint that was due
     for seed, folder in enumerate(folders):
         expected = undisturbed(tmp_path / f"alone{seed}", "trainer=cpu", "ipc=1", f"seed={seed}")
         found = CondensedDataset(folder)
@@ -94,10 +94,11 @@ def test_a_sweep_of_which_one_run_is_preempted(slurm: Cluster, tmp_path: Path) -
     assert ",8," in row  # four sets, two networks each
 
 
-@pytest.mark.parametrize("how", ["preempted", "time"])
-def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(("how", "nodes"), [("preempted", 1), ("time", 2)])
+def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str, nodes: int) -> None:
     assert SCRIPT is not None
-    script = re.sub(r"#SBATCH --(nodes|gres|time)=.*\n", "", SCRIPT[1]).replace("per-node=4", "per-node=2")
+    script = re.sub(r"#SBATCH --(gres|time)=.*\n", "", SCRIPT[1])
+    script = script.replace("--nodes=2", f"--nodes={nodes}").replace("per-node=4", f"per-node={2 // nodes}")
     command = (
         f"{sys.executable} -m gmlight.train trainer=slurm trainer.accelerator=cpu ipc=2 {' '.join(WORDS)}"
     )
@@ -115,17 +116,62 @@ def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str) -> None:
     assert slurm.state(job)["Restarts"] == "1"
     printed = output.read_text()
     assert "stopped by SIGTERM" in printed
-    assert re.search(r"goes on after image update [1-9]", printed)
+    (update,) = re.findall(r"goes on after image update (\d+)", printed)
+    assert 40 < int(update) < 120  # later than the checkpoint that was due, at ipc 2
     expected = undisturbed(
         tmp_path / "alone", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "ipc=2"
     )
     assert CondensedDataset(folder).images.equal(expected.images)
 
 
+def test_a_sweep_whose_time_is_over(slurm: Cluster, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep",
+        "hydra.launcher.timeout_min=60", "trainer=cpu", "ipc=1", *WORDS,
+    ]  # fmt: skip
+    folder = tmp_path / "sweep" / "0"
+    with (tmp_path / "printed").open("w") as printed:
+        sweep = subprocess.Popen(command, cwd=tmp_path, env=slurm.environment, stdout=printed, stderr=printed)
+        wait(lambda: unfinished(folder), "a run")
+        (job,) = slurm.run("squeue", "--noheader", "--format=%i").split()
+        slurm.run("scancel", "--signal=USR2", job)  # as submitit's --signal= does
+        wait(lambda: sweep.poll() is not None, "the end of the sweep", slurm)
+    assert sweep.returncode == 0, (tmp_path / "printed").read_text()
+    logs = "".join(path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*_log.*"))
+    assert "stopped by SIGUSR2" in logs
+    (update,) = re.findall(r"goes on after image update (\d+)", logs)
+    assert 20 < int(update) < 60
+    expected = undisturbed(tmp_path / "alone", "trainer=cpu", "ipc=1")
+    assert CondensedDataset(folder).images.equal(expected.images)
+
+
+def test_a_job_whose_run_is_refused_has_failed(slurm: Cluster, tmp_path: Path) -> None:
+    assert SCRIPT is not None
+    script = re.sub(r"#SBATCH --(gres|time|nodes|ntasks).*\n", "", SCRIPT[1])
+    command = f"{sys.executable} -m gmlight.train trainer=slurm trainer.accelerator=cpu image_lr=-1"
+    script = re.sub(r"python -m gmlight\.train .*", command, script)
+    job = slurm.run("sbatch", "--parsable", cwd=tmp_path, input=script)
+    wait(lambda: slurm.state(job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), "the job's end")
+    assert slurm.state(job)["JobState"] == "FAILED"
+    assert "image_lr=-1: must be" in (tmp_path / f"slurm-{job}.out").read_text()
+
+
+def test_a_partition_that_is_not_there_is_a_line(slurm: Cluster, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=submitit_slurm", *WORDS,
+         "hydra.launcher.partition=nowhere"],
+        cwd=tmp_path, env=slurm.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "invalid partition specified: nowhere" in done.stderr
+
+
 def test_tasks_that_are_not_one_run_are_refused(slurm: Cluster, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "gmlight.train", *WORDS]
     for asked, trainer, line in [
-        (["--ntasks-per-node=2"], "cpu", "use trainer=slurm"),
+        (["--ntasks-per-node=2"], "cpu", "trainer=slurm"),
+        (["--ntasks-per-node=2", "--job-name=bash"], "cpu", "trainer=slurm"),
         (["--ntasks=2"], "slurm", "use --ntasks-per-node="),
     ]:
         done = subprocess.run(
