@@ -164,8 +164,7 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
 
 
 def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> str:
-    path = CONF_DIR / "method" / f"{choices['method']}.yaml"
-    bundle: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
+    bundle = _bundle(choices["method"])
     defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
     if config.iterations == 0:
         same = defaults.get("initialization") == choices["initialization"]
@@ -178,6 +177,13 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     for cell in _cells_here(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return _with(choices["method"], swapped + changed)
+
+
+def _bundle(method: str) -> dict[str, Any]:
+    # What the option says; one of one's own lies elsewhere.
+    path = CONF_DIR / "method" / f"{method}.yaml"
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
+    return content
 
 
 def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
@@ -240,8 +246,19 @@ def _quieten_lightning() -> None:
 def settle(config: DictConfig) -> None:
     """Completes a composed configuration and refuses what it may not be, before anything uses it."""
     settle_cell(config)
+    _refuse_to_condense_a_coreset(config)
     name_classes(config)
     check(config)
+
+
+def _refuse_to_condense_a_coreset(config: DictConfig) -> None:
+    # It would be a method with another initialization, under this one's name.
+    method = HydraConfig.get().runtime.choices.get("method")
+    if method is not None and config.iterations and _bundle(method).get("iterations") == 0:
+        raise ConfigError(
+            f"method={method}: nothing is condensed; leave out iterations=, or use method=mda with an "
+            "initialization="
+        )
 
 
 def settle_cell(config: DictConfig) -> None:

@@ -24,6 +24,7 @@ _METHODS = {  # (matching, distance, schedule) of Table 3's rows
     ("multilevel", "cos_euclid", "adaptive"): "mda",
 }
 _CORESETS = ("random", "herding", "whole")
+_ORDER = ("random", "herding", *_METHODS.values(), "whole")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ def cells_of(choices: dict[str, str], dataset: str, ipc: int, method: str, targe
     if of_table_3 == "md":
         found.append(Cell("table4", dataset, ipc, source, target))
     return found
+
+
+def rank(choice: str) -> tuple[int, str]:
+    """What sorts choices as Table 3 does, and others after them."""
+    return (_ORDER.index(choice) if choice in _ORDER else len(_ORDER)), choice
 
 
 def name_of(dataset: str, known: Any) -> str:

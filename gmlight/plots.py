@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gmlight.config import CONF_DIR
 from gmlight.gathering import Entry, Gathered, Zetas, whole_beside
+from gmlight.paper import rank
 from gmlight.schedules import look_up
 from gmlight.trajectory import Point
 
@@ -19,7 +20,6 @@ DPI = 160
 # Told apart by any eye, in print too (Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*"
-ORDER = ("random", "herding", "dc", "m", "md", "mdo", "mda")
 EQUATION_12 = yaml.safe_load((CONF_DIR / "schedule" / "adaptive.yaml").read_text())["epochs"]
 
 
@@ -142,7 +142,7 @@ def _accuracies(entries: Iterable[Entry]) -> dict[str, Figure]:
     for dataset, scale in sorted({(entry.dataset, entry.base_scale) for entry in entries}):
         here = [entry for entry in entries if (entry.dataset, entry.base_scale) == (dataset, scale)]
         series: dict[str, list[Entry]] = {}
-        for entry in sorted(here, key=lambda entry: (_rank(entry.cell.choice), entry.scale, entry.cell.ipc)):
+        for entry in sorted(here, key=lambda entry: (rank(entry.cell.choice), entry.scale, entry.cell.ipc)):
             if entry.cell.choice != "whole":
                 name = entry.cell.choice + entry.scale.removeprefix(scale)
                 series.setdefault(name, []).append(entry)
@@ -165,10 +165,6 @@ def _zetas(zetas: Iterable[Zetas]) -> dict[str, Figure]:
         title = f"{dataset}, ipc {ipc}, {method}, scale {scale}"
         figures[f"{dataset}-ipc{ipc}-zeta-{number}"] = plot_zetas(title, used, unit)
     return figures
-
-
-def _rank(choice: str) -> tuple[int, str]:
-    return (ORDER.index(choice) if choice in ORDER else len(ORDER)), choice
 
 
 def _band(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gmlight.errors import ConfigError
 from gmlight.gathering import OTHER, Entry, Gathered, gather
-from gmlight.paper import TITLES, Cell, Figure
+from gmlight.paper import TITLES, Cell, Figure, rank
 from gmlight.plots import save_plots
 from gmlight.results import new_console, refuse_bad_paths
 
@@ -79,8 +79,8 @@ def rows_of(gathered: Gathered, table: str, dataset: str) -> list[list[str]]:
     return rows
 
 
-def _order(cell: Cell) -> tuple[int, str, str]:
-    return cell.ipc, cell.choice, cell.target
+def _order(cell: Cell) -> tuple[int, tuple[int, str], str]:
+    return cell.ipc, rank(cell.choice), cell.target
 
 
 def _entries(gathered: Gathered, table: str, dataset: str) -> list[Entry]:

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -106,6 +108,7 @@ def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
     daemons = [(munged, "munge"), (("slurmctld", "-D", "-c"), "root")]
     daemons += [(("slurmd", "-D", "-N", node), "root") for node in ("one", "two")]
     with ExitStack() as stack:
+        stack.enter_context(_ended_in_order())
         for words, user in daemons:
             output = folder / f"{words[0]}{words[-1]}.out".replace("/", "_")
             stack.enter_context(_running(words, user, environment, output))
@@ -115,6 +118,14 @@ def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
             yield made
         finally:
             subprocess.run(["scancel", "--full", "--user=root"], env=environment, check=False)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    # Whoever ends the tests ends the daemons with them.
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

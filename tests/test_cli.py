@@ -156,6 +156,7 @@ def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> 
         (["schedule=table", "ipc=30"], "T=30 needs 29 entries"),
         (["architecture=vgg11"], "leaves nothing of a 8x8 image"),
         (["image_lr=1e30"], "is not finite; lower image_lr"),
+        (["method=random", "iterations=3"], "method=random: nothing is condensed"),
         (["trainer.accelerator=abacus"], "trainer=cpu"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -15,9 +15,9 @@ from gmlight import CondensedDataset
 
 pytestmark = pytest.mark.slurm
 
-# A run of some ten seconds, of which one can see where it is.
+# A run of half a minute, of which one can see where it is.
 WORDS = [
-    "dataset=digits", "scale=smoke", "iterations=60", "architecture.width=16", "checkpoint.every=20",
+    "dataset=digits", "scale=smoke", "iterations=400", "architecture.width=16", "checkpoint.every=100",
     "evaluation.baselines.random=0", "evaluation.baselines.whole=0", "evaluation.every=0", "log_every=1",
 ]  # fmt: skip
 SCRIPT = re.search(
@@ -47,10 +47,11 @@ def wait(condition: Callable[[], object], what: str, slurm: Cluster | None = Non
         time.sleep(0.2)
 
 
-def undisturbed(folder: Path, *words: str) -> CondensedDataset:
-    command = [sys.executable, "-m", "gmlight.train", *WORDS, *words, f"hydra.run.dir={folder}"]
+def undisturbed(folder: Path, *words: str) -> None:
+    """A run, or a sweep, in the folder."""
+    place = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+    command = [sys.executable, "-m", "gmlight.train", *WORDS, *words, *place]
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
-    return CondensedDataset(folder)
 
 
 def unfinished(folder: Path) -> bool:
@@ -79,10 +80,10 @@ def test_a_sweep_of_which_one_run_is_preempted(slurm: Cluster, tmp_path: Path) -
         int(step) for text in logs.values() for step in re.findall(r"goes on after image update (\d+)", text)
     ]
     assert len(gone_on) == 1
-    assert 20 < gone_on[0] < 60  # later than the checkpoint that was due
-    for seed, folder in enumerate(folders):
-        expected = undisturbed(tmp_path / f"alone{seed}", "trainer=cpu", "ipc=1", f"seed={seed}")
-        found = CondensedDataset(folder)
+    assert 100 < gone_on[0] < 400  # later than the checkpoint that was due
+    undisturbed(tmp_path / "alone", "-m", "trainer=cpu", "ipc=1", "seed=0,1,2,3")
+    for folder in folders:
+        found, expected = CondensedDataset(folder), CondensedDataset(tmp_path / "alone" / folder.name)
         assert found.images.equal(expected.images)
         assert found.metadata["evaluations"] == expected.metadata["evaluations"]
     report = subprocess.run(
@@ -100,11 +101,11 @@ def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str, nodes: int
     script = re.sub(r"#SBATCH --(gres|time)=.*\n", "", SCRIPT[1])
     script = script.replace("--nodes=2", f"--nodes={nodes}").replace("per-node=4", f"per-node={2 // nodes}")
     command = (
-        f"{sys.executable} -m gmlight.train trainer=slurm trainer.accelerator=cpu ipc=2 {' '.join(WORDS)}"
+        f"{sys.executable} -m gmlight.train trainer=slurm trainer.accelerator=cpu ipc=1 {' '.join(WORDS)}"
     )
     script = re.sub(r"python -m gmlight\.train .*", command, script)
     job = slurm.run("sbatch", "--parsable", "--partition=low", cwd=tmp_path, input=script)
-    folder = tmp_path / "runs" / "digits-ipc2" / f"slurm-{job}.0"
+    folder = tmp_path / "runs" / "digits-ipc1" / f"slurm-{job}.0"
     output = tmp_path / f"slurm-{job}.out"
     wait(lambda: unfinished(folder), "a run of two tasks")
     if how == "preempted":
@@ -117,11 +118,10 @@ def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str, nodes: int
     printed = output.read_text()
     assert "stopped by SIGTERM" in printed
     (update,) = re.findall(r"goes on after image update (\d+)", printed)
-    assert 40 < int(update) < 120  # later than the checkpoint that was due, at ipc 2
-    expected = undisturbed(
-        tmp_path / "alone", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "ipc=2"
-    )
-    assert CondensedDataset(folder).images.equal(expected.images)
+    assert 100 < int(update) < 400  # later than the checkpoint that was due
+    alone = tmp_path / "alone"
+    undisturbed(alone, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "ipc=1")
+    assert CondensedDataset(folder).images.equal(CondensedDataset(alone).images)
 
 
 def test_a_sweep_whose_time_is_over(slurm: Cluster, tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_a_sweep_whose_time_is_over(slurm: Cluster, tmp_path: Path) -> None:
     logs = "".join(path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*_log.*"))
     assert "stopped by SIGUSR2" in logs
     (update,) = re.findall(r"goes on after image update (\d+)", logs)
-    assert 20 < int(update) < 60
-    expected = undisturbed(tmp_path / "alone", "trainer=cpu", "ipc=1")
-    assert CondensedDataset(folder).images.equal(expected.images)
+    assert 100 < int(update) < 400
+    undisturbed(tmp_path / "alone", "trainer=cpu", "ipc=1")
+    assert CondensedDataset(folder).images.equal(CondensedDataset(tmp_path / "alone").images)
 
 
 def test_a_job_whose_run_is_refused_has_failed(slurm: Cluster, tmp_path: Path) -> None:
