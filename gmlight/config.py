@@ -170,7 +170,9 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
         same = defaults.get("initialization") == choices["initialization"]
         options = [override for override in overrides if override.startswith("initialization.")]
         return _with(choices["method"] if same else choices["initialization"], options)
-    changed = _departures(config, overrides)
+    changed = [
+        departure for departure in _departures(config, overrides) if not departure.startswith("method=")
+    ]
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
@@ -179,9 +181,13 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     return _with(choices["method"], swapped + changed)
 
 
+def _bundle_path(method: str) -> Path:
+    return CONF_DIR / "method" / f"{method}.yaml"
+
+
 def _bundle(method: str) -> dict[str, Any]:
     # What the option says; one of one's own lies elsewhere.
-    path = CONF_DIR / "method" / f"{method}.yaml"
+    path = _bundle_path(method)
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
     return content
 
@@ -195,6 +201,9 @@ def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
     ]
     if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
         departures.append(f"speed.precision={config.speed.precision}")
+    method = HydraConfig.get().runtime.choices.get("method")
+    if method is not None and not _bundle_path(method).exists():  # one's own, whatever it says
+        departures.append(f"method={method}")
     if config.holdout and "holdout" not in keys.values():  # an experiment's
         departures.append(f"holdout={config.holdout}")
     return departures

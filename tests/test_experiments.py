@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import Run, composed
+from conftest import TINY, Run, composed
 from gmlight.checks import check
 from gmlight.config import CONF_DIR, blank_cell, describe, labels, settle_cell
 
@@ -92,3 +92,14 @@ def test_a_sweep_runs_its_cells_and_records_the_blank_ones(command: Run, tmp_pat
 def test_blank_writes_nothing_else(run: Callable[..., Path]) -> None:
     folder = run("experiment=table3", "ipc=1", "method=mdo")
     assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
+def test_a_method_of_ones_own_is_in_no_table_of_the_papers(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "slow.yaml").write_text("# @package _global_\nimage_lr: 0.01\n")
+    done = command("train", "--config-dir", "mine", "method=slow", *TINY, "hydra.run.dir=here")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "here" / "result.json").read_text())
+    assert result["departures"] == ["method=slow"]
+    assert result["method"].startswith("slow with matching=multilevel")
+    assert "method=" not in result["method"]
