@@ -34,7 +34,9 @@ def check_tasks(*, together: bool) -> None:
         )
     if together and tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ConfigError(f"trainer=slurm: srun --ntasks={tasks} is not enough; use --ntasks-per-node=")
-    alone = "SLURM_PTY_PORT" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    # In a shell that srun has opened, the shell was the task; tasks started from there inherit its variables.
+    in_a_shell = "SLURM_PTY_PORT" in os.environ and os.isatty(0)
+    alone = in_a_shell or "TORCHELASTIC_RUN_ID" in os.environ
     if not together and by_srun and tasks > 1 and not alone:
         raise ConfigError(
             f"srun has started {tasks} tasks, each would do the whole work; use srun --ntasks=1, or for one "

@@ -127,6 +127,10 @@ def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--ntasks-per-node" in refused(True)
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     assert not refused(True)
+    monkeypatch.setenv("SLURM_PTY_PORT", "4000")  # a shell of srun's
+    for terminal in (True, False):
+        monkeypatch.setattr(os, "isatty", lambda descriptor, terminal=terminal: terminal)
+        assert bool(refused(False)) is not terminal
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert scheduler.was_requeued()
     monkeypatch.setenv("SLURM_NNODES", "2")
