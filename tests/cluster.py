@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+SECONDS_TO_REVOKE = 5
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -73,10 +75,15 @@ class Cluster:
         return done.stdout.strip()
 
     def hurry(self) -> None:
-        """Jobs that were put back into the queue start now; Slurm gives them two minutes."""
+        """Jobs that were put back into the queue start now; Slurm gives them two minutes.
+
+        But not in their first seconds: nodes take no job whose last start was revoked in the same second.
+        """
         for job in self.run("squeue", "--noheader", "--states=PENDING", "--format=%i %r").splitlines():
-            if job.endswith("BeginTime"):
-                self.run("scontrol", "update", f"JobId={job.split()[0]}", "StartTime=now")
+            number, reason = job.split(maxsplit=1)
+            since = datetime.fromisoformat(self.state(number)["SubmitTime"])
+            if reason == "BeginTime" and (datetime.now() - since).total_seconds() > SECONDS_TO_REVOKE:
+                self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
 
     def state(self, job: str) -> dict[str, str]:
         """What `scontrol show job` says."""
