@@ -19,7 +19,7 @@ test-slow: install ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
 
 test-slurm: install ## a sweep and a run on a real Slurm of their own, as root
-	command -v slurmctld munged > /dev/null || apt-get install --yes --no-install-recommends slurm-wlm munge
+	command -v slurmctld > /dev/null || apt-get install --yes slurm-wlm munge
 	$(BIN)/python -m pytest -m slurm
 
 check: install ## format, lint and types

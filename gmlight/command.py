@@ -213,7 +213,7 @@ def _line_on(error: Exception) -> str | None:
         return (
             f"the sweep has ended: {_shortened(error)}; runs that have begun go on with resume=<their folder>"
         )
-    if isinstance(error, RuntimeError) and "srun" in str(error):  # submitit's
+    if isinstance(error, RuntimeError) and 'Could not detect "srun"' in str(error):  # submitit's
         return "hydra/launcher=submitit_slurm: there is no Slurm here; use hydra/launcher=joblib"
     if isinstance(error, ValueError) and "Unavailable parameter" in str(error):  # submitit's
         return f"hydra.launcher: {_shortened(error)}"
@@ -236,10 +236,12 @@ def _shortened(error: Exception) -> str:
 def _numbered(number: int) -> Iterator[None]:
     # Runs of a sweep that share a terminal: each line says whose it is.
     streams = [_Numbered(stream, f"#{number}  ") for stream in (sys.stdout, sys.stderr)]
-    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
-        yield
-    for stream in streams:
-        stream.finish()
+    try:
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+            yield
+    finally:
+        for stream in streams:
+            stream.finish()
 
 
 class _Numbered:

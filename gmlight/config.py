@@ -129,9 +129,11 @@ def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, Any]:
     `departures` are those that keep it out of the paper's tables: whatever is not a choice of a whole group.
     """
     overrides, choices = record["overrides"], record["choices"]
+    # A method of one's own may say anything.
+    own = [] if _bundle_path(choices["method"]).exists() else [f"method={choices['method']}"]
     return {
         "method": _method_label(config, choices, overrides),
-        "departures": _departures(config, overrides),
+        "departures": _departures(config, overrides) + own,
         "scale": _scale_label(config, overrides),
         "architecture": architecture_label(choices["architecture"], overrides),
     }
@@ -170,9 +172,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
         same = defaults.get("initialization") == choices["initialization"]
         options = [override for override in overrides if override.startswith("initialization.")]
         return _with(choices["method"] if same else choices["initialization"], options)
-    changed = [
-        departure for departure in _departures(config, overrides) if not departure.startswith("method=")
-    ]
+    changed = _departures(config, overrides)
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
@@ -201,9 +201,6 @@ def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
     ]
     if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
         departures.append(f"speed.precision={config.speed.precision}")
-    method = HydraConfig.get().runtime.choices.get("method")
-    if method is not None and not _bundle_path(method).exists():  # one's own, whatever it says
-        departures.append(f"method={method}")
     if config.holdout and "holdout" not in keys.values():  # an experiment's
         departures.append(f"holdout={config.holdout}")
     return departures
