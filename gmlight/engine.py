@@ -19,7 +19,7 @@ from gmlight.errors import ConfigError
 from gmlight.gradients import BlockGradients, Layers, block_gradients, class_gradients, matched_weights
 
 CPU_CACHE = 48 * 2**20  # bytes of activations at once: on two cores more is no faster, a quarter slower
-CPU_GRAPHS = 4 * 2**30  # bytes, of the synthetic images whose gradients are differentiated
+CPU_GRAPHS = 2 * 2**30  # bytes, of the synthetic images whose gradients are differentiated
 GPU_SHARE = 0.5  # of the memory, for the activations of one microbatch
 OTHER_MEMORY = 8 * 2**30  # bytes, of accelerators that do not tell
 GRADIENT_COPIES = 8  # of a class gradient, that the distance and its derivative keep
