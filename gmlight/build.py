@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,9 +22,11 @@ from gmlight.compilation import Compilation
 from gmlight.condenser import Condenser
 from gmlight.config import choose, data_root, instantiate
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
+from gmlight.distributed import is_main
 from gmlight.engine import GradientEngine
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
+from gmlight.loggers import About
 from gmlight.randomness import generator
 from gmlight.schedules import Schedule
 
@@ -156,9 +159,9 @@ def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[st
     return baselines
 
 
-def build_logger(config: DictConfig, folder: Path) -> Any:
-    """Lightning's logger, or False for none."""
-    return instantiate(config.logger)(folder, f"{config.dataset.name}-ipc{config.ipc}-seed{config.seed}")
+def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
+    """Lightning's loggers, where this is the process that writes."""
+    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def build_schedule(config: DictConfig) -> Schedule:
@@ -224,6 +227,7 @@ def build_condenser(
         network_momentum=config.network_momentum,
         train_batch=config.train_batch,
         matched_synthetic=config.matching.get("mixed_synthetic", 0),
+        diagnose_every=config.diagnose_every,
         seed=config.seed,
     )
 
@@ -251,7 +255,6 @@ def build_trainer(
         return partial(
             max_steps=config.iterations * config.updates,
             max_epochs=-1,
-            log_every_n_steps=config.log_every,
             logger=logger,
             callbacks=list(callbacks),
             plugins=plugins,

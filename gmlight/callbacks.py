@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -17,6 +16,8 @@ from gmlight.distributed import is_main, ranks
 from gmlight.evaluation import Accuracy, Evaluator
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
+from gmlight.loggers import log_picture
+from gmlight.memory import peak_bytes
 from gmlight.pictures import save_grid
 from gmlight.results import Row, clock
 
@@ -92,6 +93,44 @@ class ProgressBar(lightning.Callback):
         return f"k {k}/{self.iterations}  t {t}/{self.updates}  loss {loss:.4g}"
 
 
+class MetricsLines(lightning.Callback):
+    """A line in every logger every so many image updates: what the module has measured, pace and memory.
+
+    speed/iterations_per_second: outer iterations, since the line before. memory/peak_gib: allocated on the
+    device, or taken by the process on a CPU. Lightning's own logging would repeat what was measured at an
+    earlier update.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._since, self._step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(module, Condenser)
+        step = trainer.global_step
+        if step % self.every or not trainer.loggers:
+            return
+        metrics = {name: value.item() for name, value in module.metrics.items()}
+        now = time.monotonic()
+        metrics |= {
+            "iteration": batch.k + 1,
+            "speed/iterations_per_second": (step - self._step) / module.updates / (now - self._since),
+            "memory/peak_gib": peak_bytes(module.device) / 2**30,
+        }
+        self._since, self._step = now, step
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step - 1)  # the update's number, from 0
+
+
 class QuickEvaluation(lightning.Callback):
     """Evaluates a few networks every so many outer iterations (0: never), but not after the last one.
 
@@ -155,7 +194,7 @@ class QuickEvaluation(lightning.Callback):
                 accuracy = self.evaluator(images, self.networks)
         finally:
             self.seconds += time.monotonic() - started
-        record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy)
+        record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy_metrics(accuracy))
         n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
 
@@ -227,14 +266,28 @@ def record_evaluation(
     iteration: int,
     images: LabelledImages,
     data: CondensationData,
-    accuracy: Accuracy,
+    accuracies: dict[str, float],
 ) -> None:
     """A picture in samples/, a line in every logger, and the picture in those that take pictures."""
-    metrics = {"iteration": iteration, "accuracy/mean": accuracy.mean, "accuracy/std": accuracy.std}
     for logger in trainer.loggers:
-        logger.log_metrics(metrics, trainer.global_step)
+        logger.log_metrics({"iteration": iteration} | accuracies, trainer.global_step)
         logger.save()
     picture = save_samples(folder, iteration, images, data)  # the last: it says that this was done
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image("samples", [str(picture)])
+    log_picture(trainer.loggers, picture, trainer.global_step)
+
+
+def accuracy_metrics(accuracy: Accuracy, what: str = "") -> dict[str, float]:
+    """accuracy/mean and accuracy/std, of S on its first architecture; or accuracy/<what>/mean and its std."""
+    prefix = f"accuracy/{what}/" if what else "accuracy/"
+    return {f"{prefix}mean": accuracy.mean, f"{prefix}std": accuracy.std}
+
+
+def all_accuracies(rows: list[Row]) -> dict[str, float]:
+    """Of every row: S on its first architecture, S on others, other sets such as random on all of them."""
+    own, *others = rows
+    metrics = accuracy_metrics(own.accuracy)
+    for row in others:
+        same = row.architecture == own.architecture
+        words = [row.name.split()[0]] * (row.name != own.name) + [row.architecture] * (not same)
+        metrics |= accuracy_metrics(row.accuracy, "/".join(words))
+    return metrics

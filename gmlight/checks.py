@@ -19,6 +19,7 @@ _LEAST = {  # whole numbers
     "train_batch": 1,
     "seed": 0,
     "log_every": 1,
+    "diagnose_every": 0,
     "rounds": 1,
     "points": 2,
     "dataset.number": 2,
@@ -95,6 +96,7 @@ def check(config: DictConfig) -> None:
         _check_processes(config)
         _check_schedule(config)
         _check_class_weights(config)
+        _check_logging(config)
         _check_architectures(config)
         _check_dataset(config)
         _check_augmentation(config)
@@ -106,6 +108,15 @@ def check(config: DictConfig) -> None:
     if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
         raise ConfigError(
             "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
+        )
+
+
+def _check_logging(config: DictConfig) -> None:
+    every = _select(config, "diagnose_every")
+    if every is not _ABSENT and every % config.log_every:
+        raise ConfigError(
+            f"diagnose_every={every}: must be a multiple of log_every={config.log_every}, where metrics are "
+            "written, or 0"
         )
 
 

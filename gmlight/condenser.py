@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from gmlight.augmentation import none
 from gmlight.data import LabelledImages, RealBatch
+from gmlight.diagnostics import image_statistics, losses
 from gmlight.distances import Distance
 from gmlight.distributed import ranks
 from gmlight.engine import GradientEngine
@@ -43,6 +44,7 @@ class Condenser(lightning.LightningModule):
         updates: T. image_steps: zeta_S, image steps at one network (Eq. 10).
         train_batch: mini-batch of the network's epochs on S.
         matched_synthetic: images of S in a batch of any class, where such batches are matched.
+        diagnose_every: image updates between measurements of what `diagnostics.py` measures; 0: never.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Condenser(lightning.LightningModule):
         network_momentum: float,
         train_batch: int,
         matched_synthetic: int,
+        diagnose_every: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -85,11 +88,12 @@ class Condenser(lightning.LightningModule):
         self.train_batch, self.matched_synthetic, self.seed = train_batch, matched_synthetic, seed
         self.image_lr, self.image_momentum = image_lr, image_momentum
         self.network_lr, self.network_momentum = network_lr, network_momentum
-        self.schedule_unit = schedule_unit
+        self.schedule_unit, self.diagnose_every = schedule_unit, diagnose_every
         self.zeta_used: list[list[int]] = [[] for _ in range(updates - 1)]  # by t, in the order of k
         self.good_images: Tensor  # the last S whose loss and gradients were finite
         self.register_buffer("good_images", synthetic().detach().clone())
         self._watch = FiniteWatch()
+        self.metrics: dict[str, Tensor] = {}  # of the last update
         self._inner: tuple[nn.Module, torch.optim.Optimizer] | None = None
 
     @property
@@ -109,14 +113,15 @@ class Condenser(lightning.LightningModule):
         if batch.statistics is not None:
             _move_running_statistics(network, batch.statistics)
 
-        losses = self._update_images(network, batch)
+        metrics = self._update_images(network, batch)
         last = batch.t == self.updates - 1
         with self._profiled("network"):
             zeta = 0 if last else self._train_network(network, network_optimizer, batch)
         # As tensors made on the device: a number would be copied there, and the copy waits for the device.
-        metrics = {f"matching_loss/{name}": loss for name, loss in losses.items()}
         metrics["zeta"] = torch.full((), float(zeta), device=self.device)
-        self.log_dict(metrics, batch_size=1)
+        self.metrics = metrics
+        shown = {name: metrics[name] for name in ("matching_loss/total", "zeta")}
+        self.log_dict(shown, batch_size=1, logger=False)
 
     def _profiled(self, action: str) -> AbstractContextManager:
         # Shown by Lightning's profilers, read by gmlight.benchmark; costs nothing where there is none.
@@ -142,7 +147,8 @@ class Condenser(lightning.LightningModule):
         raw_optimizer = self._optimizer().optimizer
         for _ in range(self.image_steps - 1):
             self._step_images(network, batch, real, raw_optimizer)
-        return self._step_images(network, batch, real, self._optimizer())
+        due = self.diagnose_every > 0 and (self.global_step + 1) % self.diagnose_every == 0
+        return self._step_images(network, batch, real, self._optimizer(), diagnose=due)
 
     def _step_images(
         self,
@@ -150,9 +156,11 @@ class Condenser(lightning.LightningModule):
         batch: RealBatch,
         real: RealGradients,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
+        diagnose: bool = False,
     ) -> dict[str, Tensor]:
+        # Returns metrics by name.
         images = self.synthetic()
-        outcome = self._match(network, images.detach(), real, batch)
+        outcome = self._match(network, images.detach(), real, batch, diagnose)
         with self._profiled("synthetic gradients"):
             parameters = list(self.synthetic.parameters())
             gradients = torch.autograd.grad(images, parameters, outcome.of_images)
@@ -169,16 +177,24 @@ class Condenser(lightning.LightningModule):
             finite & torch.isfinite(images).all(),
             lambda: self._blame(k, t, real, outcome.synthetic, (*gradients, images)),
         )
-        return outcome.terms | {"total": loss}
+        metrics = {f"matching_loss/{name}": term for name, term in (outcome.terms | {"total": loss}).items()}
+        if diagnose:
+            with self._profiled("diagnostics"):
+                stepped = flatten(images)
+                metrics |= outcome.diagnostics | image_statistics(images)
+                metrics |= losses(network, stepped.images, stepped.labels, batch)
+        return metrics
 
-    def _match(self, network: nn.Module, images: Tensor, real: RealGradients, batch: RealBatch) -> Outcome:
+    def _match(
+        self, network: nn.Module, images: Tensor, real: RealGradients, batch: RealBatch, diagnose: bool
+    ) -> Outcome:
         # images: [C, ipc, channels, H, W]
         if batch.matched is None:
-            return self._gradient(network, images, real, batch.k)
+            return self._gradient(network, images, real, batch.k, diagnose)
         everything = flatten(images)
         rng = generator(self.seed, "matched-synthetic", batch.k, batch.t)
         chosen = torch.randperm(len(everything), generator=rng)[: self.matched_synthetic]
-        outcome = self._gradient.of_mixed(network, *everything.batch(chosen), real, batch.k)
+        outcome = self._gradient.of_mixed(network, *everything.batch(chosen), real, batch.k, diagnose)
         of_images = torch.zeros_like(everything.images)
         of_images[moved(chosen, of_images.device)] = outcome.of_images
         return replace(outcome, of_images=of_images.view_as(images))

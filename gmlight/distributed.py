@@ -120,6 +120,8 @@ class Ranks:
 
 
 def _sum_together(tensors: list[Tensor], group: Any = None) -> None:
+    if not tensors:
+        return
     # One message for all of them: each costs the same time to begin.
     together = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(together, group=group)

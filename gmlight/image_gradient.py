@@ -7,12 +7,13 @@ gradient, the loss of class c is D_within(g_c) + <share_c v, g_c>, whose derivat
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from gmlight.data import ClassDraw, class_sizes
+from gmlight.diagnostics import GradientDiagnosis
 from gmlight.distances import Distance
 from gmlight.distributed import ranks
 from gmlight.engine import GradientEngine
@@ -51,11 +52,13 @@ class Outcome:
     """The terms of the matching loss by name, of all classes; what they gave the images, [C, ipc, ...].
 
     synthetic: the class gradients, for who has to name a culprit; none where they come in chunks.
+    diagnostics: what was measured of the gradients, where that was asked for (`diagnostics.py`).
     """
 
     terms: dict[str, Tensor]
     of_images: Tensor
     synthetic: Layers
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
 class ImageGradient:
@@ -113,14 +116,21 @@ class ImageGradient:
             ranks.sum_parts(layers.values(), 1)
         return RealGradients(layers, [len(labels)])
 
-    def __call__(self, network: nn.Module, images: Tensor, real: RealGradients, k: int) -> Outcome:
-        """What the class gradients on the images [C, ipc, channels, H, W], detached, have to say to these."""
+    def __call__(
+        self, network: nn.Module, images: Tensor, real: RealGradients, k: int, diagnose: bool = False
+    ) -> Outcome:
+        """What the class gradients on the images [C, ipc, channels, H, W], detached, have to say to these.
+
+        Args:
+            diagnose: whether the gradients are measured on the way.
+        """
         share, rule = ranks.share(len(images)), levels(self.matching, k)
         chunks = self._chunks(network, images, share.units)
+        diagnosis = GradientDiagnosis(active=diagnose)
         with halved_by(
             "the gradients on synthetic images", "memory.classes_per_chunk", lambda: len(chunks[0])
         ):
-            return self._of_chunks(network, images, real, k, rule, chunks)
+            return self._of_chunks(network, images, real, k, rule, chunks, diagnosis)
 
     def _of_chunks(
         self,
@@ -130,18 +140,25 @@ class ImageGradient:
         k: int,
         rule: Levels | None,
         chunks: list[range],
+        diagnosis: GradientDiagnosis,
     ) -> Outcome:
         if ranks.size == 1 and len(chunks) == 1:
-            return self._jointly(network, images, real, k)
+            return self._jointly(network, images, real, k, diagnosis)
         if rule is None:
             raise ConfigError(
                 "this matching rule knows all classes at once: use one device and memory.classes_per_chunk="
                 f"{len(images)}"
             )
-        return self._in_chunks(network, images, real, rule, chunks)
+        return self._in_chunks(network, images, real, rule, chunks, diagnosis)
 
     def of_mixed(
-        self, network: nn.Module, images: Tensor, labels: Tensor, real: RealGradients, k: int
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        real: RealGradients,
+        k: int,
+        diagnose: bool = False,
     ) -> Outcome:
         """The same for a batch of synthetic images of any class, [n, channels, H, W]."""
         rule = levels(self.matching, k)
@@ -153,36 +170,62 @@ class ImageGradient:
         leaf = images.detach().requires_grad_()
         with self.timed("synthetic gradients"):
             layers = self.engine.synthetic(network, leaf.unsqueeze(0), [labels])
-        return self._summed(self._differentiate(leaf, layers, real, [len(labels)], k))
+        diagnosis = GradientDiagnosis(active=diagnose)
+        return self._summed(self._differentiate(leaf, layers, real, [len(labels)], k, diagnosis))
 
     def _real_memory(self) -> AbstractContextManager:
         return halved_by("the gradients on real images", "speed.microbatch", lambda: self.engine.microbatch)
 
-    def _jointly(self, network: nn.Module, images: Tensor, real: RealGradients, k: int) -> Outcome:
+    def _jointly(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        real: RealGradients,
+        k: int,
+        diagnosis: GradientDiagnosis,
+    ) -> Outcome:
         leaf = images.detach().requires_grad_()
         with self.timed("synthetic gradients"):
             layers = self.engine.synthetic(network, leaf)
-        return self._differentiate(leaf, layers, real, [images.shape[1]] * len(images), k)
+        return self._differentiate(leaf, layers, real, [images.shape[1]] * len(images), k, diagnosis)
 
     def _differentiate(
-        self, images: Tensor, layers: Layers, real: RealGradients, sizes: Sequence[int], k: int
+        self,
+        images: Tensor,
+        layers: Layers,
+        real: RealGradients,
+        sizes: Sequence[int],
+        k: int,
+        diagnosis: GradientDiagnosis,
     ) -> Outcome:
-        with self.timed("distance"):
-            # A graph of its own, from class gradients to loss, apart from theirs, from images to gradients.
-            leaves = _leaves(layers)
-            terms = self.matching(
-                ClassGradients(leaves, sizes, self.priors),
-                ClassGradients(real.layers, real.sizes, self.priors),
+        def matched(synthetic: Layers, real_layers: Layers) -> dict[str, Tensor]:
+            return self.matching(
+                ClassGradients(synthetic, sizes, self.priors),
+                ClassGradients(real_layers, real.sizes, self.priors),
                 self.distance,
                 k,
             )
-            of_layers = _derivative(torch.stack(list(terms.values())).sum(), leaves)
+
+        with self.timed("distance"):
+            # A graph of its own, from class gradients to loss, apart from theirs, from images to gradients.
+            leaves = _leaves(layers)
+            terms = matched(leaves, real.layers)
+            of_layers = _derivative(_total(terms), leaves)
         with self.timed("synthetic gradients"):
             of_images = torch.autograd.grad(list(layers.values()), images, of_layers)[0]
-        return Outcome({name: term.detach() for name, term in terms.items()}, of_images, leaves)
+        diagnosis.note_classes(leaves, real.layers)
+        diagnosis.note_loss(lambda *pair: _total(matched(*pair)), leaves, real.layers)
+        found = {name: term.detach() for name, term in terms.items()}
+        return Outcome(found, of_images, leaves, diagnosis.metrics(len(sizes)))
 
     def _in_chunks(
-        self, network: nn.Module, images: Tensor, real: RealGradients, rule: Levels, chunks: list[range]
+        self,
+        network: nn.Module,
+        images: Tensor,
+        real: RealGradients,
+        rule: Levels,
+        chunks: list[range],
+        diagnosis: GradientDiagnosis,
     ) -> Outcome:
         share = ranks.share(len(images))
         leads, terms = share.leads, {}
@@ -205,8 +248,9 @@ class ImageGradient:
             with self.timed("distance"):
                 leaves = _leaves(layers)
                 of_layers = [torch.zeros_like(layer) for layer in leaves.values()]
+                here = {name: layer[own] for name, layer in real.layers.items()}
+                self._note(diagnosis, leaves, here, rule)
                 if rule.within:
-                    here = {name: layer[own] for name, layer in real.layers.items()}
                     loss = distances_within(leaves, here, self.distance).sum()
                     terms["intra"] = terms["intra"] + loss.detach()
                     of_layers = _derivative(loss, leaves)
@@ -223,7 +267,23 @@ class ImageGradient:
         outcome = Outcome({"intra": terms["intra"]} if rule.within else {}, of_images, {})
         summed = self._summed(outcome)
         whole = {"inter": terms["inter"].detach()} if rule.between else {}
-        return Outcome(summed.terms | whole, summed.of_images, {})
+        if diagnosis.active and not leads:  # the sums over ranks need something of each
+            nothing = {name: layer[:0] for name, layer in real.layers.items()}
+            self._note(diagnosis, nothing, nothing, rule)
+        ranks.sum(diagnosis.tensors())
+        if rule.between:
+            weight = rule.weight(len(images))
+            diagnosis.note_loss(
+                lambda ours, theirs: distance_between(ours, theirs, self.distance, weight), *sums
+            )
+        return Outcome(summed.terms | whole, summed.of_images, {}, diagnosis.metrics(len(images)))
+
+    def _note(self, diagnosis: GradientDiagnosis, synthetic: Layers, real: Layers, rule: Levels) -> None:
+        diagnosis.note_classes(synthetic, real)
+        if rule.within:
+            diagnosis.note_loss(
+                lambda ours, theirs: distances_within(ours, theirs, self.distance).sum(), synthetic, real
+            )
 
     def _sums(
         self,
@@ -293,6 +353,10 @@ def _split(units: range, size: int) -> list[range]:
 
 def _leaves(layers: Layers) -> Layers:
     return {name: layer.detach().requires_grad_() for name, layer in layers.items()}
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
 
 
 def _derivative(loss: Tensor, leaves: Layers) -> list[Tensor]:

@@ -1,25 +1,55 @@
 """Where metrics go."""
 
 import csv
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
+import yaml
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 
 from gmlight.errors import ConfigError
 from gmlight.files import unfinished, whole
+from gmlight.results import short
 
 METRICS = _ExperimentWriter.NAME_METRICS_FILE
+TAG = 64  # characters, as many as W&B takes
 
 
-def no_logger(folder: Path, name: str) -> bool:
-    """Nothing is logged."""
-    return False
+@dataclass(frozen=True)
+class About:
+    """What a dashboard calls a run and finds it by.
+
+    group: what runs that differ in their seed alone have in common. tags: of the choices made.
+    config: resolved, as plain containers.
+    """
+
+    name: str
+    group: str
+    tags: list[str]
+    config: dict[str, Any]
+
+
+def about(record: dict[str, Any]) -> About:
+    """The record is `config.describe`'s with its `labels`."""
+    config = record["config"]
+    dataset, ipc = config["dataset"]["name"], f"ipc {config['ipc']}"
+    group = f"{dataset}, {ipc}, {record['method']}"
+    if record["scale"] != "paper":
+        group += f", {record['scale']}"
+    made = {key: record["choices"].get(key) for key in ("matching", "distance", "schedule", "initialization")}
+    tags = [dataset, ipc, record["method"], f"scale {record['scale']}", record["architecture"]]
+    tags += [f"{key}={choice}" for key, choice in made.items() if choice]
+    return About(f"{group}, seed {config['seed']}", group, [tag[:TAG] for tag in tags], config)
 
 
 class MetricsCSV(CSVLogger):
@@ -81,13 +111,30 @@ def _write_rows(path: Path, keys: list[str], rows: list[dict[str, str]]) -> None
         writer.writerows(rows)
 
 
-def csv_logger(folder: Path, name: str) -> Logger:
+def csv_logger(folder: Path, about: About) -> Logger:
     """metrics.csv in the run folder."""
     return MetricsCSV(folder)
 
 
-def wandb_logger(folder: Path, name: str, *, project: str) -> Logger:
+def tensorboard_logger(folder: Path, about: About) -> Logger:
+    """Events for `tensorboard --logdir`, in the run folder's tensorboard/.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+    try:
+        logger = TensorBoardLogger(folder, name="tensorboard", version="")
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "logger=tensorboard: TensorBoard is not installed; pip install 'gmlight[tensorboard]'"
+        ) from None
+    logger.experiment.add_text("config", f"```yaml\n{yaml.safe_dump(about.config)}```")
+    return logger
+
+
+def wandb_logger(folder: Path, about: About, *, project: str) -> Logger:
     """W&B; offline, without a prompt, where no key is set."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # gmlight says in one line where the run is
     import wandb
 
     try:
@@ -100,7 +147,15 @@ def wandb_logger(folder: Path, name: str, *, project: str) -> Logger:
     options: dict[str, Any] = {} if online else {"mode": "offline"}
     if runs := sorted(folder.glob("wandb/*run-*-*")):  # one that goes on keeps its id
         options |= {"id": runs[-1].name.rsplit("-", 1)[1], "resume": "allow"}
-    return WandbLogger(name=name, project=project, save_dir=folder, **options)
+    return WandbLogger(
+        name=about.name,
+        project=project,
+        save_dir=folder,
+        group=about.group,
+        tags=about.tags,
+        config=about.config,
+        **options,
+    )
 
 
 @contextmanager
@@ -117,3 +172,46 @@ def closing_loggers(trainer: lightning.Trainer) -> Iterator[None]:
                 import wandb
 
                 wandb.finish(exit_code=0 if status == "success" else 1)
+
+
+def log_picture(loggers: Iterable[Logger], path: Path, step: int) -> None:
+    """The picture of S, in those loggers that take pictures."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image("samples", [str(path)])
+        elif isinstance(logger, TensorBoardLogger):
+            pixels = np.asarray(Image.open(path))  # [H, W, 3]
+            logger.experiment.add_image("samples", pixels, step, dataformats="HWC")
+
+
+def log_artifact(
+    loggers: Iterable[Logger], folder: Path, record: dict[str, Any], accuracy: dict[str, Any]
+) -> None:
+    """The condensed set in the folder, as W&B's artifact of type condensed-set, found by what made it."""
+    config = record["config"]
+    metadata = {
+        "dataset": config["dataset"]["name"],
+        **{key: config[key] for key in ("ipc", "iterations", "seed")},
+        **{key: record[key] for key in ("method", "scale", "architecture", "command")},
+        "accuracy": {key: accuracy[key] for key in ("mean", "std", "n", "epochs")},
+    }
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            name = re.sub(
+                r"[^\w.-]+", "-", f"{metadata['dataset']}-ipc{metadata['ipc']}-{logger.experiment.id}"
+            )
+            artifact = wandb.Artifact(name, type="condensed-set", metadata=metadata)
+            artifact.add_dir(str(folder))
+            logger.experiment.log_artifact(artifact)
+
+
+def places(loggers: Iterable[Logger]) -> Iterator[tuple[str, str]]:
+    """Of each dashboard its name, and where the run is to be seen or how it gets there."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            yield "wandb", f"wandb sync {short(Path(run.dir).parent)}" if run.offline else run.url
+        elif isinstance(logger, TensorBoardLogger):
+            yield "events", f"tensorboard --logdir {short(Path(logger.log_dir))}"

@@ -1,11 +1,21 @@
-"""Out of memory: what was too large, and which setting halves it."""
+"""Memory: how much was taken, and where it was not enough, what was too large and which setting halves it."""
 
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
 from gmlight.errors import ConfigError
+
+
+def peak_bytes(device: torch.device) -> int:
+    """What was allocated on the device at most so far; for a CPU what the process has taken."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @contextmanager

@@ -147,9 +147,9 @@ def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> No
     console.print(table)
 
 
-def print_path(name: str, path: Path, console: Console) -> None:
-    """A path to copy, never broken into lines."""
-    console.print(f"{name:<8} {short(path)}", soft_wrap=True)
+def print_path(name: str, path: Path | str, console: Console) -> None:
+    """A path, or how to get to one, to copy: never broken into lines."""
+    console.print(f"{name:<8} {short(path) if isinstance(path, Path) else path}", soft_wrap=True)
 
 
 def short(path: Path) -> Path:

@@ -19,13 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from gmlight import build, coresets, operations, plain
-from gmlight.callbacks import ProgressBar
+from gmlight.callbacks import MetricsLines, ProgressBar
 from gmlight.condenser import Condenser
 from gmlight.config import instantiate, prepare_process, register_resolvers
 from gmlight.data import CondensationData, RealBatch, class_sizes
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
+from gmlight.loggers import About
 from gmlight.measuring import Parts, Watch, convolution_peak, seconds_of
 from gmlight.randomness import generator, seeded
 
@@ -119,8 +120,12 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     loop = _Loop(pipe, first, parts, config)
     trainer = build.build_trainer(
         endless,
-        logger=build.build_logger(config, scratch),
-        callbacks=[ProgressBar(config.iterations, config.updates, Console(file=io.StringIO())), loop],
+        logger=build.build_loggers(config, scratch, About("benchmark", "benchmark", [], {})),
+        callbacks=[
+            MetricsLines(config.log_every),
+            ProgressBar(config.iterations, config.updates, Console(file=io.StringIO())),
+            loop,
+        ],
         profiler=parts,
     )
     device = parts.device = trainer.strategy.root_device

@@ -16,8 +16,10 @@ from rich.console import Console
 
 from gmlight import artifact, build, results
 from gmlight.callbacks import (
+    MetricsLines,
     ProgressBar,
     QuickEvaluation,
+    all_accuracies,
     evaluate_sets,
     record_evaluation,
     save_samples,
@@ -32,7 +34,7 @@ from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.evaluation import Evaluator
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
-from gmlight.loggers import closing_loggers, forget_from
+from gmlight.loggers import about, closing_loggers, forget_from, log_artifact, places
 from gmlight.results import Row
 from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
 from gmlight.synthetic import flatten
@@ -83,7 +85,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     if goes_on and already_finished(folder, record["config"]):
         console.print(f"{results.headline(record)}: finished already")
         return results.read_accuracy(folder)
-    parts = prepare(config, folder, record["architecture"], console)
+    parts = prepare(config, folder, record, console)
     with held(folder) if is_main() else nullcontext(), _resumable(parts.trainer):
         checkpoint = find_start(folder, console) if goes_on else None
         if is_main():
@@ -95,29 +97,29 @@ def train(config: DictConfig, folder: Path) -> float | None:
             keep = functools.partial(save, folder / "condensed", record, parts.data, replace=goes_on)
             learned = condense(parts, folder, keep, checkpoint)
             rows = evaluate(parts, learned, config, folder, record, console)
-        if is_main():
-            if isinstance(learned, LabelledImages):
-                own = [results.as_record(row) for row in rows if row.name == rows[0].name]
-                artifact.update_metadata(folder / "condensed", evaluations=own)
-            results.write(folder, rows, record)
+            if is_main():
+                hand_over(parts.trainer, learned, folder, rows, record)
+            dashboards = dict(places(parts.trainer.loggers))
     ranks.leave()
     results.print_table(rows, record, console)
     results.print_path("run", folder, console)
+    for name, place in dashboards.items():
+        results.print_path(name, place, console)
     if (folder / "condensed").exists():
         results.print_path("picture", folder / "condensed" / artifact.GRID, console)
     return rows[0].accuracy.mean
 
 
-def prepare(config: DictConfig, folder: Path, architecture: str, console: Console) -> Parts:
+def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: Console) -> Parts:
     """Builds the parts and loads the data.
 
     Args:
-        architecture: what the configuration's own is called in tables.
+        record: of `config.describe`, with its labels.
     """
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_data(config, statistics=build.needs_statistics(factory))
     compilation = build.build_compilation(config, console.print)
-    evaluators = build.build_evaluators(config, data, architecture, compilation, console)
+    evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     checkpoints = Checkpoints(
         folder / "checkpoints", config.checkpoint.every, config.evaluation.every, config.checkpoint.minutes
@@ -131,8 +133,13 @@ def prepare(config: DictConfig, folder: Path, architecture: str, console: Consol
     )
     trainer = build.build_trainer(
         config,
-        logger=build.build_logger(config, folder),
-        callbacks=[ProgressBar(config.iterations, config.updates, console), checkpoints, quick],
+        logger=build.build_loggers(config, folder, about(record)),
+        callbacks=[
+            MetricsLines(config.log_every),
+            ProgressBar(config.iterations, config.updates, console),
+            checkpoints,
+            quick,
+        ],
     )
     refuse_several_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
@@ -222,7 +229,7 @@ def evaluate(
     sets = [(name, learned, config.evaluation.networks), *parts.baselines]
     rows = evaluate_sets(parts.evaluators, sets, console, journal)
     if isinstance(learned, LabelledImages):
-        record_evaluation(parts.trainer, folder, config.iterations, learned, parts.data, rows[0].accuracy)
+        record_evaluation(parts.trainer, folder, config.iterations, learned, parts.data, all_accuracies(rows))
     if parts.condenser is not None:
         record["zeta_used"] = parts.condenser.zeta_used
         record["speed"] = parts.condenser.engine.describe()
@@ -232,6 +239,17 @@ def evaluate(
     }
     record["environment"] = results.environment(parts.trainer.strategy.root_device)
     return rows
+
+
+def hand_over(
+    trainer: lightning.Trainer, learned: TrainingSet, folder: Path, rows: list[Row], record: dict[str, Any]
+) -> None:
+    """The outcome: the set with its accuracies, in the run folder and on the dashboards, and the result."""
+    if isinstance(learned, LabelledImages):
+        own = [results.as_record(row) for row in rows if row.name == rows[0].name]
+        artifact.update_metadata(folder / "condensed", evaluations=own)
+        log_artifact(trainer.loggers, folder / "condensed", record, own[0]["accuracy"])
+    results.write(folder, rows, record)
 
 
 def save(

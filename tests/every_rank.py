@@ -86,6 +86,7 @@ def condense(
         network_momentum=0.5,
         train_batch=4,
         matched_synthetic=4,
+        diagnose_every=1,
         seed=3,
     ).to(dtype)
     trainer = lightning.Trainer(
@@ -96,7 +97,8 @@ def condense(
     )  # fmt: skip
     made = [_as(dtype, batch) for batch in batches(case)]
     trainer.fit(module, DataLoader(Stream(made), batch_size=None))
-    return {"images": module.synthetic().detach().clone(), "zeta": module.zeta_used}
+    metrics = {name: value.clone() for name, value in module.metrics.items()}
+    return {"images": module.synthetic().detach().clone(), "zeta": module.zeta_used, "metrics": metrics}
 
 
 def ranks_wanted() -> int:

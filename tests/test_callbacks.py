@@ -36,18 +36,3 @@ def test_the_bar_gives_the_terminal_back_after_an_error(
         run("image_lr=1e30")
     hidden, shown = "\x1b[?25l", "\x1b[?25h"
     assert terminal.getvalue().count(hidden) == terminal.getvalue().count(shown) > 0
-
-
-def test_wandb_runs_offline_without_a_key_one_a_run(run: Callable[..., Path]) -> None:
-    folders = [run("logger=wandb", "evaluation.every=1", f"seed={seed}") for seed in (0, 1)]
-    recorded = [path for folder in folders for path in folder.glob("wandb/offline-run-*")]
-    assert len(recorded) == len({path.name.rsplit("-")[-1] for path in recorded}) == 2
-    for path in recorded:
-        assert len(list(path.glob("files/media/images/*.png"))) == 2  # one an evaluation
-        assert path.parent.parent in folders
-
-
-def test_a_malformed_wandb_key_is_refused(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "short")
-    with pytest.raises(ConfigError, match="WANDB_API_KEY"):
-        run("logger=wandb")

@@ -38,6 +38,7 @@ def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: 
         "image_steps": 1,
         "train_batch": 256,
         "matched_synthetic": 256,
+        "diagnose_every": 1,
         "seed": 3,
     }
     return Condenser(Pixels(images), **(parts | SETTINGS | options)).double()

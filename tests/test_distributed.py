@@ -41,10 +41,11 @@ def alone() -> dict[str, Any]:
 @pytest.mark.parametrize("name", every_rank.CASES)
 def test_chunks_of_classes_change_nothing(alone: dict[str, Any], name: str) -> None:
     case = every_rank.CASES[name]
-    joint = alone[f"{name}, chunk None, torch.float64"]["images"]
+    joint = alone[f"{name}, chunk None, torch.float64"]
     for chunk in (1, 2):
-        chunked = every_rank.condense(case, chunk, lambda: "auto", torch.float64)["images"]
-        torch.testing.assert_close(chunked, joint, rtol=1e-10, atol=1e-11)
+        chunked = every_rank.condense(case, chunk, lambda: "auto", torch.float64)
+        torch.testing.assert_close(chunked["images"], joint["images"], rtol=1e-10, atol=1e-11)
+        torch.testing.assert_close(chunked["metrics"], joint["metrics"], rtol=1e-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
@@ -71,4 +72,5 @@ def test_ranks_change_nothing(alone: dict[str, Any], tmp_path: Path, size: int) 
         if case.startswith("intra") and size <= every_rank.CLASSES:  # no sum is taken in another order
             assert torch.equal(found["images"], expected["images"]), case
         elif "float64" in case:
+            torch.testing.assert_close(found["metrics"], expected["metrics"], rtol=1e-7, atol=1e-6)
             torch.testing.assert_close(found["images"], expected["images"], rtol=1e-10, atol=1e-11)

@@ -163,6 +163,7 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
         network_momentum=settings["network_momentum"],
         train_batch=10**6,
         matched_synthetic=0,
+        diagnose_every=1,
         seed=0,
     ).double()
     trainer = lightning.Trainer(
