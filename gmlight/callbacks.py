@@ -1,8 +1,9 @@
 """What happens around the training step: progress, and evaluations on the way."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import log_picture
 from gmlight.memory import peak_bytes
+from gmlight.page import State, write_run_page
 from gmlight.pictures import save_grid
 from gmlight.results import Row, clock
 
 # Where the output is no terminal: progress lines of a run, and seconds after which there is one in any case.
 PLAIN_LINES = 20
 PLAIN_SECONDS = 30
+PAGE_SECONDS = 600
 BAR_SECONDS = 0.25  # between two states of a live bar: to read a loss is to wait for the device
 
 
@@ -197,6 +200,69 @@ class QuickEvaluation(lightning.Callback):
         record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy_metrics(accuracy))
         n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
+
+
+class RunPage(lightning.Callback):
+    """Keeps the run's report.html up to date: at each evaluation, and every `PAGE_SECONDS` between."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], iterations: int, updates: int) -> None:
+        self.folder, self.record = folder, record
+        self.iterations, self.updates = iterations, updates
+        self.classes: tuple[str, ...] = ()
+        self._done = 0
+        self._written = -math.inf
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        assert isinstance(module, Condenser)
+        self.classes = module.class_names
+        self._started, self._first = time.monotonic(), trainer.global_step
+        self._write_on_the_way(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._done, t = divmod(trainer.global_step, self.updates)
+        evaluated = t == 0 and samples_path(self.folder, self._done).exists()
+        if evaluated or time.monotonic() - self._written > PAGE_SECONDS:
+            self._write_on_the_way(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._write("evaluating" if self._done == self.iterations else "condensing")
+
+    def finish(self) -> None:
+        """Everything is written down."""
+        self._done = self.iterations
+        self._write("finished")
+
+    @contextmanager
+    def saying_why(self) -> Iterator[None]:
+        """What ends the run inside is said on the page, if there is one."""
+        try:
+            yield
+        except BaseException as error:
+            if self._written > -math.inf:
+                said = f"{error.line(self.folder)}" if isinstance(error, Stopped) else str(error)
+                with suppress(Exception):  # that is not what the run has failed on
+                    self._write("stopped", said=said)
+            raise
+
+    def _write_on_the_way(self, trainer: lightning.Trainer) -> None:
+        elapsed, steps = time.monotonic() - self._started, trainer.global_step - self._first
+        left = elapsed / steps * (self.iterations * self.updates - trainer.global_step) if steps else None
+        self._write("condensing", elapsed, left)
+
+    def _write(
+        self, name: str, elapsed: float | None = None, left: float | None = None, said: str = ""
+    ) -> None:
+        self._written = time.monotonic()
+        if is_main():
+            state = State(name, self._done, self.iterations, elapsed, left, said)
+            write_run_page(self.folder, self.record, self.classes, state)
 
 
 def evaluate_sets(

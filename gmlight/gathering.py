@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from gmlight.errors import ConfigError
@@ -92,12 +93,16 @@ class Zetas:
 
 @dataclass
 class Gathered:
-    """Entries by table, what the paper has beside them, epochs used, and what is to be said of the runs."""
+    """Entries by table, what the paper has beside them, epochs used, and what is to be said of the runs.
+
+    runs: by folder, the result of each.
+    """
 
     entries: dict[str, list[Entry]]
     figures: dict[Cell, Figure]
     zetas: list[Zetas]
     notes: list[str]
+    runs: dict[Path, dict[str, Any]]
 
 
 def gather(patterns: list[str]) -> Gathered:
@@ -113,7 +118,7 @@ def gather(patterns: list[str]) -> Gathered:
     notes = [f"{folder}: has no result.json; it failed, or is not finished" for folder in unfinished]
     known = figures()
     entries: dict[tuple[str, Cell, str], Entry] = {}
-    zetas = []
+    zetas, runs = [], {}
     for path in paths:
         try:
             result = json.loads(path.read_text())
@@ -123,6 +128,7 @@ def gather(patterns: list[str]) -> Gathered:
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{path}: cannot be read as a result of gmlight.train ({error!r})")
             continue
+        runs[path.parent] = result
         zetas += [one for one in used if one not in zetas]
         dataset, seed = result["config"]["dataset"]["name"], result["config"]["seed"]
         for cell, values in filled:
@@ -141,7 +147,22 @@ def gather(patterns: list[str]) -> Gathered:
     relative, said = _relative(by_table.get("table3", []))
     if relative:
         by_table["relative_accuracy"] = relative
-    return Gathered(by_table, known, zetas, list(dict.fromkeys(notes + said)))
+    return Gathered(by_table, known, zetas, list(dict.fromkeys(notes + said)), runs)
+
+
+def paper_figures(record: dict[str, Any]) -> list[tuple[Cell, Figure]]:
+    """What the paper has for a run on its own architecture; nothing where the run departs from its protocol.
+
+    Args:
+        record: of `config.describe`, with its labels.
+    """
+    known, config = figures(), record["config"]
+    if record["departures"] or "," in record["architecture"]:
+        return []
+    name = name_of(config["dataset"]["name"], {cell.dataset for cell in known})
+    target = record["architecture"].split(" ")[0]
+    cells = cells_of(record["choices"], name, config["ipc"], record["method"], target)
+    return [(cell, known[cell]) for cell in cells if cell in known]
 
 
 def whole_beside(entries: Iterable[Entry], dataset: str, scale: str) -> Entry | None:

@@ -92,6 +92,11 @@ def forget_from(folder: Path, step: int, *, evaluated: bool) -> None:
             _write_rows(file, keys, kept)
 
 
+def read_metrics(folder: Path) -> list[dict[str, str]]:
+    """The lines of the run's metrics.csv, by name; none where there is no such file."""
+    return _read_rows(folder / METRICS)[1]
+
+
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     # Whole lines alone: the last one may have been cut short.
     if not path.exists() and unfinished(path).exists():

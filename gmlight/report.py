@@ -8,17 +8,18 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Printed
 
 from gmlight.errors import ConfigError
 from gmlight.gathering import OTHER, Entry, Gathered, gather
+from gmlight.page import Table, write_runs_page
 from gmlight.paper import TITLES, Cell, Figure, rank
 from gmlight.plots import save_plots
 from gmlight.results import new_console, refuse_bad_paths
 
 USAGE = """usage: python -m gmlight.report runs=<folders or globs, separated by commas>
-           [markdown=PATH] [csv=PATH] [plots=FOLDER]"""
-OUTPUTS = ("markdown", "csv", "plots")
+           [html=PATH] [markdown=PATH] [csv=PATH] [plots=FOLDER]"""
+OUTPUTS = ("html", "markdown", "csv", "plots")
 COLUMNS = (
     "table", "dataset", "ipc", "choice", "target", "scale", "mean", "std", "std_between_seeds", "seeds",
     "networks", "paper_mean", "paper_std", "command",
@@ -46,6 +47,11 @@ def report(words: dict[str, str]) -> None:
     refuse_bad_paths(paths)
     gathered, console = gather(words["runs"].split(",")), new_console()
     show(gathered, console)
+    if "html" in paths:
+        tables = [
+            Table(title, HEADINGS, rows, _commands(entries)) for title, rows, entries in _tables(gathered)
+        ]
+        write_runs_page(paths["html"], gathered.runs, tables, gathered.notes, f"{EXPLANATION}.")
     if "markdown" in paths:
         paths["markdown"].write_text(as_markdown(gathered))
     if "csv" in paths:
@@ -120,7 +126,7 @@ def show(gathered: Gathered, console: Console) -> None:
     """Prints the tables, and then what is to be said of the runs."""
     for title, rows, entries in _tables(gathered):
         used = [i for i in range(len(HEADINGS)) if any(row[i] for row in rows)]
-        table = Table(
+        table = Printed(
             title=title,
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),

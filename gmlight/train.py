@@ -19,6 +19,7 @@ from gmlight.callbacks import (
     MetricsLines,
     ProgressBar,
     QuickEvaluation,
+    RunPage,
     all_accuracies,
     evaluate_sets,
     record_evaluation,
@@ -35,6 +36,7 @@ from gmlight.evaluation import Evaluator
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import about, closing_loggers, forget_from, log_artifact, places
+from gmlight.page import PAGE
 from gmlight.results import Row
 from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
 from gmlight.synthetic import flatten
@@ -64,6 +66,7 @@ class Parts:
     baselines: list[tuple[str, TrainingSet, int]]
     checkpoints: Checkpoints
     quick: QuickEvaluation
+    page: RunPage
 
 
 def train(config: DictConfig, folder: Path) -> float | None:
@@ -86,7 +89,8 @@ def train(config: DictConfig, folder: Path) -> float | None:
         console.print(f"{results.headline(record)}: finished already")
         return results.read_accuracy(folder)
     parts = prepare(config, folder, record, console)
-    with held(folder) if is_main() else nullcontext(), _resumable(parts.trainer):
+    alone = held(folder) if is_main() else nullcontext()
+    with alone, parts.page.saying_why(), _resumable(parts.trainer):
         checkpoint = find_start(folder, console) if goes_on else None
         if is_main():
             claim(folder, record, goes_on=goes_on)
@@ -100,9 +104,11 @@ def train(config: DictConfig, folder: Path) -> float | None:
             if is_main():
                 hand_over(parts.trainer, learned, folder, rows, record)
             dashboards = dict(places(parts.trainer.loggers))
+        parts.page.finish()
     ranks.leave()
     results.print_table(rows, record, console)
     results.print_path("run", folder, console)
+    results.print_path("page", folder / PAGE, console)
     for name, place in dashboards.items():
         results.print_path(name, place, console)
     if (folder / "condensed").exists():
@@ -131,6 +137,7 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
         folder,
         console,
     )
+    page = RunPage(folder, record, config.iterations, config.updates)
     trainer = build.build_trainer(
         config,
         logger=build.build_loggers(config, folder, about(record)),
@@ -139,6 +146,7 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
             ProgressBar(config.iterations, config.updates, console),
             checkpoints,
             quick,
+            page,
         ],
     )
     refuse_several_in_a_sweep(trainer)
@@ -150,7 +158,7 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
     if config.iterations:
         condenser = build.build_condenser(config, start, data, factory, compilation)
     baselines = build.build_baselines(config, data)
-    return Parts(trainer, data, start, condenser, evaluators, baselines, checkpoints, quick)
+    return Parts(trainer, data, start, condenser, evaluators, baselines, checkpoints, quick, page)
 
 
 @contextmanager

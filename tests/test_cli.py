@@ -40,7 +40,8 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     folder = only_run(tmp_path)
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert left == {
-        ".lock", "config.yaml", "metrics.csv", "result.json", "evaluation.jsonl", "checkpoints/last.ckpt",
+        ".lock", "config.yaml", "metrics.csv", "report.html", "result.json",
+        "evaluation.jsonl", "checkpoints/last.ckpt",
         "checkpoints/previous.ckpt", "samples/00000.png",
         "samples/00001.png", "samples/00002.png", "condensed/condensed.safetensors",
         "condensed/metadata.json", "condensed/grid.png",

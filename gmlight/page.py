@@ -1,0 +1,290 @@
+"""report.html: what a run, or many of them, have found, in one file that needs no network and no account."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import gmlight
+from gmlight.curves import curves
+from gmlight.files import whole
+from gmlight.gathering import paper_figures
+from gmlight.loggers import read_metrics
+from gmlight.paper import TITLES
+from gmlight.results import clock, headline, short
+
+PAGE = "report.html"
+RUN_HEADINGS = (
+    "dataset", "ipc", "method", "scale", "seed", "network", "accuracy, %", "std", "n", "condensing", "folder",
+)  # fmt: skip
+_NUMBERS = {"ipc", "seed", "accuracy, %", "std", "n", "condensing", "ours", "between", "paper", "diff"}
+PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # of S over time, that one page holds at most
+_templates = Environment(
+    loader=PackageLoader("gmlight"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is: `condensing`, `evaluating`, `finished` or `stopped`; done: outer iterations of total.
+
+    elapsed, left: seconds, where they are known. said: why it has stopped.
+    """
+
+    name: str
+    done: int
+    total: int
+    elapsed: float | None = None
+    left: float | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    iteration: int
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of the paper's tables, as text; commands: what made its cells."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    commands: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """text: as it is shown. value: what it is sorted by, where it is a number."""
+
+    text: str
+    value: str = ""
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    images: object
+    network: str
+    epochs: object
+    accuracy: str
+    n: object
+    ours: bool = False
+
+
+def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str], state: State) -> Path:
+    """Writes the run folder's report.html anew, from what is in the folder.
+
+    Args:
+        record: of `config.describe`, with its labels.
+    """
+    config, lines = record["config"], read_metrics(folder)
+    result = _result(folder) if state.name == "finished" else None
+    name, logged = config["dataset"]["name"], bool(config["logger"].get("csv"))
+    content = _templates.get_template("run.html").render(
+        title=f"{name}, {config['ipc']} image{'s' if config['ipc'] > 1 else ''} per class",
+        subtitle=headline(record),
+        state={
+            "name": state.name, "done": state.done, "total": state.total, "said": state.said,
+            "elapsed": "" if state.elapsed is None else clock(state.elapsed),
+            "left": "" if state.left is None else clock(state.left),
+        },
+        folder=short(folder),
+        finished=result is not None,
+        pictures=_pictures(sorted((folder / "samples").glob("*.png")), classes),
+        accuracies=_accuracies(record, lines, result),
+        curves=curves(lines, _beside(record, result)),
+        no_curves="There is nothing to draw yet." if logged else "Add csv to logger to have curves here.",
+        command=record["command"],
+        environment=_environment(result),
+        config=yaml.safe_dump(config, sort_keys=False),
+        **_written(),
+    )  # fmt: skip
+    path = folder / PAGE
+    with whole(path) as file:
+        file.write_text(content, encoding="utf-8")
+    return path
+
+
+def write_runs_page(
+    path: Path,
+    runs: Mapping[Path, dict[str, Any]],
+    tables: Iterable[Table],
+    notes: Sequence[str],
+    explanation: str,
+) -> None:
+    """Writes a page of many runs: a table to sort, the paper's tables, the sets side by side.
+
+    Args:
+        runs: the result of each by its folder.
+    """
+    pictures, left_out = _side_by_side(runs)
+    content = _templates.get_template("runs.html").render(
+        title=f"{len(runs)} run{'s' if len(runs) != 1 else ''}",
+        explanation=explanation,
+        every=_sortable(RUN_HEADINGS, [_run_cells(folder, result) for folder, result in runs.items()]),
+        pictures=pictures,
+        left_out=left_out,
+        tables=[_of_table(table) for table in tables],
+        notes=notes,
+        **_written(),
+    )
+    path.write_text(content, encoding="utf-8")
+
+
+def _sortable(headings: Sequence[str], rows: Sequence[Sequence[_Cell]]) -> dict[str, Any]:
+    return {"headings": [{"name": name, "number": name in _NUMBERS} for name in headings], "rows": rows}
+
+
+def _run_cells(folder: Path, result: dict[str, Any]) -> list[_Cell]:
+    config, row = result["config"], result["evaluations"][0]
+    accuracy, seconds = row["accuracy"], result.get("seconds", {}).get("condensing")
+    return [
+        _Cell(config["dataset"]["name"]),
+        _number(config["ipc"]),
+        _Cell(result["method"]),
+        _Cell(result["scale"]),
+        _number(config["seed"]),
+        _Cell(row["architecture"]),
+        _number(accuracy["mean"], f"{accuracy['mean']:.2f}"),
+        _number(accuracy["std"], f"{accuracy['std']:.2f}"),
+        _number(accuracy["n"]),
+        _Cell("", number=True) if seconds is None else _number(seconds, clock(seconds)),
+        _Cell(str(short(folder))),
+    ]
+
+
+def _number(value: float, text: str | None = None) -> _Cell:
+    return _Cell(str(value) if text is None else text, str(value), number=True)
+
+
+def _of_table(table: Table) -> dict[str, Any]:
+    rows = [
+        [
+            _Cell(text, text.split("±")[0], number=True) if name in _NUMBERS - {"n"} else _Cell(text)
+            for name, text in zip(table.headings, row, strict=True)
+        ]
+        for row in table.rows
+    ]
+    beside = {"title": table.title, "commands": "\n".join(table.commands)}
+    return _sortable(table.headings, rows) | beside
+
+
+def _side_by_side(runs: Mapping[Path, dict[str, Any]]) -> tuple[list[dict[str, str]], int]:
+    # The last picture of each run, as many as a page can bear; how many are left out.
+    pictures, room, left_out = [], PICTURES_BYTES, 0
+    for folder, result in runs.items():
+        for path in sorted((folder / "samples").glob("*.png"))[-1:]:
+            room -= path.stat().st_size
+            if room < 0:
+                left_out += 1
+                continue
+            what, accuracy = headline(result), result["evaluations"][0]["accuracy"]
+            caption = f"{what}: {accuracy['mean']:.2f} %"
+            pictures.append({"source": data_uri(path), "text": f"Images of {what}", "caption": caption})
+    return pictures, left_out
+
+
+def _written() -> dict[str, str]:
+    return {"version": gmlight.__version__, "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"}
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    path = folder / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _environment(result: dict[str, Any] | None) -> dict[str, str]:
+    # Not the machine's name: pages are handed on.
+    if result is None:
+        return {}
+    times = {f"time {name}": clock(value) for name, value in result["seconds"].items()}
+    return {name: value for name, value in result["environment"].items() if name != "host"} | times
+
+
+def _pictures(paths: Sequence[Path], classes: Sequence[str]) -> list[_Picture]:
+    # Evenly spread over time, the first and the last among them, as many as a page can bear.
+    if not paths:
+        return []
+    most = max(2, min(PICTURES, PICTURES_BYTES // max(path.stat().st_size for path in paths)))
+    step = max(1.0, (len(paths) - 1) / (most - 1))
+    chosen = [paths[round(i * step)] for i in range(min(most, len(paths)))]
+    names = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+    return [
+        _Picture(
+            int(path.stem),
+            f"Synthetic images after {int(path.stem)} outer iterations, a row a class: {names}",
+            data_uri(path),
+        )
+        for path in chosen
+    ]
+
+
+def data_uri(path: Path) -> str:
+    """The PNG in a form that is part of a page."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _accuracies(
+    record: dict[str, Any], lines: Sequence[dict[str, str]], result: dict[str, Any] | None
+) -> list[_Row]:
+    config = record["config"]
+    if result is not None:
+        first = result["evaluations"][0]["name"]
+        rows = [_of_result(row, ours=row["name"] == first) for row in result["evaluations"]]
+    else:
+        evaluated = [line for line in lines if line.get("accuracy/mean")]
+        rows = [
+            _Row(
+                f"condensed, after {float(line['iteration']):.0f} iterations",
+                config["ipc"] * len(config["dataset"]["classes"] or []) or "",
+                record["architecture"],
+                config["evaluation"]["epochs"],
+                f"{float(line['accuracy/mean']):.2f} ± {float(line['accuracy/std']):.2f}",
+                config["evaluation"]["quick_networks"],
+                ours=True,
+            )
+            for line in evaluated[-1:]
+        ]
+    return rows + list(_of_paper(record))
+
+
+def _of_result(row: dict[str, Any], ours: bool) -> _Row:
+    accuracy = row["accuracy"]
+    shown = f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f}"
+    return _Row(
+        row["name"], row["images"], row["architecture"], accuracy["epochs"], shown, accuracy["n"], ours
+    )
+
+
+def _of_paper(record: dict[str, Any]) -> Iterable[_Row]:
+    for cell, figure in paper_figures(record):
+        title = TITLES[cell.table].split(":")[0]
+        shown = f"{figure.mean}" + ("" if figure.std is None else f" ± {figure.std}")
+        yield _Row(f"the paper ({title}, {cell.choice})", "", cell.target or "convnet", "", shown, "")
+
+
+def _beside(record: dict[str, Any], result: dict[str, Any] | None) -> dict[str, float]:
+    evaluations = [] if result is None else result["evaluations"]
+    own = evaluations[:1]
+    beside = {
+        row["name"]: row["accuracy"]["mean"]
+        for row in evaluations[1:]
+        if row["name"] != own[0]["name"] and row["architecture"] == own[0]["architecture"]
+    }
+    of_paper = {f"the paper, {cell.choice}": figure.mean for cell, figure in paper_figures(record)}
+    return beside | dict(list(of_paper.items())[:1])
