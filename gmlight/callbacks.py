@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -267,7 +267,7 @@ class RunPage(lightning.Callback):
 
 def evaluate_sets(
     evaluators: dict[str, Evaluator],
-    sets: list[tuple[str, TrainingSet, int]],
+    sets: Sequence[tuple[str, TrainingSet, int]],
     console: Console,
     journal: Journal | None = None,
 ) -> list[Row]:

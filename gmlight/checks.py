@@ -22,6 +22,7 @@ _LEAST = {  # whole numbers
     "diagnose_every": 0,
     "rounds": 1,
     "points": 2,
+    "compare": 0,
     "dataset.number": 2,
     "dataset.images": 1,
     "real_images": 1,

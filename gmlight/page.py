@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import gmlight
 from gmlight.curves import curves
@@ -18,6 +17,7 @@ from gmlight.gathering import paper_figures
 from gmlight.loggers import read_metrics
 from gmlight.paper import TITLES
 from gmlight.results import clock, headline, short
+from gmlight.templates import render
 
 PAGE = "report.html"
 RUN_HEADINGS = (
@@ -25,13 +25,6 @@ RUN_HEADINGS = (
 )  # fmt: skip
 _NUMBERS = {"ipc", "seed", "accuracy, %", "std", "n", "condensing", "ours", "between", "paper", "diff"}
 PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # of S over time, that one page holds at most
-_templates = Environment(
-    loader=PackageLoader("gmlight"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=StrictUndefined,
-)
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,8 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
     config, lines = record["config"], read_metrics(folder)
     result = _result(folder) if state.name == "finished" else None
     name, logged = config["dataset"]["name"], bool(config["logger"].get("csv"))
-    content = _templates.get_template("run.html").render(
+    content = render(
+        "run.html",
         title=f"{name}, {config['ipc']} image{'s' if config['ipc'] > 1 else ''} per class",
         subtitle=headline(record),
         state={
@@ -133,7 +127,8 @@ def write_runs_page(
         runs: the result of each by its folder.
     """
     pictures, left_out = _side_by_side(runs)
-    content = _templates.get_template("runs.html").render(
+    content = render(
+        "runs.html",
         title=f"{len(runs)} run{'s' if len(runs) != 1 else ''}",
         explanation=explanation,
         every=_sortable(RUN_HEADINGS, [_run_cells(folder, result) for folder, result in runs.items()]),

@@ -186,7 +186,7 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(
     ids=["no run", "absent", "no part"],
 )
 def test_an_evaluation_that_cannot_be(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
-    for module in ("evaluate", "analyze"):
+    for module in ("evaluate", "analyze", "export"):
         assert message in refusal(typed(module, *words))
     assert not any(tmp_path.iterdir())
 
@@ -220,7 +220,7 @@ def test_a_typo_lists_the_options(typed: Run) -> None:
     assert "iterationz" in unknown.stderr
 
 
-@pytest.mark.parametrize("module", ["train", "evaluate", "analyze"])
+@pytest.mark.parametrize("module", ["train", "evaluate", "analyze", "export"])
 def test_help(typed: Run, module: str) -> None:
     result = typed(module, "--help")
     assert result.returncode == 0, result.stderr

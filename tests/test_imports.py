@@ -15,15 +15,15 @@ ROOMS = [
     "architectures", "augmentation", "ensembles", "training", "gradients", "operations", "compilation",
     "engine", "distances", "plain", "matching", "diagnostics", "schedules", "coresets", "evaluation",
     "trajectory", "finiteness", "image_gradient", "condenser", "checkpointing", "journal", "resuming",
-    "results", "sweeps", "paper", "gathering", "plots", "loggers", "curves", "page", "callbacks",
-    "build", "stored", "train", "evaluate", "analyze", "schedule", "measuring", "sides", "benchmark",
-    "report",
+    "results", "sweeps", "paper", "gathering", "plots", "loggers", "templates", "curves", "page", "callbacks",
+    "build", "stored", "train", "evaluate", "analyze", "formats", "export", "schedule", "measuring", "sides",
+    "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 AT_THE_DOOR = {
-    "checks", "config", "command", "sweeps", "build", "stored", "train", "evaluate", "analyze", "sides",
-    "benchmark",
+    "checks", "config", "command", "sweeps", "build", "stored", "train", "evaluate", "analyze", "export",
+    "sides",    "benchmark",
 }  # fmt: skip
 
 
