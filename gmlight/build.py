@@ -237,8 +237,9 @@ def build_trainer(
     logger: object = False,
     callbacks: Sequence[lightning.Callback] = (),
     profiler: Profiler | None = None,
+    updates: int | None = None,
 ) -> lightning.Trainer:
-    """Lightning's Trainer for K*T image updates.
+    """Lightning's Trainer for K*T image updates, or so many.
 
     Raises:
         ConfigError: it cannot be had here.
@@ -253,7 +254,7 @@ def build_trainer(
         plugins.append(LightningEnvironment())  # Lightning takes any process of a job for one of its tasks
     try:
         return partial(
-            max_steps=config.iterations * config.updates,
+            max_steps=config.iterations * config.updates if updates is None else updates,
             max_epochs=-1,
             logger=logger,
             callbacks=list(callbacks),

@@ -79,6 +79,7 @@ _ONE_OF = {
     "schedule.criterion": ("rise", "gap"),
     "schedule.unit": ("epochs", "steps"),
     "evaluation.batch_norm": ("instance", "batch"),
+    "dry_run": (True, False),
     "speed.allocator": ("auto", "off"),
     "speed.compile": (True, False, "auto"),
     "speed.precision": ("float32", "tf32", "bfloat16"),

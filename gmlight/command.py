@@ -116,7 +116,10 @@ class _Job:
             _refuse_to_search_for_the_worst()
             settle(config)
             prepare_process(config)
-            return self.function(config, folder)
+            value = self.function(config, folder)
+            if config.get("dry_run") and is_main():
+                _remove_if_empty(folder)
+            return value
         except ConfigError as error:
             _tell(str(error), folder)
             error.told = True

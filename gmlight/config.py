@@ -48,8 +48,8 @@ _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
     "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "diagnose_every",
-    "download", "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every", "logger",
-    "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
+    "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every",
+    "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 

@@ -22,7 +22,18 @@ def save_grid(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Path:
-    """Writes a PNG with a row for each class, its name before it; pixels outside 0..1 are clipped.
+    """Writes what `grid` draws as a PNG."""
+    sheet = grid(images, labels, classes, mean, std)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as file:
+        sheet.save(file, "PNG")
+    return path
+
+
+def grid(
+    images: Tensor, labels: Tensor, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]
+) -> Image.Image:
+    """A row for each class, its name before it; pixels outside 0..1 are clipped.
 
     Args:
         images: normalised, [N, channels, H, W]. labels: [N].
@@ -47,7 +58,4 @@ def save_grid(
         for i, image in enumerate(row):
             cell = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(cell, (margin + i * (width + GAP), top))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as file:
-        sheet.save(file, "PNG")
-    return path
+    return sheet

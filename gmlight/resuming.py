@@ -20,9 +20,9 @@ from gmlight.files import whole
 CONFIG, LOCK = "config.yaml", ".lock"
 # What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
 _CHANGEABLE = (
-    "iterations", "scale.iterations", "checkpoint", "log_every", "diagnose_every", "logger", "trainer",
-    "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile", "speed.microbatch",
-    "speed.classes_per_block", "speed.allocator",
+    "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
+    "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
+    "speed.microbatch", "speed.classes_per_block", "speed.allocator",
 )  # fmt: skip
 
 

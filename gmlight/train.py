@@ -14,7 +14,7 @@ import lightning
 from omegaconf import DictConfig
 from rich.console import Console
 
-from gmlight import artifact, build, results
+from gmlight import artifact, build, rehearsal, results
 from gmlight.callbacks import (
     MetricsLines,
     ProgressBar,
@@ -36,6 +36,7 @@ from gmlight.evaluation import Evaluator
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import about, closing_loggers, forget_from, log_artifact, places
+from gmlight.measuring import Parts as Timed
 from gmlight.page import PAGE
 from gmlight.results import Row
 from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
@@ -88,6 +89,11 @@ def train(config: DictConfig, folder: Path) -> float | None:
     if goes_on and already_finished(folder, record["config"]):
         console.print(f"{results.headline(record)}: finished already")
         return results.read_accuracy(folder)
+    if config.dry_run:
+        if goes_on:
+            raise ConfigError("dry_run=true: is for a new run; leave out resume=")
+        rehearse(config, folder, record, console)
+        return None
     parts = prepare(config, folder, record, console)
     alone = held(folder) if is_main() else nullcontext()
     with alone, parts.page.saying_why(), _resumable(parts.trainer):
@@ -159,6 +165,32 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
         condenser = build.build_condenser(config, start, data, factory, compilation)
     baselines = build.build_baselines(config, data)
     return Parts(trainer, data, start, condenser, evaluators, baselines, checkpoints, quick, page)
+
+
+def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: Console) -> None:
+    """Builds everything, does a few steps of it, and prints what the whole will take."""
+    config.logger = {}
+    parts, steps = prepare(config, folder, record, console), None
+    device = parts.trainer.strategy.root_device
+    console.print(results.headline(record))
+    if parts.condenser is not None:
+        steps = rehearsal.Steps(Timed(device))
+        updates = min(rehearsal.WARM_UP + rehearsal.STEPS, config.iterations * config.updates)
+        trainer = build.build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
+        trainer.fit(parts.condenser, datamodule=parts.data)
+    images = parts.start if parts.condenser is None else parts.condenser.synthetic.labelled().to(device)
+    plan = rehearsal.Plan(
+        iterations=config.iterations,
+        updates=config.updates,
+        evaluate_every=config.evaluation.every,
+        quick_networks=config.evaluation.quick_networks,
+        log_every=config.log_every,
+    )
+    sets = [("the set", images, config.evaluation.networks), *parts.baselines]
+    rehearsal.report(
+        device, steps, parts.condenser, images, parts.data, parts.evaluators, sets, plan, console
+    )
+    ranks.leave()
 
 
 @contextmanager

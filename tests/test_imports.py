@@ -15,9 +15,9 @@ ROOMS = [
     "architectures", "augmentation", "ensembles", "training", "gradients", "operations", "compilation",
     "engine", "distances", "plain", "matching", "diagnostics", "schedules", "coresets", "evaluation",
     "trajectory", "finiteness", "image_gradient", "condenser", "checkpointing", "journal", "resuming",
-    "results", "sweeps", "paper", "gathering", "plots", "loggers", "templates", "curves", "page", "callbacks",
-    "build", "stored", "train", "evaluate", "analyze", "formats", "export", "schedule", "measuring", "sides",
-    "benchmark", "report",
+    "results", "sweeps", "paper", "gathering", "plots", "loggers", "templates", "curves", "page",
+    "measuring", "rehearsal", "callbacks", "build", "stored", "train", "evaluate", "analyze", "formats",
+    "export", "schedule", "sides", "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
