@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from gmlight.condenser import Condenser
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
@@ -19,7 +20,7 @@ from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import log_picture
 from gmlight.memory import peak_bytes
-from gmlight.page import State, write_run_page
+from gmlight.page import PAGE, State, write_run_page
 from gmlight.pictures import save_grid
 from gmlight.results import Row, clock
 
@@ -96,9 +97,14 @@ class ProgressBar(lightning.Callback):
         return f"k {k}/{self.iterations}  t {t}/{self.updates}  loss {loss:.4g}"
 
 
-class MetricsLines(lightning.Callback):
-    """A line in every logger every so many image updates: what the module has measured, pace and memory.
+_AVERAGED = {"matching_loss/total", "matching_loss/intra", "matching_loss/inter", "zeta"}
 
+
+class MetricsLines(lightning.Callback):
+    """A line in every logger every so many image updates.
+
+    matching_loss/total, intra, inter and zeta are means over the updates since the line before, for they
+    differ from t to t; all else that the module has measured is of the update of the line, t of iteration.
     speed/iterations_per_second: outer iterations, since the line before. memory/peak_gib: allocated on the
     device, or taken by the process on a CPU. Lightning's own logging would repeat what was measured at an
     earlier update.
@@ -106,6 +112,14 @@ class MetricsLines(lightning.Callback):
 
     def __init__(self, every: int) -> None:
         self.every = every
+        self._sums: dict[str, Tensor | float] = {}
+        self._counts: dict[str, int] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": {name: float(value) for name, value in self._sums.items()}, "counts": self._counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sums, self._counts = state["sums"], state["counts"]
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._since, self._step = time.monotonic(), trainer.global_step
@@ -119,17 +133,24 @@ class MetricsLines(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(module, Condenser)
-        step = trainer.global_step
-        if step % self.every or not trainer.loggers:
+        if not trainer.loggers:
             return
-        metrics = {name: value.item() for name, value in module.metrics.items()}
+        for name in _AVERAGED & module.metrics.keys():
+            self._sums[name] = self._sums.get(name, 0.0) + module.metrics[name]
+            self._counts[name] = self._counts.get(name, 0) + 1
+        step = trainer.global_step
+        if step % self.every:
+            return
+        metrics = {name: value.item() for name, value in module.metrics.items() if name not in _AVERAGED}
+        metrics |= {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         now = time.monotonic()
         metrics |= {
             "iteration": batch.k + 1,
+            "t": batch.t,
             "speed/iterations_per_second": (step - self._step) / module.updates / (now - self._since),
             "memory/peak_gib": peak_bytes(module.device) / 2**30,
         }
-        self._since, self._step = now, step
+        self._since, self._step, self._sums, self._counts = now, step, {}, {}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step - 1)  # the update's number, from 0
 
@@ -205,17 +226,23 @@ class QuickEvaluation(lightning.Callback):
 class RunPage(lightning.Callback):
     """Keeps the run's report.html up to date: at each evaluation, and every `PAGE_SECONDS` between."""
 
-    def __init__(self, folder: Path, record: dict[str, Any], iterations: int, updates: int) -> None:
-        self.folder, self.record = folder, record
-        self.iterations, self.updates = iterations, updates
-        self.classes: tuple[str, ...] = ()
+    def __init__(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        classes: Sequence[str],
+        iterations: int,
+        updates: int,
+        console: Console,
+    ) -> None:
+        self.folder, self.record, self.classes = folder, record, classes
+        self.iterations, self.updates, self.console = iterations, updates, console
         self._done = 0
         self._written = -math.inf
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        assert isinstance(module, Condenser)
-        self.classes = module.class_names
         self._started, self._first = time.monotonic(), trainer.global_step
+        self._done = trainer.global_step // self.updates
         self._write_on_the_way(trainer)
 
     def on_train_batch_end(
@@ -231,8 +258,10 @@ class RunPage(lightning.Callback):
         if evaluated or time.monotonic() - self._written > PAGE_SECONDS:
             self._write_on_the_way(trainer)
 
-    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._write("evaluating" if self._done == self.iterations else "condensing")
+    def evaluate(self) -> None:
+        """What is left is the evaluation at the end."""
+        self._done = self.iterations
+        self._write("evaluating")
 
     def finish(self) -> None:
         """Everything is written down."""
@@ -247,8 +276,7 @@ class RunPage(lightning.Callback):
         except BaseException as error:
             if self._written > -math.inf:
                 said = f"{error.line(self.folder)}" if isinstance(error, Stopped) else str(error)
-                with suppress(Exception):  # that is not what the run has failed on
-                    self._write("stopped", said=said)
+                self._write("stopped", said=said)
             raise
 
     def _write_on_the_way(self, trainer: lightning.Trainer) -> None:
@@ -260,9 +288,13 @@ class RunPage(lightning.Callback):
         self, name: str, elapsed: float | None = None, left: float | None = None, said: str = ""
     ) -> None:
         self._written = time.monotonic()
-        if is_main():
-            state = State(name, self._done, self.iterations, elapsed, left, said)
+        if not is_main():
+            return
+        state = State(name, self._done, self.iterations, elapsed, left, said)
+        try:
             write_run_page(self.folder, self.record, self.classes, state)
+        except Exception as error:  # a page is not worth a run
+            self.console.print(f"{PAGE} cannot be made: {error!r}", soft_wrap=True)
 
 
 def evaluate_sets(

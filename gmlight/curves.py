@@ -119,7 +119,7 @@ def _drawn(title: str, unit: str, text: str, draw: Callable[[Axes, Sequence[str]
     for theme, (ink, grid, colours) in _INKS.items():
         inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
         style: Any = dict.fromkeys(inks, ink)
-        style |= {"grid.color": grid, "svg.hashsalt": title, "svg.fonttype": "none"}
+        style |= {"grid.color": grid, "svg.hashsalt": title, "svg.fonttype": "none", "text.usetex": False}
         with matplotlib.rc_context(style):
             figure = Figure(figsize=(4.5, 3.0), layout="constrained")
             axes = figure.subplots()

@@ -11,7 +11,6 @@ from typing import Any
 
 import lightning
 import numpy as np
-import yaml
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -128,13 +127,11 @@ def tensorboard_logger(folder: Path, about: About) -> Logger:
         ConfigError: TensorBoard is not installed.
     """
     try:
-        logger = TensorBoardLogger(folder, name="tensorboard", version="")
+        return TensorBoardLogger(folder, name="tensorboard", version="")
     except ModuleNotFoundError:
         raise ConfigError(
             "logger=tensorboard: TensorBoard is not installed; pip install 'gmlight[tensorboard]'"
         ) from None
-    logger.experiment.add_text("config", f"```yaml\n{yaml.safe_dump(about.config)}```")
-    return logger
 
 
 def wandb_logger(folder: Path, about: About, *, project: str) -> Logger:
@@ -149,7 +146,7 @@ def wandb_logger(folder: Path, about: About, *, project: str) -> Logger:
         raise ConfigError(
             f"logger=wandb: {reason}; mend or unset WANDB_API_KEY, or use WANDB_MODE=offline"
         ) from None
-    options: dict[str, Any] = {} if online else {"mode": "offline"}
+    options: dict[str, Any] = {} if online or os.environ.get("WANDB_MODE") else {"mode": "offline"}
     if runs := sorted(folder.glob("wandb/*run-*-*")):  # one that goes on keeps its id
         options |= {"id": runs[-1].name.rsplit("-", 1)[1], "resume": "allow"}
     return WandbLogger(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,12 +98,14 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
             "elapsed": "" if state.elapsed is None else clock(state.elapsed),
             "left": "" if state.left is None else clock(state.left),
         },
-        folder=short(folder),
+        folder=shlex.quote(str(folder.resolve())),
         finished=result is not None,
-        pictures=_pictures(sorted((folder / "samples").glob("*.png")), classes),
+        learned=bool(config["iterations"]),
+        pictures=_pictures(_samples(folder), classes, "Synthetic" if config["iterations"] else "Real"),
+        pictures_left_out=bool(_samples(folder)),
         accuracies=_accuracies(record, lines, result),
         curves=curves(lines, _beside(record, result)),
-        no_curves="There is nothing to draw yet." if logged else "Add csv to logger to have curves here.",
+        no_curves=_why_no_curves(logged, finished=result is not None),
         command=record["command"],
         environment=_environment(result),
         config=yaml.safe_dump(config, sort_keys=False),
@@ -183,7 +186,7 @@ def _side_by_side(runs: Mapping[Path, dict[str, Any]]) -> tuple[list[dict[str, s
     # The last picture of each run, as many as a page can bear; how many are left out.
     pictures, room, left_out = [], PICTURES_BYTES, 0
     for folder, result in runs.items():
-        for path in sorted((folder / "samples").glob("*.png"))[-1:]:
+        for path in _samples(folder)[-1:]:
             room -= path.stat().st_size
             if room < 0:
                 left_out += 1
@@ -211,18 +214,28 @@ def _environment(result: dict[str, Any] | None) -> dict[str, str]:
     return {name: value for name, value in result["environment"].items() if name != "host"} | times
 
 
-def _pictures(paths: Sequence[Path], classes: Sequence[str]) -> list[_Picture]:
-    # Evenly spread over time, the first and the last among them, as many as a page can bear.
+def _why_no_curves(logged: bool, finished: bool) -> str:
+    if not logged:
+        return "Add csv to logger to have curves here."
+    return "The run was too short for curves." if finished else "There is nothing to draw yet."
+
+
+def _samples(folder: Path) -> list[Path]:
+    # By iteration; whatever else may lie there.
+    return sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+
+
+def _pictures(paths: Sequence[Path], classes: Sequence[str], kind: str) -> list[_Picture]:
+    # Evenly spread over time, the last among them, as many as a page can bear.
     if not paths:
         return []
-    most = max(2, min(PICTURES, PICTURES_BYTES // max(path.stat().st_size for path in paths)))
-    step = max(1.0, (len(paths) - 1) / (most - 1))
-    chosen = [paths[round(i * step)] for i in range(min(most, len(paths)))]
+    most = min(PICTURES, len(paths), PICTURES_BYTES // max(path.stat().st_size for path in paths))
+    chosen = [paths[-1 - round(i * (len(paths) - 1) / max(1, most - 1))] for i in reversed(range(most))]
     names = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
     return [
         _Picture(
             int(path.stem),
-            f"Synthetic images after {int(path.stem)} outer iterations, a row a class: {names}",
+            f"{kind} images after {int(path.stem)} outer iterations, a row a class: {names}",
             data_uri(path),
         )
         for path in chosen

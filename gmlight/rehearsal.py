@@ -16,7 +16,7 @@ from gmlight.condenser import Condenser
 from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.evaluation import Evaluator
 from gmlight.measuring import Parts, seconds_of
-from gmlight.memory import peak_bytes
+from gmlight.memory import halved_by, peak_bytes
 from gmlight.page import PICTURES, PICTURES_BYTES
 from gmlight.pictures import grid
 from gmlight.results import clock
@@ -84,10 +84,14 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
     shorter = dataclasses.replace(evaluator, epochs=EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.together(images), networks)))
-    ensemble = shorter.trained(images, members)  # to warm up
-    training = seconds_of(lambda: shorter.trained(images, members), device) / len(members)
-    evaluator.accuracies(ensemble, networks)
-    testing = seconds_of(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
+    with halved_by(
+        "the training of evaluation networks", "evaluation.networks_at_once", lambda: len(members)
+    ):
+        ensemble = shorter.trained(images, members)  # to warm up
+        training = seconds_of(lambda: shorter.trained(images, members), device) / len(members)
+    with halved_by("the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)):
+        evaluator.accuracies(ensemble, networks)
+        testing = seconds_of(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
     return training / EPOCHS / len(images), testing
 
 
@@ -129,8 +133,12 @@ def report(
     seconds, quick = 0.0, 0.0
     for i, evaluator in enumerate(evaluators.values()):
         of_image, testing = evaluation_seconds(evaluator, few, sets[0][2])
-        of_set = [n * (evaluator.epochs * len(each) * of_image + testing) for _, each, n in sets]
-        seconds += sum(of_set)
+        large = [n for _, each, n in sets if len(each) > evaluator.batch_size]
+        # Full mini-batches take less time an image than those of a small set.
+        of_many = evaluation_seconds(evaluator, _few(data), large[0])[0] if large else of_image
+        for _, each, n in sets:
+            of_each = of_many if len(each) > evaluator.batch_size else of_image
+            seconds += n * (evaluator.epochs * len(each) * of_each + testing)
         if i == 0 and condenser is not None:
             of_one = evaluator.epochs * len(few) * of_image + testing
             quick = plan.evaluations * plan.quick_networks * of_one

@@ -1,5 +1,6 @@
 """What Hydra tells at the beginning and at the end of a sweep."""
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **keywords: Any) -> None:
         console, folder = results.new_console(), results.short(Path(config.hydra.sweep.dir))
+        if "dry_run=true" in config.hydra.overrides.task:
+            (folder / "multirun.yaml").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is something in it, or it is not there
+                folder.rmdir()
+            return
         found = folder / "optimization_results.yaml"
         if found.exists():
             best = yaml.safe_load(found.read_text())

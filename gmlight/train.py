@@ -82,7 +82,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     console, record = results.new_console(), describe(config)
     record |= labels(config, record)
     if reason := blank_cell(config):
-        if is_main() and not goes_on:
+        if is_main() and not goes_on and not config.dry_run:
             results.write(folder, [], record | {"blank": reason})
         console.print(f"{results.headline(record)}: not applicable, {reason}")
         return None
@@ -106,6 +106,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         with closing_loggers(parts.trainer):
             keep = functools.partial(save, folder / "condensed", record, parts.data, replace=goes_on)
             learned = condense(parts, folder, keep, checkpoint)
+            parts.page.evaluate()
             rows = evaluate(parts, learned, config, folder, record, console)
             if is_main():
                 hand_over(parts.trainer, learned, folder, rows, record)
@@ -143,7 +144,7 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
         folder,
         console,
     )
-    page = RunPage(folder, record, config.iterations, config.updates)
+    page = RunPage(folder, record, data.classes, config.iterations, config.updates, console)
     trainer = build.build_trainer(
         config,
         logger=build.build_loggers(config, folder, about(record)),

@@ -100,9 +100,10 @@ def test_parquet_is_read_by_its_ecosystem(
 def test_parquet_holds_pictures_and_labels(tmp_path: Path) -> None:
     files = pytest.importorskip("pyarrow.parquet")
     condensed = a_set(tmp_path)
-    condensed.metadata |= {"config": {"dataset": {"name": "pets"}, "ipc": 2}, "command": "gmlight"}
-    condensed.metadata |= {"method": "md", "scale": "paper"}
+    condensed.metadata |= {"config": {"dataset": {"name": "pets"}, "ipc": 2, "iterations": 0}}
+    condensed.metadata |= {"method": "random", "scale": "paper", "command": "gmlight", "complete": True}
     formats.parquet(tmp_path, condensed)
+    assert "4 real images (3x6x5, 2 classes), chosen by gmlight" in (tmp_path / "README.md").read_text()
     (path,) = tmp_path.glob("data/*.parquet")
     table = files.read_table(path)
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]

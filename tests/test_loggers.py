@@ -153,6 +153,22 @@ def test_what_costs_time_is_measured_as_often_as_is_said(run: Callable[..., Path
         run("log_every=2", "diagnose_every=3")
 
 
+def test_a_line_has_the_means_of_the_updates_since_the_one_before(run: Callable[..., Path]) -> None:
+    def lines(*words: str) -> list[dict[str, str]]:
+        with (run(*words) / "metrics.csv").open(newline="") as file:
+            return [row for row in csv.DictReader(file) if row["matching_loss/total"]]
+
+    each, both = lines("log_every=1"), lines("log_every=2")
+    assert [line["t"] for line in each] == ["0", "1", "0", "1"]
+    assert [line["t"] for line in both] == ["1", "1"]
+    for name in ("matching_loss/total", "matching_loss/intra", "zeta"):
+        values = [float(line[name]) for line in each]
+        means = [(values[0] + values[1]) / 2, (values[2] + values[3]) / 2]
+        assert [float(line[name]) for line in both] == pytest.approx(means, rel=1e-6)
+    assert float(both[0]["zeta"]) > 0
+    assert both[0]["gradient_angle/overall"] == each[1]["gradient_angle/overall"]
+
+
 def test_measuring_changes_no_bit_of_the_set(run: Callable[..., Path]) -> None:
     sets = [run(f"diagnose_every={n}", "log_every=1") / "condensed" for n in (0, 1)]
     hashes = {json.loads((folder / "metadata.json").read_text())["sha256"] for folder in sets}

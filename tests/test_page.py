@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gmlight import callbacks, report
+from gmlight import page as page_module
 from gmlight.condenser import Condenser
 from gmlight.curves import POINTS, curves
 from gmlight.errors import ConfigError
@@ -94,14 +95,19 @@ def test_what_a_user_named_is_shown_as_it_is(tmp_path: Path) -> None:
     assert page.all("img")[0]["alt"] == 'Synthetic images after 0 outer iterations, a row a class: a"b, <i>'
 
 
-def test_a_page_bears_only_so_many_pictures(tmp_path: Path) -> None:
+def test_a_page_bears_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "samples").mkdir()
     for k in range(0, 1010, 10):
         a_picture(tmp_path / "samples" / f"{k:05d}.png")
+    a_picture(tmp_path / "samples" / "notes.png")  # somebody's own
     page = Page(write_run_page(tmp_path, a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000)))
     shown = [int(image["data-iteration"] or -1) for image in page.all("img")]
     assert (len(shown), shown[0], shown[-1]) == (PICTURES, 0, 1000)
     assert shown == sorted(set(shown))
+    monkeypatch.setattr(page_module, "PICTURES_BYTES", 10)
+    page = Page(write_run_page(tmp_path, a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000)))
+    assert page.all("img") == []
+    assert "too large for a page" in page.text
 
 
 def test_the_page_is_there_from_the_beginning(
@@ -119,6 +125,17 @@ def test_the_page_is_there_from_the_beginning(
     monkeypatch.setattr(callbacks, "write_run_page", noting)
     run(*OFTEN)
     assert seen == [("condensing", 0), ("condensing", 1), ("evaluating", 2), ("finished", 2)]
+
+
+def test_a_page_that_cannot_be_made_does_not_end_the_run(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> Path:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(callbacks, "write_run_page", failing)
+    assert (run() / "result.json").exists()
+    assert "report.html cannot be made: RuntimeError('no fonts')" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_says_so_on_its_page(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -149,6 +166,17 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
 
 def test_without_csv_the_page_says_what_gives_curves(run: Callable[..., Path]) -> None:
     assert "Add csv to logger" in Page(run("logger=none") / "report.html").text
+
+
+def test_the_page_of_a_set_that_is_not_learned(run: Callable[..., Path]) -> None:
+    page = Page(run("method=random") / "report.html")
+    assert "finished" in page.text
+    assert "outer iterations" not in page.text.split("Real images")[0]
+    assert page.all("progress") == []
+    assert "Real images" in page.text
+    assert str(page.all("img")[0]["alt"]).startswith(
+        "Real images after 0 outer iterations, a row a class: 0, 1"
+    )
 
 
 def test_long_curves_are_averaged() -> None:
@@ -239,7 +267,8 @@ def test_in_a_browser_sorting_sorts(run: Callable[..., Path], browser: Any, tmp_
 
 def a_record(dataset: str, method: str) -> dict[str, Any]:
     config = {
-        "dataset": {"name": dataset, "classes": ["0"]}, "ipc": 1, "seed": 0, "logger": {"csv": {}},
+        "dataset": {"name": dataset, "classes": ["0"]}, "ipc": 1, "iterations": 10, "seed": 0,
+        "logger": {"csv": {}},
         "evaluation": {"epochs": 1, "quick_networks": 1},
     }  # fmt: skip
     choices = {

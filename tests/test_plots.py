@@ -67,9 +67,9 @@ def test_plots_of_runs(tmp_path: Path) -> None:
         entry("dc", 1, 10.0, scale="smoke"),
     ]
     zetas = [Zetas("mnist", 10, "mdo", "paper", seed, "epochs", [[3, 4], [2, 2]]) for seed in (0, 1)]
-    gathered = Gathered({"table3": entries}, {}, zetas, [])
+    gathered = Gathered({"table3": entries}, {}, zetas, [], {})
     pictures = save_plots(gathered, tmp_path / "plots")
     assert [path.name for path in pictures] == ["mnist-paper-accuracy.png", "mnist-ipc10-zeta-0.png"]
     assert len(list((tmp_path / "plots").iterdir())) == 4
-    assert save_plots(Gathered({"table3": entries[:1]}, {}, [], []), tmp_path / "none") == []
+    assert save_plots(Gathered({"table3": entries[:1]}, {}, [], [], {}), tmp_path / "none") == []
     assert not (tmp_path / "none").exists()

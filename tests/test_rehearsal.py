@@ -32,6 +32,16 @@ def test_a_dry_run_of_a_set_that_is_not_learned(typed: Run, tmp_path: Path) -> N
     assert not any(tmp_path.iterdir())
 
 
+def test_dry_runs_of_a_sweep_and_of_a_blank_cell_leave_nothing(typed: Run, tmp_path: Path) -> None:
+    result = typed("train", "-m", *TINY, "dry_run=true", "seed=0,1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("nothing was written") == 2
+    assert "report" not in result.stdout
+    words = ["experiment=table3", "hydra.mode=RUN", "dataset=digits", "ipc=1", "method=mdo", "seed=0"]
+    assert "not applicable" in typed("train", *words, "dry_run=true").stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_a_dry_run_refuses_what_a_run_refuses(typed: Run, tmp_path: Path) -> None:
     assert "ipc=0" in refusal(typed("train", "ipc=0", "dry_run=true"))
     assert "class '" in refusal(typed("train", *TINY, "ipc=500", "initialization=real", "dry_run=true"))
