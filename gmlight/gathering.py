@@ -151,7 +151,8 @@ def gather(patterns: list[str]) -> Gathered:
 
 
 def paper_figures(record: dict[str, Any]) -> list[tuple[Cell, Figure]]:
-    """What the paper has for a run on its own architecture; nothing where the run departs from its protocol.
+    """What the paper has for a run on its own architecture, then what it has beside that: Random, Herding and
+    the whole set. Nothing where the run departs from its protocol.
 
     Args:
         record: of `config.describe`, with its labels.
@@ -162,7 +163,10 @@ def paper_figures(record: dict[str, Any]) -> list[tuple[Cell, Figure]]:
     name = name_of(config["dataset"]["name"], {cell.dataset for cell in known})
     target = record["architecture"].split(" ")[0]
     cells = cells_of(record["choices"], name, config["ipc"], record["method"], target)
-    return [(cell, known[cell]) for cell in cells if cell in known]
+    if cells and target == "convnet":
+        rows = ((config["ipc"], "random"), (config["ipc"], "herding"), (1, "whole"))
+        cells += [Cell("table3", name, ipc, choice) for ipc, choice in rows]
+    return [(cell, known[cell]) for cell in dict.fromkeys(cells) if cell in known]
 
 
 def whole_beside(entries: Iterable[Entry], dataset: str, scale: str) -> Entry | None:

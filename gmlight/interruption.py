@@ -3,6 +3,7 @@
 import math
 import os
 import select
+import shlex
 import signal
 import threading
 import time
@@ -28,7 +29,8 @@ class Stopped(BaseException):
 
     def line(self, folder: Path) -> str:
         """For a person: what happened, and how to go on."""
-        return f"stopped by {self}" + (f"; go on with resume={folder}" if self.resumable else "")
+        how = f"; go on with resume={shlex.quote(str(folder))}" if self.resumable else ""
+        return f"stopped by {self}{how}"
 
     @property
     def status(self) -> int:

@@ -172,14 +172,13 @@ def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: 
     """Builds everything, does a few steps of it, and prints what the whole will take."""
     config.logger = {}
     parts, steps = prepare(config, folder, record, console), None
-    device = parts.trainer.strategy.root_device
+    trainer = parts.trainer
+    device = trainer.strategy.root_device
     console.print(results.headline(record))
     if parts.condenser is not None:
         steps = rehearsal.Steps(Timed(device))
         updates = min(rehearsal.WARM_UP + rehearsal.STEPS, config.iterations * config.updates)
         trainer = build.build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
-        trainer.fit(parts.condenser, datamodule=parts.data)
-    images = parts.start if parts.condenser is None else parts.condenser.synthetic.labelled().to(device)
     plan = rehearsal.Plan(
         iterations=config.iterations,
         updates=config.updates,
@@ -187,21 +186,35 @@ def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: 
         quick_networks=config.evaluation.quick_networks,
         log_every=config.log_every,
     )
-    sets = [("the set", images, config.evaluation.networks), *parts.baselines]
-    rehearsal.report(
-        device, steps, parts.condenser, images, parts.data, parts.evaluators, sets, plan, console
-    )
+    with _ending_together(trainer):
+        images: TrainingSet = parts.start
+        if parts.condenser is not None:
+            trainer.fit(parts.condenser, datamodule=parts.data)
+            images = parts.condenser.synthetic.labelled().to(device)
+        sets = [("the set", images, config.evaluation.networks), *parts.baselines]
+        rehearsal.report(
+            device, steps, parts.condenser, images, parts.data, parts.evaluators, sets, plan, console
+        )
     ranks.leave()
 
 
 @contextmanager
 def _resumable(trainer: lightning.Trainer) -> Iterator[None]:
-    # From here on a run that is stopped can go on. Processes that this one has started end with it.
+    # From here on a run that is stopped can go on.
+    with _ending_together(trainer):
+        try:
+            yield
+        except Stopped as stopped:
+            stopped.resumable = True
+            raise
+
+
+@contextmanager
+def _ending_together(trainer: lightning.Trainer) -> Iterator[None]:
+    # Processes that this one has started end with it.
     try:
         yield
-    except BaseException as error:
-        if isinstance(error, Stopped):
-            error.resumable = True
+    except BaseException:
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGTERM)
         raise

@@ -75,6 +75,8 @@ def test_the_paper_is_named_where_it_has_the_cell(tmp_path: Path) -> None:
     page = Page(write_run_page(tmp_path, record, ("0", "1"), State("condensing", 3, 10, 60.0, 140.0)))
     assert "the paper (Table 3, md)" in page.text
     assert "91.9 ± 0.4" in page.text
+    for beside in ("random", "herding", "whole"):
+        assert f"the paper (Table 3, {beside})" in page.text
     assert "3 of 10 outer iterations" in page.text
     assert "0:02:20 left" in page.text
     assert "goes on with" in page.text
