@@ -55,7 +55,8 @@ def test_a_dry_run_refuses_what_a_run_refuses(typed: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("ipc", "least"), [(1, 0.5), (10, 0.1)])
 def test_the_disk_it_foretells_is_enough(typed: Run, tmp_path: Path, ipc: int, least: float) -> None:
-    words = [*TINY, f"ipc={ipc}", "iterations=4", "evaluation.every=1", "log_every=1"]
+    words = [*TINY, f"ipc={ipc}", "iterations=4", "evaluation.every=1", "log_every=1", "schedule=fixed"]
+    words += ["schedule.epochs=1", "architecture.width=8"]
     found = re.search(r"^disk +([\d.]+) MiB", typed("train", *words, "dry_run=true").stdout, re.MULTILINE)
     assert found is not None
     assert typed("train", *words, "hydra.run.dir=made").returncode == 0
