@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, composed
-from gmlight.config import CONF_DIR, check
+from conftest import TINY
+from gmlight.config import CONF_DIR
 
 DOCS = Path(__file__).parent.parent / "docs"
 GUIDE = (DOCS / "guide.md").read_text()
@@ -42,12 +42,6 @@ def test_every_option_says_what_it_is() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
-
-
-@pytest.mark.parametrize("words", re.findall(r"-m gmlight\.train ?([^#\n]*)", "".join(blocks(GUIDE, "bash"))))
-def test_the_commands_of_the_guide_compose(words: str) -> None:
-    if "my_conf" not in words:  # which is run below
-        check(composed(*words.split()))
 
 
 def test_a_network_of_ones_own(run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,22 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from conftest import TINY, composed
-from gmlight.config import check
+from conftest import TINY
 
 HERE = Path(__file__).parent.parent
 README = (HERE / "README.md").read_text()
-SCALING = (HERE / "docs" / "scaling.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    words
-    for language, block in BLOCKS + re.findall(r"```(\w+)\n(.*?)```", SCALING, re.DOTALL)
-    if language == "bash"
-    for words in re.findall(r"-m gmlight\.train ([^#\n]*)", block.replace("\\\n", ""))
-    if "resume=" not in words  # which test_resuming.py types
-]
 
 
 def test_training_on_a_condensed_set(run: Callable[..., Path]) -> None:
@@ -35,17 +24,10 @@ def test_training_on_a_condensed_set(run: Callable[..., Path]) -> None:
     assert (found["network"](images).argmax(1) == labels).float().mean() > 0.5  # it learned what it was shown
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_train_commands_compose(words: str) -> None:
-    overrides = [word for word in words.split() if not word.startswith("-") and "my_conf" not in word]
-    single = [re.sub(r",[^\]]*$", "", override) for override in overrides if "manhattan" not in override]
-    check(composed(*single))
-
-
 def test_an_own_distance(tmp_path: Path) -> None:
     (code,) = [block for language, block in BLOCKS if language == "python" and "manhattan" in block]
     (node,) = [block for language, block in BLOCKS if language == "yaml"]
-    (words,) = [words for words in COMMANDS if "manhattan" in words]
+    (words,) = re.findall(r"gmlight\.train (--config-dir [^\n]*)", README)
     (tmp_path / "mine.py").write_text(code)
     (tmp_path / "my_conf" / "distance").mkdir(parents=True)
     (tmp_path / "my_conf" / "distance" / "manhattan.yaml").write_text(node)
