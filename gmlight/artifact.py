@@ -1,6 +1,7 @@
 """The condensed set on disk: a folder with the images, what they are, and a hash that ties the two.
 
-condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]
+condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]; or in
+                                  the place of the images what they come of, as metadata.json's `form` says
 condensed/metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
 condensed/grid.png                to look at
 """
@@ -21,8 +22,9 @@ from torch import Tensor
 from gmlight.errors import ConfigError
 from gmlight.files import unfinished, whole
 from gmlight.pictures import save_grid
+from gmlight.synthetic import Stored, formed
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
 TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
 
@@ -35,7 +37,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         transform, target_transform: applied to an image and a label as they are taken.
 
     Attributes:
-        images: normalised float32, [N, channels, H, W]. labels: int64, [N].
+        images: normalised float32, [N, channels, H, W]; formed, where something smaller is stored.
+        labels: int64, [N]. floats: numbers that are stored, labels apart.
         classes: class names by label. mean, std: per channel; pixels in 0..1 are image * std + mean.
         metadata: everything that was recorded about the set.
 
@@ -52,11 +55,16 @@ class CondensedDataset(torch.utils.data.Dataset):
     ) -> None:
         folder = find(path)
         self.metadata = _read_metadata(folder)
-        tensors = _read_tensors(folder, self.metadata["sha256"])
-        self.images, self.labels = tensors["images"], tensors["labels"]
         self.classes: list[str] = self.metadata["classes"]
         self.mean: list[float] = self.metadata["mean"]
         self.std: list[float] = self.metadata["std"]
+        tensors = _read_tensors(folder, self.metadata["sha256"])
+        form = self.metadata.get("form", {"name": "pixels"})
+        try:
+            images = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{folder}: images of the form {form} cannot be made ({error})") from None
+        self.images, self.labels, self.floats = images.images, images.labels, images.floats
         self.transform, self.target_transform = transform, target_transform
 
     def __len__(self) -> int:
@@ -86,6 +94,7 @@ def write(
     classes: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
+    stored: Stored | None = None,
     replace: bool = False,
     **metadata: Any,
 ) -> None:
@@ -94,12 +103,21 @@ def write(
     Args:
         replace: takes the place of an artifact that is there; otherwise that is an error.
         images: normalised [N, channels, H, W]. labels: [N].
+        stored: what is kept in the place of the images; null: these.
         classes: names by label. mean, std: the normalisation, per channel.
         metadata: whatever else is to be known about the set.
     """
-    tensors = {"images": images.float().cpu().contiguous(), "labels": labels.long().cpu().contiguous()}
-    content = save_safetensors(tensors)
-    known = {"sha256": hashlib.sha256(content).hexdigest(), "classes": classes, "mean": mean, "std": std}
+    stored = stored or Stored({"images": images}, {"name": "pixels"})
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in stored.tensors.items()}
+    floats = sum(tensor.numel() for tensor in tensors.values())
+    content = save_safetensors(tensors | {"labels": labels.long().cpu().contiguous()})
+    known: dict[str, Any] = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "classes": classes,
+        "mean": mean,
+        "std": std,
+    }
+    known |= {"form": stored.form, "storage": {"floats": floats, "bytes": 4 * floats}}
     beside = unfinished(folder)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)

@@ -4,6 +4,7 @@ An augmentation takes images [N, channels, H, W] and a CPU generator and returns
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +15,39 @@ from gmlight.randomness import moved
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 CROP, SCALE, ROTATE = range(3)
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """Pastes a rectangle of another image of the batch into each, and mixes the labels by area.
+
+    Yun et al., "CutMix", ICCV 2019. The area, before what sticks out is cut off, is uniform in 0..1
+    (their alpha = 1).
+
+    Args:
+        probability: of a batch to be mixed at all.
+    """
+
+    probability: float
+
+    def __call__(self, images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, float]:
+        """Images [N, channels, H, W] as mixed; whose label is the other one, [N]; the share of the own."""
+        order = torch.randperm(len(images), generator=rng)
+        drawn, area, down, right = torch.rand(4, generator=rng).tolist()
+        if drawn >= self.probability:
+            return images, order, 1.0
+        height, width = images.shape[2:]
+        rows = _rectangle(down, area, height)
+        columns = _rectangle(right, area, width)
+        mixed = images.clone()
+        mixed[:, :, rows, columns] = images[moved(order, images.device)][:, :, rows, columns]
+        pasted = (rows.stop - rows.start) * (columns.stop - columns.start)
+        return mixed, order, 1 - pasted / (height * width)
+
+
+def _rectangle(centre: float, area: float, size: int) -> slice:
+    middle, side = int(centre * size), int(area**0.5 * size)
+    return slice(max(0, middle - side // 2), min(size, middle + side // 2))
 
 
 def none(images: Tensor, rng: torch.Generator) -> Tensor:

@@ -17,11 +17,12 @@ from torch import nn
 
 from gmlight import coresets, scheduler
 from gmlight.architectures.blocks import uses_batch_norm
+from gmlight.augmentation import Augmentation, CutMix
 from gmlight.checkpointing import AtomicCheckpointIO
 from gmlight.compilation import Compilation
 from gmlight.condenser import Condenser
-from gmlight.config import choose, data_root, instantiate
-from gmlight.data import CondensationData, LabelledImages, TrainingSet
+from gmlight.config import choose, data_root, instantiate, protocol_label
+from gmlight.data import CondensationData, LabelledImages, Sampler, TrainingSet, at_random
 from gmlight.distributed import is_main
 from gmlight.engine import GradientEngine
 from gmlight.errors import ConfigError
@@ -29,9 +30,13 @@ from gmlight.evaluation import Evaluator
 from gmlight.loggers import About
 from gmlight.randomness import generator
 from gmlight.schedules import Schedule
+from gmlight.siamese import Siamese
+from gmlight.synthetic import Synthetic
 
 
-def build_data(config: DictConfig, statistics: bool = False) -> CondensationData:
+def build_data(
+    config: DictConfig, statistics: bool = False, sampler: Sampler = at_random
+) -> CondensationData:
     """The dataset, not yet loaded; `statistics`: whether updates need images for batch norm."""
     dataset = instantiate(config.dataset)
     return CondensationData(
@@ -52,6 +57,21 @@ def build_data(config: DictConfig, statistics: bool = False) -> CondensationData
         seed=config.seed,
         device_share=config.memory.device_share,
         holdout=config.holdout,
+        sampler=sampler,
+    )
+
+
+def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:
+    """What draws the real batches that are matched on these networks."""
+    sampler = instantiate(config.sampling)
+    if sampler is at_random:
+        return sampler
+    return sampler(
+        factory=factory,
+        batch_size=config.train_batch,
+        lr=config.network_lr,
+        momentum=config.network_momentum,
+        seed=config.seed,
     )
 
 
@@ -125,26 +145,48 @@ def build_evaluator(
         momentum=protocol.momentum,
         weight_decay=protocol.weight_decay,
         batch_size=protocol.batch_size,
-        augmentation=instantiate(config.augmentation),
+        augmentation=build_augmentation(config),
+        cutmix=CutMix(protocol.cutmix) if protocol.get("cutmix") else None,
         seed=config.seed,
         test_batch=_unless_auto(protocol.test_batch),
         networks_at_once=_unless_auto(protocol.networks_at_once),
         compilation=compilation,
+        protocol=protocol_label(config),
     )
+
+
+def build_augmentation(config: DictConfig) -> Augmentation:
+    """What images go through while networks train on them, when they are evaluated at least."""
+    return instantiate(_without(config.augmentation, "evaluation_epochs"))
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     """What an accuracy depends on besides the set, the architecture's name and the network's number."""
-    keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm")
+    keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
     plain: Any = OmegaConf.to_container(config, resolve=True)
     nodes = {key: plain[key] for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
-    return nodes | {key: plain["evaluation"][key] for key in keys}
+    return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
 def build_start(config: DictConfig, data: CondensationData) -> TrainingSet:
     """The initial S, or the real set that is only evaluated."""
     rng = generator(config.seed, "initialization")
-    return instantiate(config.initialization)(data.train, config.ipc, rng)
+    # Noise is drawn as what is stored; images are drawn as many as it is made of.
+    drawn = config.ipc if is_noise(config) else config.synthetic.get("start", config.ipc)
+    return instantiate(config.initialization)(data.train, drawn, rng)
+
+
+def is_noise(config: DictConfig) -> bool:
+    """Whether S starts as noise."""
+    return config.initialization["_target_"].endswith(".noise")
+
+
+def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
+    """S as it is before its first update."""
+    images = start.images.unflatten(0, (len(data.classes), -1))
+    rng = generator(config.seed, "synthetic")
+    form = instantiate(_without(config.synthetic, "start"))
+    return form(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[str, TrainingSet, int]]:
@@ -207,9 +249,9 @@ def build_condenser(
     """The module that learns S from its start."""
     if not isinstance(start, LabelledImages):
         raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
-    images = start.images.unflatten(0, (len(data.classes), config.ipc))
+    augmentation = build_augmentation(config)
     return Condenser(
-        instantiate(config.synthetic)(images),
+        build_synthetic(config, start, data),
         factory=factory,
         engine=build_engine(config, data, compilation),
         classes_per_chunk=_unless_auto(config.memory.classes_per_chunk),
@@ -229,6 +271,8 @@ def build_condenser(
         matched_synthetic=config.matching.get("mixed_synthetic", 0),
         diagnose_every=config.diagnose_every,
         seed=config.seed,
+        siamese=augmentation if isinstance(augmentation, Siamese) else None,
+        network_images=data.train if config.network_images == "real" else None,
     )
 
 

@@ -40,8 +40,15 @@ _LEAST = {  # whole numbers
     "initialization.epochs": 1,
     "initialization.batch_size": 1,
     "initialization.network.width": 1,
+    "sampling.every": 1,
+    "sampling.nearest": 1,
+    "sampling.steps": 0,
+    "synthetic.factor": 1,
+    "synthetic.images": 1,
+    "synthetic.start": 1,
     "architecture.width": 1,
     "architecture.depth": 1,
+    "augmentation.evaluation_epochs": 1,
     "augmentation.padding": 1,
     "augmentation.degrees": 1,
 }
@@ -62,6 +69,10 @@ _POSITIVE = (
     "initialization.lr",
 )
 _NOT_NEGATIVE = (
+    "augmentation.brightness",
+    "augmentation.contrast",
+    "augmentation.rotate",
+    "augmentation.saturation",
     "augmentation.noise",
     "evaluation.weight_decay",
     "schedule.margin",
@@ -74,7 +85,10 @@ _FRACTIONS = (
     "initialization.momentum",
     "holdout",
 )
+_SHARES = ("augmentation.crop", "augmentation.cutout", "augmentation.flip", "evaluation.cutmix")
+_TRANSFORMS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # of siamese.py
 _ONE_OF = {
+    "network_images": ("synthetic", "real"),
     "initialization.features": ("network", "pixels"),
     "schedule.criterion": ("rise", "gap"),
     "schedule.unit": ("epochs", "steps"),
@@ -107,6 +121,8 @@ def check(config: DictConfig) -> None:
     against = _select(config, "against")
     if against is not _ABSENT and against != "plain" and not (isinstance(against, DictConfig) and against):
         raise ConfigError(f"against={against}: must be plain or other choices, {{schedule:fixed}}")
+    if config.iterations == 0 and not config.synthetic["_target_"].endswith((".pixels", ".Pixels")):
+        raise ConfigError("iterations=0: nothing is learned; use synthetic=pixels, or iterations>=1")
     if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
         raise ConfigError(
             "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
@@ -148,6 +164,10 @@ def _check_ranges(config: DictConfig) -> None:
         value = _select(config, key)
         if value is not _ABSENT and not (_is_number(value) and 0 <= value < 1):
             refuse(key, value, "a number from 0 up to, not including, 1")
+    for key in _SHARES:
+        value = _select(config, key)
+        if value is not _ABSENT and not (_is_number(value) and 0 <= value <= 1):
+            refuse(key, value, "a number from 0 to 1")
     for key, names in _ONE_OF.items():
         value = _select(config, key)
         if value is not _ABSENT and value not in names:
@@ -228,7 +248,16 @@ def _check_architectures(config: DictConfig) -> None:
 
 
 def _check_augmentation(config: DictConfig) -> None:
-    scale = _select(config, "augmentation.scale")
+    scale, transforms = _select(config, "augmentation.scale"), _select(config, "augmentation.transforms")
+    if transforms is not _ABSENT:
+        named = list(transforms) if isinstance(transforms, ListConfig) else []
+        drawn = [name for name in named if name != "flip" or config.augmentation.flip]
+        if not drawn or not set(named) <= set(_TRANSFORMS):
+            words = ",".join(_TRANSFORMS)
+            raise ConfigError(f"augmentation.transforms={transforms}: must be some of [{words}]")
+        if not (_is_number(scale) and scale >= 1):
+            raise ConfigError(f"augmentation.scale={scale}: must be a number of at least 1")
+        return
     if scale is _ABSENT:
         return
     numbers = isinstance(scale, ListConfig) and all(map(_is_number, scale)) and len(scale) == 2

@@ -1,6 +1,7 @@
 """The LightningModule: wires the parts of Algorithm 1 together and decides nothing itself."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gmlight.augmentation import none
-from gmlight.data import LabelledImages, RealBatch
+from gmlight.data import ClassDraw, LabelledImages, OfClass, RealBatch, TrainingSet
 from gmlight.diagnostics import image_statistics, losses
 from gmlight.distances import Distance
 from gmlight.distributed import ranks
@@ -24,7 +25,8 @@ from gmlight.image_gradient import ImageGradient, Outcome, RealGradients
 from gmlight.matching import Matching
 from gmlight.randomness import generator, moved, seeded
 from gmlight.schedules import Schedule
-from gmlight.synthetic import Pixels, flatten
+from gmlight.siamese import Siamese, by_label
+from gmlight.synthetic import Synthetic, flatten
 from gmlight.training import steps_per_epoch, training_steps
 
 
@@ -35,7 +37,7 @@ class Condenser(lightning.LightningModule):
     last t, where nothing would use it. It stays outside the module tree: only S is a parameter here.
 
     Args:
-        synthetic: the map from what is learned to images [C, ipc, channels, H, W].
+        synthetic: the map from what is learned to images [C, n, channels, H, W].
         factory: makes a network; called under a seed of its own at each k.
         engine: computes the class gradients.
         classes_per_chunk: as in `ImageGradient`.
@@ -44,12 +46,16 @@ class Condenser(lightning.LightningModule):
         updates: T. image_steps: zeta_S, image steps at one network (Eq. 10).
         train_batch: mini-batch of the network's epochs on S.
         matched_synthetic: images of S in a batch of any class, where such batches are matched.
+        siamese: what real and synthetic images of a class go through before they are matched, and those that
+            the network trains on; null: nothing.
+        network_images: what the network trains on between updates, as many steps as the schedule's epochs
+            over S have; null: S.
         diagnose_every: image updates between measurements of what `diagnostics.py` measures; 0: never.
     """
 
     def __init__(
         self,
-        synthetic: Pixels,
+        synthetic: Synthetic,
         *,
         factory: Callable[[], nn.Module],
         engine: GradientEngine,
@@ -70,6 +76,8 @@ class Condenser(lightning.LightningModule):
         matched_synthetic: int,
         diagnose_every: int,
         seed: int,
+        siamese: Siamese | None = None,
+        network_images: TrainingSet | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -90,8 +98,9 @@ class Condenser(lightning.LightningModule):
         self.network_lr, self.network_momentum = network_lr, network_momentum
         self.schedule_unit, self.diagnose_every = schedule_unit, diagnose_every
         self.zeta_used: list[list[int]] = [[] for _ in range(updates - 1)]  # by t, in the order of k
-        self.good_images: Tensor  # the last S whose loss and gradients were finite
-        self.register_buffer("good_images", synthetic().detach().clone())
+        self.siamese, self._network_images = siamese, network_images
+        # The last S whose loss and gradients were finite.
+        self.last_good = copy.deepcopy(synthetic).requires_grad_(False)
         self._watch = FiniteWatch()
         self.metrics: dict[str, Tensor] = {}  # of the last update
         self._inner: tuple[nn.Module, torch.optim.Optimizer] | None = None
@@ -138,28 +147,32 @@ class Condenser(lightning.LightningModule):
     def _update_images(self, network: nn.Module, batch: RealBatch) -> dict[str, Tensor]:
         # Lines 5-9. In eval mode batch norm uses its running statistics as they are: samples never meet.
         network.eval()
+        seen = None if self.siamese is None else self.siamese.of_update(self.seed, batch.k, batch.t)
         real = (
-            self._gradient.real(network, batch.images)
+            self._gradient.real(network, _seen_through(seen, batch.images))
             if batch.matched is None
-            else self._gradient.mixed(network, *batch.matched)
+            else self._gradient.mixed(network, *_mixed_through(seen, *batch.matched))
         )
         # Lightning counts the steps of its own optimizer: one an update, however many image steps that takes.
         raw_optimizer = self._optimizer().optimizer
         for _ in range(self.image_steps - 1):
-            self._step_images(network, batch, real, raw_optimizer)
+            self._step_images(network, batch, real, seen, raw_optimizer)
         due = self.diagnose_every > 0 and (self.global_step + 1) % self.diagnose_every == 0
-        return self._step_images(network, batch, real, self._optimizer(), diagnose=due)
+        return self._step_images(network, batch, real, seen, self._optimizer(), diagnose=due)
 
     def _step_images(
         self,
         network: nn.Module,
         batch: RealBatch,
         real: RealGradients,
+        seen: OfClass | None,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
         diagnose: bool = False,
     ) -> dict[str, Tensor]:
         # Returns metrics by name.
         images = self.synthetic()
+        if seen is not None:
+            images = torch.stack([seen(c, of_class) for c, of_class in enumerate(images)])
         outcome = self._match(network, images.detach(), real, batch, diagnose)
         with self._profiled("synthetic gradients"):
             parameters = list(self.synthetic.parameters())
@@ -167,8 +180,8 @@ class Condenser(lightning.LightningModule):
 
         loss = torch.stack(list(outcome.terms.values())).sum()
         finite = torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all()
-        self.good_images.copy_(torch.where(finite, images.detach(), self.good_images))
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameter, good, gradient in zip(parameters, self.last_good.parameters(), gradients, strict=True):
+            good.copy_(torch.where(finite, parameter.detach(), good))
             parameter.grad = gradient
         optimizer.step()
         # Copied, for where the verdict is read later the images have moved on.
@@ -211,10 +224,10 @@ class Condenser(lightning.LightningModule):
         steps = training_steps(
             Ensemble([network]),
             optimizer,
-            images,
+            images if self._network_images is None else self._network_images,
             batch_size=self.train_batch,
             rngs=[rng],
-            augmentation=none,
+            augmentation=self.siamese or none,
         )
         steps_at_once = 1 if self.schedule_unit == "steps" else steps_per_epoch(images, self.train_batch)
         zeta = 0
@@ -294,6 +307,21 @@ class _Losses:
     def _measure(self, images: Tensor, labels: Tensor) -> float:
         self._network.eval()
         return cross_entropy(self._network(images), labels).item()
+
+
+def _seen_through(
+    seen: OfClass | None, images: Tensor | Sequence[Tensor] | ClassDraw
+) -> Tensor | Sequence[Tensor] | ClassDraw:
+    # The real images of every class.
+    if seen is None:
+        return images
+    if isinstance(images, ClassDraw):
+        return images.transformed(seen)
+    return [seen(c, of_class) for c, of_class in enumerate(images)]
+
+
+def _mixed_through(seen: OfClass | None, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return images if seen is None else by_label(seen, images, labels), labels
 
 
 @torch.no_grad()

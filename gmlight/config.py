@@ -44,6 +44,7 @@ _PROTOCOL = (
 )
 # What `resume=` puts into a command line besides the words of the run that goes on.
 PUT_IN = ("resume=", "hydra.run.dir=", "hydra.mode=")
+_OF_THE_PAPER = ("random", "herding", "dc", "m", "md", "mdo", "mda", "whole")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
@@ -58,6 +59,7 @@ def register_resolvers() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "min": lambda *values: min(value for value in values if value is not None),
         "max": lambda *values: max(value for value in values if value is not None),
+        "mul": lambda a, b: a * b,
         "div": lambda a, b: a // b,
         "half": lambda a: -(-a // 2),
     }
@@ -130,13 +132,29 @@ def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, Any]:
     """
     overrides, choices = record["overrides"], record["choices"]
     # A method of one's own may say anything.
-    own = [] if _bundle_path(choices["method"]).exists() else [f"method={choices['method']}"]
+    own = [] if choices["method"] in _OF_THE_PAPER else [f"method={choices['method']}"]
+    protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
     return {
         "method": _method_label(config, choices, overrides),
-        "departures": _departures(config, overrides) + own,
+        "departures": _departures(config, overrides) + own + protocol,
         "scale": _scale_label(config, overrides),
         "architecture": architecture_label(choices["architecture"], overrides),
+        "protocol": protocol_label(config),
     }
+
+
+def protocol_label(config: DictConfig) -> str:
+    """How networks are trained that are evaluated: `plain` as in the paper, `dsa`, or `dsa + cutmix`.
+
+    Accuracies under different protocols are not to be compared.
+    """
+    name = "dsa" if is_siamese(config) else "plain"
+    return f"{name} + cutmix" if config.evaluation.get("cutmix") else name
+
+
+def is_siamese(config: DictConfig) -> bool:
+    """Whether the augmentation is one that is also used while matching."""
+    return config.augmentation["_target_"].endswith(".Siamese")
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:
@@ -153,7 +171,8 @@ def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
 def _scale_label(config: DictConfig, overrides: list[str]) -> str:
     # A size that is not the scale's is named, so that no reduced run passes for a full one.
     intended = dict(config.scale)
-    intended["epochs"] = min(filter(None, (config.dataset.evaluation_epochs, config.scale.epochs)))
+    of_protocol = max(config.dataset.evaluation_epochs, config.augmentation.get("evaluation_epochs", 0))
+    intended["epochs"] = min(filter(None, (of_protocol, config.scale.epochs)))
     used = {size: OmegaConf.select(config, key) for size, key in _SCALE_SIZES.items()}
     if config.iterations == 0:  # nothing is condensed: those sizes play no part
         del used["iterations"], used["real_batch"]
@@ -161,7 +180,12 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
     protocol = [f"evaluation.{key}" for key in ("batch_size", "lr", "momentum", "weight_decay")] + [
         "augmentation"
     ]
-    changed += [override for override in overrides if override_key(override).startswith(tuple(protocol))]
+    changed += [
+        override
+        for override in overrides
+        if override_key(override).startswith(tuple(protocol))
+        and not (override_key(override) == "augmentation" and is_siamese(config))  # the protocol's name
+    ]
     return _with(config.scale.name, changed)
 
 
@@ -176,6 +200,8 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
+    if is_siamese(config) and "augmentation" not in defaults:
+        swapped.append(f"augmentation={choices['augmentation']}")
     for cell in _cells_here(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return _with(choices["method"], swapped + changed)

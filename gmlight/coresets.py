@@ -9,6 +9,7 @@ from gmlight.data import LabelledImages, RealImages
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
 from gmlight.randomness import seeded
+from gmlight.representatives import before_last_layer, features_of
 from gmlight.synthetic import flatten
 from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
@@ -59,13 +60,12 @@ def herding(
         )
         for _ in range(epochs * steps_per_epoch(train, batch_size)):
             next(steps)
-        assert isinstance(trained, nn.Sequential)
-        extract = nn.Sequential(*list(trained)[:-1]).eval()
+        extract = before_last_layer(trained)
 
     chosen, first = [], 0
     for count in train.counts:
         indices = torch.arange(first, first + count)
-        chosen.append(indices[herd(_features(extract, train, indices), ipc)])
+        chosen.append(indices[herd(features_of(extract, train, indices), ipc)])
         first += count
     return LabelledImages(*train.batch(torch.cat(chosen)))
 
@@ -102,11 +102,6 @@ def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | 
         raise ConfigError(f"initialization.path={path}: its run stopped before its end; name a complete set")
     order = torch.argsort(dataset.labels, stable=True)
     return LabelledImages(dataset.images[order], dataset.labels[order]).to(train.device)
-
-
-@torch.no_grad()
-def _features(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
-    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(256)])
 
 
 def _refuse_too_many(train: RealImages, ipc: int) -> None:

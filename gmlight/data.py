@@ -14,6 +14,8 @@ from gmlight.datasets import Splits, stratified
 from gmlight.errors import ConfigError
 from gmlight.randomness import generator, moved
 
+OfClass = Callable[[int, Tensor], Tensor]  # class and its images [n, channels, H, W] -> as many images
+
 
 class TrainingSet(Protocol):
     """What a network can be trained on."""
@@ -24,13 +26,21 @@ class TrainingSet(Protocol):
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images [n, channels, H, W] and labels [n]."""
 
+    @property
+    def floats(self) -> int:
+        """Numbers that have to be stored to have it, labels apart."""
+
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images as they are trained on: normalised floats [N, channels, H, W], and labels [N]."""
+    """Images as they are trained on: normalised floats [N, channels, H, W], and labels [N].
+
+    stored_floats: numbers from which the images come; null: the images are stored.
+    """
 
     images: Tensor
     labels: Tensor
+    stored_floats: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,7 +50,11 @@ class LabelledImages:
         return self.images[indices], self.labels[indices]
 
     def to(self, device: torch.device) -> "LabelledImages":
-        return LabelledImages(self.images.to(device), self.labels.to(device))
+        return LabelledImages(self.images.to(device), self.labels.to(device), self.stored_floats)
+
+    @property
+    def floats(self) -> int:
+        return self.images.numel() if self.stored_floats is None else self.stored_floats
 
 
 class RealImages:
@@ -78,6 +92,11 @@ class RealImages:
         return len(self.labels)
 
     @property
+    def floats(self) -> int:
+        """Numbers, one a pixel and channel."""
+        return self.images.numel()
+
+    @property
     def priors(self) -> list[float]:
         """Each class's share of the images, [C]."""
         return [count / len(self) for count in self.counts]
@@ -112,11 +131,16 @@ class RealImages:
 class ClassDraw:
     """Real images of each class that are drawn, but not taken yet: a slice takes those of some classes.
 
+    Args:
+        indices: of each class. transform: what the images of a class go through when they are taken.
+
     sizes: images of each class, [C].
     """
 
-    def __init__(self, split: RealImages, indices: Sequence[Tensor]) -> None:
-        self._split, self._indices = split, indices
+    def __init__(
+        self, split: RealImages, indices: Sequence[Tensor], transform: OfClass | None = None
+    ) -> None:
+        self._split, self._indices, self._transform = split, indices, transform
         self.sizes = [len(of_class) for of_class in indices]
 
     def __len__(self) -> int:
@@ -126,14 +150,31 @@ class ClassDraw:
         """[c, n, channels, H, W], or c tensors [n_c, channels, H, W] where classes differ in number."""
         images, _ = self._split.batch(torch.cat(list(self._indices[classes])))
         sizes = self.sizes[classes]
+        if self._transform is not None:
+            numbers = range(len(self))[classes]
+            parts = zip(numbers, images.split(sizes), strict=True)
+            images = torch.cat([self._transform(c, of_class) for c, of_class in parts])
         if len(set(sizes)) == 1:
             return images.unflatten(0, (len(sizes), sizes[0]))
         return images.split(sizes)
+
+    def transformed(self, transform: OfClass) -> "ClassDraw":
+        """The same images, each class's seen through the transform."""
+        return ClassDraw(self._split, self._indices, transform)
 
     @property
     def bytes_of_class(self) -> int:
         """That the normalised images of the largest class take."""
         return 4 * max(self.sizes) * self._split.images[0].numel()
+
+
+# Of a split: images of each class, the outer iteration k, a generator.
+Sampler = Callable[[RealImages, int, int, torch.Generator], ClassDraw]
+
+
+def at_random(train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
+    """Real batches as `RealImages.draw_later` draws them."""
+    return train.draw_later(size, rng)
 
 
 @dataclass  # not frozen: Lightning moves its fields to the device
@@ -177,6 +218,7 @@ class CondensationData(lightning.LightningDataModule):
         iterations, updates: K and T; the loader yields from the trainer's `global_step` to K*T.
         device_share: of an accelerator's memory; images that take more stay on the host.
         holdout: share of the training images that is not trained on but stands in for the test split.
+        sampler: draws the real batch of each class.
 
     Attributes:
         train, test, mean, std: once `load` was called.
@@ -202,6 +244,7 @@ class CondensationData(lightning.LightningDataModule):
         seed: int,
         device_share: float,
         holdout: float,
+        sampler: Sampler = at_random,
     ) -> None:
         super().__init__()
         self.classes, self._mean, self._std = tuple(classes), mean, std
@@ -210,7 +253,7 @@ class CondensationData(lightning.LightningDataModule):
         self.matched_batch, self.matched_every = matched_batch, matched_every
         self.iterations, self.updates, self.seed = iterations, updates, seed
         self._read = functools.partial(load, root, download)
-        self._device_share, self._holdout = device_share, holdout
+        self._device_share, self._holdout, self._sampler = device_share, holdout, sampler
 
     def load(self, device: torch.device) -> "CondensationData":
         """Reads both splits and puts them on the device; `train` and `test` are there afterwards."""
@@ -284,7 +327,7 @@ class CondensationData(lightning.LightningDataModule):
         if self.matched_batch and (k + 1) % self.matched_every == 0:
             matched = self.train.draw_mixed(self.matched_batch, rng("matched-batch"))
             return RealBatch(k, t, (), mixed, statistics, matched)
-        images = self.train.draw_later(self.real_batch, rng("real-batch"))
+        images = self._sampler(self.train, self.real_batch, k, rng("real-batch"))
         return RealBatch(k, t, images, mixed, statistics)
 
 

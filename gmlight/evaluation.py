@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torchmetrics.classification import MulticlassAccuracy
 
 from gmlight import operations
-from gmlight.augmentation import Augmentation
+from gmlight.augmentation import Augmentation, CutMix
 from gmlight.compilation import Compilation, Compiled
 from gmlight.data import CondensationData, TrainingSet
 from gmlight.distributed import ranks
@@ -25,10 +25,14 @@ from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Test accuracies in percent, one a network, and how the networks were trained."""
+    """Test accuracies in percent, one a network, and how the networks were trained.
+
+    protocol: `config.protocol_label`.
+    """
 
     values: list[float]
     epochs: int = field(kw_only=True)
+    protocol: str = field(kw_only=True)
 
     @property
     def mean(self) -> float:
@@ -66,10 +70,12 @@ class Evaluator:
     weight_decay: float
     batch_size: int
     augmentation: Augmentation
+    cutmix: CutMix | None
     seed: int
     test_batch: int | None
     networks_at_once: int | None
     compilation: Compilation
+    protocol: str
     _compiled_test: Compiled | None = field(default=None, init=False)
     _operations: int | None = field(default=None, init=False)  # of a test image
 
@@ -101,7 +107,7 @@ class Evaluator:
                 accuracies.update(gathered)
             if finished is not None:
                 finished(networks - len(missing))
-        return Accuracy([known[i] for i in range(networks)], epochs=self.epochs)
+        return Accuracy([known[i] for i in range(networks)], epochs=self.epochs, protocol=self.protocol)
 
     def _found(self, images: TrainingSet, own: Sequence[int], networks: int) -> list[float]:
         together = "evaluation.networks_at_once"
@@ -130,6 +136,7 @@ class Evaluator:
             batch_size=self.batch_size,
             rngs=[generator(self.seed, "evaluation-batches", i) for i in members],
             augmentation=self.augmentation,
+            cutmix=self.cutmix,
         )
         yield ensemble
         for epoch in range(self.epochs):

@@ -26,6 +26,7 @@ class Entry:
     """What was measured for one cell at one scale.
 
     values: by seed, the accuracies of its networks in percent. commands: by seed, what made them.
+    storage_bytes: that each set takes as numbers of 4 bytes; null: older runs do not say.
     """
 
     dataset: str
@@ -33,6 +34,7 @@ class Entry:
     scale: str
     values: dict[int, list[float]] = field(default_factory=dict)
     commands: dict[int, str] = field(default_factory=dict)
+    storage_bytes: int | None = None
 
     @property
     def pooled(self) -> list[float]:
@@ -122,22 +124,26 @@ def gather(patterns: list[str]) -> Gathered:
     for path in paths:
         try:
             result = json.loads(path.read_text())
-            if "set" in result or "blank" in result:  # of gmlight.evaluate; of a cell that is not applicable
+            if "blank" in result:  # of a cell that is not applicable
                 continue
-            filled, used = list(_cells(result, known)), _zetas(result)
+            again = "set" in result  # of gmlight.evaluate
+            filled = list(_of_a_set(result, known) if again else _cells(result, known))
+            used = [] if again else _zetas(result)
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{path}: cannot be read as a result of gmlight.train ({error!r})")
             continue
-        runs[path.parent] = result
+        if not again:
+            runs[path.parent] = result
         zetas += [one for one in used if one not in zetas]
         dataset, seed = result["config"]["dataset"]["name"], result["config"]["seed"]
-        for cell, values in filled:
-            key = dataset, cell, result["scale"]
+        for cell, row in filled:
+            key = dataset, cell, scale_shown(result)
             entry = entries.setdefault(key, Entry(*key))
             if seed in entry.values:
                 notes.append(f"{path.parent}: another run of seed {seed} is counted in its place")
                 continue
-            entry.values[seed] = values
+            entry.values[seed] = row["accuracy"]["values"]
+            entry.storage_bytes = row.get("storage_bytes")
             entry.commands[seed] = result["command"]
     if not entries and not notes:
         raise ConfigError(f"runs={','.join(patterns)}: no run there; name folders with a result.json in them")
@@ -178,8 +184,8 @@ def whole_beside(entries: Iterable[Entry], dataset: str, scale: str) -> Entry | 
     return found[0] if len(found) == 1 else None
 
 
-def _cells(result: dict[str, Any], known: dict[Cell, Figure]) -> Iterable[tuple[Cell, list[float]]]:
-    # The cells that a result fills, each with its accuracies.
+def _cells(result: dict[str, Any], known: dict[Cell, Figure]) -> Iterable[tuple[Cell, dict[str, Any]]]:
+    # The cells that a result fills, each with the row that has its accuracies.
     config, choices = result["config"], result["choices"]
     ipc, name = config["ipc"], name_of(config["dataset"]["name"], {cell.dataset for cell in known})
     first = result["evaluations"][0]["name"]  # the others are baselines
@@ -191,7 +197,24 @@ def _cells(result: dict[str, Any], known: dict[Cell, Figure]) -> Iterable[tuple[
         cells = cells_of(choices, name, ipc, result["method"], target) if plain else []
         cells = [cell for cell in cells if cell in known or cell.table == "table3"]
         for cell in cells or [Cell(OTHER, name, ipc, result["method"], row["architecture"])]:
-            yield cell, row["accuracy"]["values"]
+            yield cell, row
+
+
+def _of_a_set(result: dict[str, Any], known: dict[Cell, Figure]) -> Iterable[tuple[Cell, dict[str, Any]]]:
+    # Of a set that was evaluated again, the set's own rows.
+    config, rows = result["config"], result["evaluations"]
+    name = name_of(config["dataset"]["name"], {cell.dataset for cell in known})
+    for row in rows:
+        if row["name"] == rows[0]["name"]:
+            cell = Cell(OTHER, name, config["ipc"], result["set"]["method"], row["architecture"])
+            yield cell, row
+
+
+def scale_shown(result: dict[str, Any]) -> str:
+    """The scale, and the protocol where it is not the plain one: such accuracies are other cells."""
+    scale = f"{result['set']['scale']}, evaluated again" if "set" in result else result["scale"]
+    protocol = result["evaluations"][0]["accuracy"].get("protocol", "plain")
+    return scale if protocol == "plain" else f"{scale}, protocol {protocol}"
 
 
 def _zetas(result: dict[str, Any]) -> list[Zetas]:

@@ -14,10 +14,10 @@ import yaml
 import gmlight
 from gmlight.curves import curves
 from gmlight.files import whole
-from gmlight.gathering import paper_figures
+from gmlight.gathering import paper_figures, scale_shown
 from gmlight.loggers import read_metrics
 from gmlight.paper import TITLES
-from gmlight.results import clock, headline, short
+from gmlight.results import clock, headline, in_bytes, short
 from gmlight.templates import render
 
 PAGE = "report.html"
@@ -78,6 +78,7 @@ class _Row:
     accuracy: str
     n: object
     ours: bool = False
+    stored: str = ""
 
 
 def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str], state: State) -> Path:
@@ -104,6 +105,7 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
         pictures=_pictures(_samples(folder), classes, "Synthetic" if config["iterations"] else "Real"),
         pictures_left_out=bool(_samples(folder)),
         accuracies=_accuracies(record, lines, result),
+        protocol=record.get("protocol", "plain"),
         curves=curves(lines, _beside(record, result)),
         no_curves=_why_no_curves(logged, finished=result is not None),
         command=record["command"],
@@ -155,7 +157,7 @@ def _run_cells(folder: Path, result: dict[str, Any]) -> list[_Cell]:
         _Cell(config["dataset"]["name"]),
         _number(config["ipc"]),
         _Cell(result["method"]),
-        _Cell(result["scale"]),
+        _Cell(scale_shown(result)),
         _number(config["seed"]),
         _Cell(row["architecture"]),
         _number(accuracy["mean"], f"{accuracy['mean']:.2f}"),
@@ -259,7 +261,7 @@ def _accuracies(
         rows = [
             _Row(
                 f"condensed, after {float(line['iteration']):.0f} iterations",
-                config["ipc"] * len(config["dataset"]["classes"] or []) or "",
+                _formed(config) * len(config["dataset"]["classes"] or []) or "",
                 record["architecture"],
                 config["evaluation"]["epochs"],
                 f"{float(line['accuracy/mean']):.2f} ± {float(line['accuracy/std']):.2f}",
@@ -271,11 +273,25 @@ def _accuracies(
     return rows + list(_of_paper(record))
 
 
+def _formed(config: Mapping[str, Any]) -> int:
+    # Images of each class that come of what is learned.
+    synthetic = config["synthetic"]
+    return synthetic.get("images", synthetic.get("start", config["ipc"]))
+
+
 def _of_result(row: dict[str, Any], ours: bool) -> _Row:
     accuracy = row["accuracy"]
     shown = f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f}"
+    stored = in_bytes(row["storage_bytes"]) if "storage_bytes" in row else ""
     return _Row(
-        row["name"], row["images"], row["architecture"], accuracy["epochs"], shown, accuracy["n"], ours
+        row["name"],
+        row["images"],
+        row["architecture"],
+        accuracy["epochs"],
+        shown,
+        accuracy["n"],
+        ours,
+        stored,
     )
 
 

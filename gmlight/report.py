@@ -15,19 +15,19 @@ from gmlight.gathering import OTHER, Entry, Gathered, gather
 from gmlight.page import Table, write_runs_page
 from gmlight.paper import TITLES, Cell, Figure, rank
 from gmlight.plots import save_plots
-from gmlight.results import new_console, refuse_bad_paths
+from gmlight.results import in_bytes, new_console, refuse_bad_paths
 
 USAGE = """usage: python -m gmlight.report runs=<folders or globs, separated by commas>
            [html=PATH] [markdown=PATH] [csv=PATH] [plots=FOLDER]"""
 OUTPUTS = ("html", "markdown", "csv", "plots")
 COLUMNS = (
-    "table", "dataset", "ipc", "choice", "target", "scale", "mean", "std", "std_between_seeds", "seeds",
-    "networks", "paper_mean", "paper_std", "command",
+    "table", "dataset", "ipc", "choice", "target", "scale", "storage_bytes", "mean", "std",
+    "std_between_seeds", "seeds", "networks", "paper_mean", "paper_std", "command",
 )  # fmt: skip
-HEADINGS = ("ipc", "choice", "target", "scale", "ours", "between", "n", "paper", "diff")
+HEADINGS = ("ipc", "choice", "target", "scale", "floats", "ours", "between", "n", "paper", "diff")
 EXPLANATION = (
     "ours: mean ± population std over n networks of all seeds, in percent; between: std of the seeds' means; "
-    "diff: ours less the paper's mean, in units of the paper's std"
+    "diff: ours less the paper's mean, in units of the paper's std; floats: what a set takes, 4 bytes each"
 )
 
 
@@ -105,6 +105,7 @@ def _row(entry: Entry, figure: Figure | None) -> list[str]:
         entry.cell.choice,
         entry.cell.target,
         entry.scale,
+        "" if entry.storage_bytes is None else in_bytes(entry.storage_bytes),
         f"{entry.mean:.2f}±{entry.std:.2f}" if done else "",
         "" if between is None else f"{between:.2f}",
         entry.n if done else "",
@@ -172,7 +173,15 @@ def as_csv(gathered: Gathered) -> str:
         for entry in entries:
             figure, cell = gathered.figures.get(entry.cell), entry.cell
             writer.writerow(
-                [cell.table, entry.dataset, cell.ipc, cell.choice, cell.target, entry.scale]
+                [
+                    cell.table,
+                    entry.dataset,
+                    cell.ipc,
+                    cell.choice,
+                    cell.target,
+                    entry.scale,
+                    entry.storage_bytes,
+                ]
                 + [entry.mean, entry.std, entry.between, len(entry.values), len(entry.pooled)]
                 + ([figure.mean, figure.std] if figure else ["", ""])
                 + [entry.command]

@@ -27,10 +27,14 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated training set: its name, its number of images, the architecture, the accuracies."""
+    """One evaluated training set: its name, its number of images, the architecture, the accuracies.
+
+    floats: numbers that have to be stored to have it, of 4 bytes each.
+    """
 
     name: str
     images: int
+    floats: int
     architecture: str
     accuracy: Accuracy
 
@@ -78,17 +82,28 @@ def clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
+def in_bytes(size: float) -> str:
+    """`120 KiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"
+
+
 def as_record(row: Row) -> dict[str, Any]:
     """A row as plain containers, with mean, population std and n beside the single accuracies."""
     accuracy = row.accuracy
     return asdict(row) | {
+        "storage_bytes": 4 * row.floats,
         "accuracy": {
             "mean": accuracy.mean,
             "std": accuracy.std,
             "n": len(accuracy.values),
             "epochs": accuracy.epochs,
+            "protocol": accuracy.protocol,
             "values": accuracy.values,
-        }
+        },
     }
 
 
@@ -129,15 +144,17 @@ def headline(record: dict[str, Any]) -> str:
 
 
 def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> None:
-    """Test accuracies: mean ± population std over n networks, in percent."""
-    table = Table(title=headline(record), box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
-    for heading in ("training set", "images", "network", "epochs", "accuracy %", "n"):
+    """Test accuracies: mean ± population std over n networks, in percent; floats: that have to be stored."""
+    title = f"{headline(record)}, protocol {rows[0].accuracy.protocol}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
+    for heading in ("training set", "images", "floats", "network", "epochs", "accuracy %", "n"):
         numeric = heading not in ("training set", "network")
         table.add_column(heading, justify="right" if numeric else "left")
     for row in rows:
         cells = (
             row.name,
             row.images,
+            in_bytes(4 * row.floats),
             row.architecture,
             row.accuracy.epochs,
             row.accuracy,

@@ -21,7 +21,7 @@ from rich.console import Console
 from gmlight import build, coresets, operations, plain
 from gmlight.callbacks import MetricsLines, ProgressBar
 from gmlight.condenser import Condenser
-from gmlight.config import instantiate, prepare_process, register_resolvers
+from gmlight.config import instantiate, is_siamese, prepare_process, register_resolvers
 from gmlight.data import CondensationData, RealBatch, class_sizes
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
@@ -113,7 +113,9 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     endless.iterations = 10**9
     notes: list[str] = []
     factory = build.build_factory(config.architecture, config.dataset)
-    data = build.build_data(endless, statistics=build.needs_statistics(factory))
+    data = build.build_data(
+        endless, build.needs_statistics(factory), sampler=build.build_sampler(config, factory)
+    )
     compilation = build.build_compilation(config, notes.append)
     evaluator = build.build_evaluator(config, config.architecture, data, compilation)
     parts = Parts(torch.device("cpu"))
@@ -250,6 +252,10 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
         ("matching.mixed_real", config.matching.get("mixed_real", 0), [0]),
         ("schedule.unit", config.schedule.unit, ["epochs"]),
         ("image_steps", config.image_steps, [1]),
+        ("network_images", config.network_images, ["synthetic"]),
+        ("synthetic", config.synthetic["_target_"].rpartition(".")[2], ["pixels"]),
+        ("sampling", "random" if "path" in config.sampling else "representative", ["random"]),
+        ("augmentation", "dsa" if is_siamese(config) else "none", ["none"]),
     ):
         if has not in wanted:
             words = " or ".join(map(str, wanted))

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from gmlight import build
 from gmlight.artifact import CondensedDataset
 from gmlight.command import Function, command
-from gmlight.config import architecture_label, override_key
+from gmlight.config import CONF_DIR, architecture_label, override_key
 from gmlight.data import CondensationData, LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
@@ -57,6 +57,8 @@ def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> St
     Args:
         record: of `config.describe`.
     """
+    # An augmentation chooses it for those who condense.
+    record["choices"].pop("initialization")
     condensed = CondensedDataset(config.run)
     made = condensed.metadata
     own = made["config"].get("holdout", 0)
@@ -75,7 +77,7 @@ def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> St
     device = trainer.strategy.root_device
     _refuse_other_data(condensed, data.load(device))
     name = "condensed" if made["complete"] else "condensed (incomplete)"
-    images = LabelledImages(condensed.images, condensed.labels).to(device)
+    images = LabelledImages(condensed.images, condensed.labels, condensed.floats).to(device)
     return StoredSet(made, name, images, data, evaluators, device)
 
 
@@ -109,6 +111,9 @@ def stored_configuration(words: list[str], besides: Collection[str] = ()) -> dic
     for choice in CHOICES:
         if choice in chosen:
             del config[choice]
+    if "augmentation" in chosen and "evaluation" in config:  # which has a say in the epochs
+        protocol = OmegaConf.load(CONF_DIR / "evaluation" / "paper.yaml")
+        config["evaluation"]["epochs"] = OmegaConf.to_container(protocol)["epochs"]  # type: ignore
     # The data may lie elsewhere on this machine.
     config["data_dir"] = os.environ.get("GMLIGHT_DATA_DIR", config["data_dir"])
     return config

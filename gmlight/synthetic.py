@@ -1,13 +1,49 @@
-"""What is learned, and the map from it to images."""
+"""What is learned, and the differentiable map from it to images."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from gmlight.data import LabelledImages, RealImages
+from gmlight.errors import ConfigError
 
 
-class Pixels(nn.Module):
-    """The synthetic set S: its pixels are the parameters, the map to images is the identity.
+@dataclass(frozen=True)
+class Stored:
+    """What is kept of a synthetic set: tensors by name, and the form that says how images come of them."""
+
+    tensors: dict[str, Tensor]
+    form: dict[str, Any]
+
+
+class Synthetic(nn.Module):
+    """A synthetic set S. Its parameters are what is learned and stored; forward maps them to images."""
+
+    def forward(self) -> Tensor:
+        """The images of every class, [C, n, channels, H, W]."""
+        raise NotImplementedError
+
+    def stored(self) -> Stored:
+        """What an artifact keeps; of a form that `formed` does not know, the images."""
+        return Stored({"images": self().detach().flatten(0, 1)}, {"name": "pixels"})
+
+    @property
+    def floats(self) -> int:
+        """Numbers that are learned and stored."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def labelled(self) -> LabelledImages:
+        """S as a training set, detached: images [C * n, channels, H, W], labels [C * n]."""
+        return flatten(self().detach(), self.floats)
+
+
+class Pixels(Synthetic):
+    """The images themselves: the map is the identity.
 
     Args:
         images: the start, normalised, [C, ipc, channels, H, W].
@@ -18,22 +54,157 @@ class Pixels(nn.Module):
         self.images = nn.Parameter(images.clone())
 
     def forward(self) -> Tensor:
-        """The images of every class, [C, ipc, channels, H, W]."""
         return self.images
 
-    def labelled(self) -> LabelledImages:
-        """S as a training set, detached: images [C * ipc, channels, H, W], labels [C * ipc]."""
-        return flatten(self().detach())
+
+class MultiFormation(Synthetic):
+    """Each stored image is cut into factor x factor parts, each of which is enlarged to an image.
+
+    Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, section 4:
+    ipc stored images yield ipc * factor^2 images, by bilinear interpolation. Where the size is no multiple of
+    the factor the first parts are a pixel larger.
+
+    Args:
+        stored: [C, ipc, channels, H, W].
+    """
+
+    def __init__(self, stored: Tensor, factor: int) -> None:
+        super().__init__()
+        self.images, self.factor = nn.Parameter(stored.clone()), factor
+
+    def forward(self) -> Tensor:
+        return multi_formed(self.images, self.factor)
+
+    def stored(self) -> Stored:
+        form = {"name": "multi_formation", "factor": self.factor}
+        return Stored({"images": self.images.detach().flatten(0, 1)}, form)
 
 
-def flatten(images: Tensor) -> LabelledImages:
-    """[C, ipc, channels, H, W] -> a training set in the order of the classes."""
-    classes, ipc = images.shape[:2]
-    labels = torch.arange(classes, device=images.device).repeat_interleave(ipc)
-    return LabelledImages(images.flatten(0, 1), labels)
+class SharedComponents(Synthetic):
+    """Images whose pixels are the sigmoid of weighted sums of the components that a class shares.
+
+    Wiewel and Yang, "Condensed Composite Memory Continual Learning", IJCNN 2021, section III.
+
+    Args:
+        components: [C, p, channels, H, W]. weights: of each image's sum, [C, n, p].
+        mean, std: per channel, of pixels in 0..1.
+    """
+
+    def __init__(
+        self, components: Tensor, weights: Tensor, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.components, self.weights = nn.Parameter(components.clone()), nn.Parameter(weights.clone())
+        self.mean, self.std = list(mean), list(std)
+
+    def forward(self) -> Tensor:
+        return composed(self.components, self.weights, self.mean, self.std)
+
+    def stored(self) -> Stored:
+        tensors = {"components": self.components.detach(), "weights": self.weights.detach()}
+        return Stored(tensors, {"name": "shared_components"})
+
+
+def pixels(start: Tensor, **_: Any) -> Pixels:
+    """`synthetic=pixels`. start: [C, ipc, channels, H, W]."""
+    return Pixels(start)
+
+
+def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiFormation:
+    """`synthetic=multi_formation`.
+
+    Args:
+        start: [C, ipc, channels, H, W], stored as it is; or [C, ipc * factor^2, ...], each reduced to a part.
+    """
+    height, width = start.shape[-2:]
+    if factor > min(height, width):
+        raise ConfigError(f"synthetic.factor={factor}: must be at most the image size {min(height, width)}")
+    if start.shape[1] == ipc:
+        return MultiFormation(start, factor)
+    stored = start.new_empty(len(start), ipc, *start.shape[2:])
+    parts = start.unflatten(1, (ipc, factor**2))
+    for i, (rows, columns) in enumerate(_parts(height, width, factor)):
+        size = rows.stop - rows.start, columns.stop - columns.start
+        reduced = interpolate(parts[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
+        stored[..., rows, columns] = reduced.unflatten(0, stored.shape[:2])
+    return MultiFormation(stored, factor)
+
+
+def shared_components(
+    start: Tensor, *, mean: Sequence[float], std: Sequence[float], rng: torch.Generator, images: int, **_: Any
+) -> SharedComponents:
+    """`synthetic=shared_components`: each starting image is a component, each image at first one of these.
+
+    Args:
+        start: [C, p, channels, H, W]. images: n, per class.
+    """
+    classes, p = start.shape[:2]
+    shape = (-1, 1, 1)
+    mean_of, std_of = (start.new_tensor(each).view(shape) for each in (mean, std))
+    seen = (start * std_of + mean_of).clamp(0.02, 0.98)  # where the sigmoid has a slope
+    chosen = torch.eye(p)[torch.arange(images) % p].expand(classes, -1, -1)
+    # Images that begin alike would stay alike.
+    weights = chosen + 0.1 * torch.randn(classes, images, p, generator=rng)
+    return SharedComponents(seen.logit(), weights.to(start), mean, std)
+
+
+def multi_formed(stored: Tensor, factor: int) -> Tensor:
+    """[C, ipc, channels, H, W] -> [C, ipc * factor^2, channels, H, W]."""
+    height, width = stored.shape[-2:]
+    flat = stored.flatten(0, 1)
+    formed = [
+        interpolate(flat[..., rows, columns], (height, width), mode="bilinear", align_corners=False)
+        for rows, columns in _parts(height, width, factor)
+    ]
+    return torch.stack(formed, 1).unflatten(0, stored.shape[:2]).flatten(1, 2)
+
+
+def composed(components: Tensor, weights: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """[C, p, channels, H, W] and [C, n, p] -> normalised images [C, n, channels, H, W]."""
+    sums = torch.einsum("cnp,cpkhw->cnkhw", weights, components)
+    shape = (-1, 1, 1)
+    return (sums.sigmoid() - sums.new_tensor(mean).view(shape)) / sums.new_tensor(std).view(shape)
+
+
+def formed(stored: Stored, classes: int, mean: Sequence[float], std: Sequence[float]) -> LabelledImages:
+    """The images that come of what is stored, and their labels.
+
+    Raises:
+        KeyError: no such form, or a tensor is missing.
+    """
+    name, tensors = stored.form["name"], stored.tensors
+    if name == "pixels":
+        return LabelledImages(tensors["images"], tensors["labels"])
+    if name == "multi_formation":
+        of_classes = tensors["images"].unflatten(0, (classes, -1))
+        return flatten(multi_formed(of_classes, stored.form["factor"]), of_classes.numel())
+    if name == "shared_components":
+        parts = tensors["components"], tensors["weights"]
+        return flatten(composed(*parts, mean, std), sum(part.numel() for part in parts))
+    raise KeyError(name)
+
+
+def flatten(images: Tensor, floats: int | None = None) -> LabelledImages:
+    """[C, n, channels, H, W] -> a training set in the order of the classes.
+
+    Args:
+        floats: numbers that are stored for it; null: its own.
+    """
+    classes, n = images.shape[:2]
+    labels = torch.arange(classes, device=images.device).repeat_interleave(n)
+    return LabelledImages(images.flatten(0, 1), labels, floats)
 
 
 def noise(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
     """ipc images a class of N(0, 1) noise in normalised space (Algorithm 1, line 1)."""
     shape = (len(train.counts), ipc, *train.images.shape[1:])
     return flatten(torch.randn(shape, generator=rng))
+
+
+def _parts(height: int, width: int, factor: int) -> list[tuple[slice, slice]]:
+    # Rows and columns of each part, row after row.
+    def cuts(size: int) -> list[slice]:
+        ends = [-(-size * i // factor) for i in range(factor + 1)]
+        return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+    return [(rows, columns) for rows in cuts(height) for columns in cuts(width)]

@@ -40,7 +40,7 @@ from gmlight.measuring import Parts as Timed
 from gmlight.page import PAGE
 from gmlight.results import Row
 from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
-from gmlight.synthetic import flatten
+from gmlight.synthetic import Stored
 
 
 def main() -> None:
@@ -130,7 +130,9 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
         record: of `config.describe`, with its labels.
     """
     factory = build.build_factory(config.architecture, config.dataset)
-    data = build.build_data(config, statistics=build.needs_statistics(factory))
+    data = build.build_data(
+        config, build.needs_statistics(factory), sampler=build.build_sampler(config, factory)
+    )
     compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
@@ -259,14 +261,16 @@ def condense(parts: Parts, folder: Path, keep: Callable[..., Path], checkpoint: 
             with interruption.deferred():
                 trainer.fit(condenser, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
         except NonFiniteError as error:
-            kept = keep(flatten(condenser.good_images), complete=False)
+            good = condenser.last_good
+            kept = keep(good.labelled(), good.stored(), complete=False)
             raise ConfigError(f"{error}; the last good images are in {kept}") from None
-        learned: TrainingSet = condenser.synthetic.labelled().to(trainer.strategy.root_device)
-    else:
-        learned = parts.start
-    if isinstance(learned, LabelledImages):
-        keep(learned, complete=True)
-    return learned
+        synthetic = condenser.synthetic
+        learned = synthetic.labelled().to(trainer.strategy.root_device)
+        keep(learned, synthetic.stored(), complete=True)
+        return learned
+    if isinstance(parts.start, LabelledImages):
+        keep(parts.start, None, complete=True)
+    return parts.start
 
 
 def evaluate(
@@ -311,6 +315,7 @@ def save(
     record: dict[str, Any],
     data: CondensationData,
     images: LabelledImages,
+    stored: Stored | None,
     *,
     complete: bool,
     replace: bool,
@@ -318,6 +323,7 @@ def save(
     """Writes the artifact into the folder, where this is the process that writes.
 
     Args:
+        stored: what is kept in the place of the images; null: these.
         complete: whether S is the outcome of all its iterations.
         replace: whether what is there already is this run's own, from before it went on.
     """
@@ -330,6 +336,7 @@ def save(
         classes=data.classes,
         mean=data.mean,
         std=data.std,
+        stored=stored,
         complete=complete,
         replace=replace,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,14 +1,16 @@
 """A network trains on a training set: in the inner loop of condensation, in evaluation, for herding."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gmlight.augmentation import Augmentation
+from gmlight.augmentation import Augmentation, CutMix
 from gmlight.data import TrainingSet
 from gmlight.ensembles import Ensemble
+from gmlight.randomness import moved
 
 NetworkFactory = Callable[..., nn.Module]
 
@@ -26,20 +28,50 @@ def training_steps(
     batch_size: int,
     rngs: Sequence[torch.Generator],
     augmentation: Augmentation,
+    cutmix: CutMix | None = None,
 ) -> Iterator[None]:
     """Epoch after epoch without end; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
     The loss of each network is the mean cross-entropy on mini-batches and augmentations of its own, drawn
     from its own generator. Up to one batch, the set is one step and its order does not matter.
+
+    Args:
+        cutmix: applied to the augmented images, each of which then has two labels.
     """
     for inputs, labels in _batches(images, batch_size, rngs):
         networks.train()
         augmented = [augmentation(of_one, rng) for of_one, rng in zip(inputs, rngs, strict=True)]
-        logits = networks(torch.stack(augmented))  # [n, batch, classes]
+        loss = _mean_loss if cutmix is None else functools.partial(_mixed_loss, cutmix=cutmix, rngs=rngs)
         optimizer.zero_grad(set_to_none=True)
-        (len(rngs) * cross_entropy(logits.flatten(0, 1), labels)).backward()
+        loss(networks, augmented, labels).backward()
         optimizer.step()
         yield
+
+
+def _mean_loss(networks: Ensemble, images: Sequence[Tensor], labels: Tensor) -> Tensor:
+    # Summed over the networks, of images [batch, channels, H, W] of each, and labels [n * batch].
+    logits = networks(torch.stack(list(images)))  # [n, batch, classes]
+    return len(images) * cross_entropy(logits.flatten(0, 1), labels)
+
+
+def _mixed_loss(
+    networks: Ensemble,
+    images: Sequence[Tensor],
+    labels: Tensor,
+    *,
+    cutmix: CutMix,
+    rngs: Sequence[torch.Generator],
+) -> Tensor:
+    mixed = [cutmix(of_one, rng) for of_one, rng in zip(images, rngs, strict=True)]
+    logits = networks(torch.stack([of_one for of_one, _, _ in mixed]))
+    losses = [
+        share * cross_entropy(of_one, own)
+        + (1 - share) * cross_entropy(of_one, own[moved(order, own.device)])
+        for of_one, own, (_, order, share) in zip(
+            logits, labels.unflatten(0, logits.shape[:2]), mixed, strict=True
+        )
+    ]
+    return torch.stack(losses).sum()
 
 
 def _batches(

@@ -21,6 +21,7 @@ from gmlight.compilation import Compilation
 from gmlight.config import CONF_DIR, name_classes, prepare_process, register_resolvers
 from gmlight.datasets import Splits, digits
 from gmlight.engine import GradientEngine
+from gmlight.siamese import TRANSFORMS, Siamese
 from gmlight.train import train
 
 os.environ["WANDB_SILENT"] = "true"
@@ -168,6 +169,13 @@ def gradient_engine(**options: object) -> GradientEngine:
         "real_images": 1,
     }
     return GradientEngine(**(settings | options))
+
+
+def siamese(kind: type[Siamese] = Siamese, **options: object) -> Siamese:
+    """With the published amounts."""
+    settings: dict = {"transforms": TRANSFORMS, "flip": 0.5, "crop": 0.125, "cutout": 0.5, "scale": 1.2}
+    settings |= {"rotate": 15.0, "brightness": 1.0, "saturation": 2.0, "contrast": 0.5}
+    return kind(**(settings | options))
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:

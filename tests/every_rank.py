@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
-from conftest import gradient_engine, random_images, small_network
+from conftest import gradient_engine, random_images, siamese, small_network
 from gmlight import distances, matching, schedules
 from gmlight.condenser import Condenser
 from gmlight.data import RealBatch
@@ -29,12 +29,16 @@ MULTILEVEL = functools.partial(matching.multilevel, **WEIGHTED)
 
 @dataclass(frozen=True)
 class Case:
-    """What is matched, and on what network. mixed: images of any class, in the place of the class batches."""
+    """What is matched, and on what network. mixed: images of any class, in the place of the class batches.
+
+    siamese: whether real and synthetic images are seen through a transform.
+    """
 
     rule: Any
     norm: str = "instance"
     image_steps: int = 1
     mixed: bool = False
+    siamese: bool = False
 
 
 CASES = {
@@ -47,6 +51,8 @@ CASES = {
     "mixed batches": Case(functools.partial(matching.inter, **WEIGHTED), mixed=True),
     "batch norm": Case(MULTILEVEL, norm="batch"),
     "image steps": Case(MULTILEVEL, image_steps=2),
+    "siamese": Case(MULTILEVEL, image_steps=2, siamese=True),
+    "siamese mixed batches": Case(functools.partial(matching.inter, **WEIGHTED), mixed=True, siamese=True),
 }
 
 
@@ -88,6 +94,7 @@ def condense(
         matched_synthetic=4,
         diagnose_every=1,
         seed=3,
+        siamese=siamese() if case.siamese else None,
     ).to(dtype)
     trainer = lightning.Trainer(
         accelerator="cpu", devices=ranks_wanted(), strategy=strategy(), max_steps=OUTER * UPDATES,

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +67,18 @@ def condense(
     network_momentum: float,
     batches: list[list[Tensor]],
     statistics: list[list[Tensor]] | None = None,
+    seen: Callable[[int, int, int, Tensor], Tensor] = lambda k, t, c, images: images,
+    form: Callable[[Tensor], Tensor] = lambda images: images,
+    trained_on: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Algorithm 1 by hand.
 
     real[k][t][c]; batches: the mini-batches of every network epoch, in order; statistics[k][t]: the images
     that move the running statistics of batch norm, which stay as they are while gradients are matched.
+    seen: what the images of class c are matched as; form: the map from what is learned to images; trained_on:
+    images and labels of the network's epochs, where these are not S.
     """
-    classes, ipc = images.shape[:2]
+    classes, ipc = form(images).shape[:2]
     labels = torch.arange(classes).repeat_interleave(ipc)
     images, velocity, losses = images.clone(), torch.zeros_like(images), []
     batches_left = iter(batches)
@@ -86,9 +92,11 @@ def condense(
                 network(statistics[k][t])
             network.eval()
             images.requires_grad_()
+            ours = [seen(k, t, c, of_class) for c, of_class in enumerate(form(images))]
+            theirs = [seen(k, t, c, of_class) for c, of_class in enumerate(real[k][t])]
             loss = matching_loss(
-                rule, class_gradients(network, list(images), create_graph=True),
-                class_gradients(network, real[k][t]), name, weight, k, classes, shares, shares,
+                rule, class_gradients(network, ours, create_graph=True),
+                class_gradients(network, theirs), name, weight, k, classes, shares, shares,
             )  # fmt: skip
             losses.append(loss.item())
             (gradient,) = torch.autograd.grad(loss, images)
@@ -96,12 +104,12 @@ def condense(
             images = images.detach() - image_lr * velocity
             if t == len(epochs):
                 continue
-            flat = images.flatten(0, 1)
+            flat, targets = trained_on or (form(images).flatten(0, 1), labels)
             network.train()
             for _ in range(epochs[t]):
                 for indices in next(batches_left):
                     step = torch.autograd.grad(
-                        cross_entropy(network(flat[indices]), labels[indices]), parameters
+                        cross_entropy(network(flat[indices]), targets[indices]), parameters
                     )
                     for i, (parameter, gradient) in enumerate(zip(parameters, step, strict=True)):
                         velocities[i] = network_momentum * velocities[i] + gradient

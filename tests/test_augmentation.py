@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from gmlight.augmentation import crop, crop_or_noise, crop_scale_rotate, rescale, rotate
+from conftest import random_images, small_network
+from gmlight.augmentation import (
+    CutMix,
+    crop,
+    crop_or_noise,
+    crop_scale_rotate,
+    none,
+    rescale,
+    rotate,
+)  # fmt: skip
+from gmlight.data import LabelledImages
+from gmlight.ensembles import Ensemble
+from gmlight.training import training_steps
 
 
 def images(channels: int = 2) -> torch.Tensor:
@@ -126,3 +138,56 @@ def test_crop_or_noise() -> None:
     )
     expected = crop(batch, offsets, 4, batch.mean((0, 2, 3)))
     torch.testing.assert_close(result[cropped], expected[cropped])
+
+
+def test_cutmix_pastes_a_rectangle_of_another_image() -> None:
+    batch, rng, shares = images(), torch.Generator().manual_seed(0), []
+    for _ in range(50):
+        mixed, order, share = CutMix(1.0)(batch, rng)
+        own = (mixed == batch).all(1)  # [N, H, W]
+        other = (mixed == batch[order]).all(1)
+        assert (own | other).all()
+        for i, of_image in enumerate(own):
+            if order[i] == i:
+                continue
+            rows, columns = (~of_image).any(1).nonzero().flatten(), (~of_image).any(0).nonzero().flatten()
+            assert (~of_image).sum() == len(rows) * len(columns)  # one rectangle
+            assert share == pytest.approx(of_image.float().mean().item())
+        shares.append(share)
+    assert min(shares) < 0.4
+    assert max(shares) > 0.95
+    assert sorted(order.tolist()) == list(range(6))
+
+
+def test_cutmix_leaves_as_many_batches_as_is_said() -> None:
+    rng = torch.Generator().manual_seed(0)
+    mixed = [CutMix(0.25)(images(), rng)[2] < 1 for _ in range(400)]
+    assert 70 < sum(mixed) < 130
+    assert not any(CutMix(0.0)(images(), rng)[2] < 1 for _ in range(20))
+
+
+def test_a_network_learns_both_labels_of_a_mixed_image() -> None:
+    """A step on a mixed batch against the loss by hand."""
+    network, twin = (small_network().train() for _ in range(2))
+    twin.load_state_dict(network.state_dict())
+    batch, labels = random_images(6, 2, 8, 8), torch.arange(6) % 3
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    steps = training_steps(
+        Ensemble([network]),
+        optimizer,
+        LabelledImages(batch, labels),
+        batch_size=8,
+        rngs=[torch.Generator().manual_seed(3)],
+        augmentation=none,
+        cutmix=CutMix(1.0),
+    )
+    next(steps)
+    mixed, order, share = CutMix(1.0)(batch, torch.Generator().manual_seed(3))
+    assert 0 < share < 1
+    logs = twin(mixed).log_softmax(1)
+    total = 0
+    for i in range(6):
+        total = total - share * logs[i, labels[i]] - (1 - share) * logs[i, labels[order[i]]]
+    gradients = torch.autograd.grad(total / 6, list(twin.parameters()))
+    for stepped, before, gradient in zip(network.parameters(), twin.parameters(), gradients, strict=True):
+        torch.testing.assert_close(stepped, before - gradient, rtol=1e-9, atol=1e-11)

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
@@ -12,18 +13,21 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset
 
 import naive
-from conftest import gradient_engine, random_images, small_network
+from conftest import gradient_engine, random_images, siamese, small_network
 from gmlight import distances, matching, schedules
 from gmlight.condenser import Condenser
-from gmlight.data import RealBatch
+from gmlight.data import LabelledImages, RealBatch
 from gmlight.errors import NonFiniteError
 from gmlight.randomness import generator, seeded
-from gmlight.synthetic import Pixels
+from gmlight.siamese import Siamese
+from gmlight.synthetic import MultiFormation, Pixels, Synthetic, multi_formed
 
 SETTINGS = {"image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5}
 
 
-def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: object) -> Condenser:
+def condenser(
+    images: torch.Tensor, updates: int, epochs: list[int], form: Synthetic | None = None, **options: object
+) -> Condenser:
     classes = len(images)
     parts: dict = {
         "factory": functools.partial(small_network, classes=classes),
@@ -41,7 +45,7 @@ def condenser(images: torch.Tensor, updates: int, epochs: list[int], **options: 
         "diagnose_every": 1,
         "seed": 3,
     }
-    return Condenser(Pixels(images), **(parts | SETTINGS | options)).double()
+    return Condenser(form or Pixels(images), **(parts | SETTINGS | options)).double()
 
 
 class Stream(IterableDataset):
@@ -129,6 +133,86 @@ def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
     )
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
     assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
+
+
+def expected_images(
+    images: torch.Tensor, real: list[RealBatch], epochs: list[int], **options: Any
+) -> torch.Tensor:
+    """The naive twin's, of two outer iterations on the same networks."""
+    networks, updates = [], len(epochs) + 1
+    for k in range(2):
+        with seeded(3, "network", k):
+            networks.append(small_network())
+    by_update = [real[:updates], real[updates:]]
+    expected, _ = naive.condense(
+        images,
+        networks,
+        [[list(batch.images) for batch in of_k] for of_k in by_update],
+        rule="multilevel",
+        name="cos_euclid",
+        weight=1.0,
+        epochs=epochs,
+        **SETTINGS,
+        **options,
+    )
+    return expected
+
+
+def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    module = condenser(images, 2, [0], siamese=siamese())
+    fit(module, batches)
+    transforms = siamese()
+    expected = expected_images(
+        images, batches, [0], batches=[], seen=lambda k, t, c, of: transforms.of_update(3, k, t)(c, of)
+    )
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+    plain = condenser(images, 2, [0])
+    fit(plain, batches)
+    assert not torch.allclose(plain.synthetic(), module.synthetic())
+
+
+def test_what_is_learned_are_the_images_before_they_are_formed() -> None:
+    stored = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    module = condenser(stored, 2, [1], form=MultiFormation(stored, 2))
+    fit(module, batches)
+    assert module.synthetic().shape == (3, 8, 2, 8, 8)
+    expected = expected_images(
+        stored, batches, [1], batches=[[torch.arange(24)]] * 2, form=lambda images: multi_formed(images, 2)
+    )
+    (learned,) = module.synthetic.parameters()
+    torch.testing.assert_close(learned.detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_that_trains_on_real_images() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    real = LabelledImages(random_images(9, 2, 8, 8, seed=7), torch.arange(9) % 3)
+    module = condenser(images, 2, [2], network_images=real)
+    fit(module, batches)
+    expected = expected_images(
+        images,
+        batches,
+        [2],
+        batches=[[torch.arange(9)]] * 4,
+        trained_on=(real.images, real.labels),
+    )
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_trains_on_images_as_they_are_augmented() -> None:
+    images, seen = random_images(3, 2, 2, 8, 8), []
+
+    class Noting(Siamese):
+        def __call__(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+            seen.append(super().__call__(images, rng))
+            return seen[-1]
+
+    fit(condenser(images, 2, [3], siamese=siamese(Noting)), real_batches(outer=1, updates=2, classes=3))
+    assert [len(batch) for batch in seen] == [6, 6, 6]
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_two_image_steps_at_each_network() -> None:
@@ -283,14 +367,14 @@ def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | Non
         message = "k=1, t=0, class '0': .* is not finite"
     with pytest.raises(NonFiniteError, match=message):
         fit(module, batches)
-    assert module.good_images.isfinite().all()
+    assert module.last_good().isfinite().all()
 
 
 def test_images_that_end_infinite_are_refused() -> None:
     module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=math.inf)
     with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
         fit(module, real_batches(outer=1, updates=1, classes=3))
-    assert module.good_images.isfinite().all()
+    assert module.last_good().isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_ran_before(run: Callable[..., Path]) -> None:

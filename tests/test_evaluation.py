@@ -62,6 +62,6 @@ def test_training_teaches(evaluator: Evaluator) -> None:
 
 
 def test_population_std() -> None:
-    accuracy = Accuracy([90.0, 92.0], epochs=1)
+    accuracy = Accuracy([90.0, 92.0], epochs=1, protocol="plain")
     assert (accuracy.mean, accuracy.std) == (91.0, 1.0)
     assert str(accuracy) == "91.00 ± 1.00"

@@ -15,8 +15,8 @@ from gmlight.config import CONF_DIR, blank_cell, describe, labels, settle_cell
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 EXPERIMENTS.remove("search")  # whose runs are not known beforehand: test_launchers.py
 SIZES = {
-    "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14, "table3": 240, "table4": 12,
-    "tiny_imagenet": 4,
+    "beyond": 64, "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14, "table3": 240,
+    "table4": 12, "tiny_imagenet": 4,
 }  # fmt: skip
 
 
@@ -60,6 +60,44 @@ def test_blank_cells_of_table_3() -> None:
         config = composed("experiment=table3", f"dataset={dataset}", f"ipc={ipc}", f"method={method}")
         assert (blank_cell(config) is not None) is blank
     assert blank_cell(composed("ipc=1", "method=mda")) is None
+
+
+def test_the_ladder_beyond_the_paper() -> None:
+    """Each step has what the one before has."""
+    steps = ("dsa", "formation", "real_source", "representative")
+    said = [composed("experiment=beyond", "dataset=cifar10", "ipc=10", f"method={step}") for step in steps]
+    has = [
+        (
+            config.augmentation["_target_"].endswith(".Siamese"),
+            config.synthetic["_target_"].endswith(".multi_formation"),
+            config.network_images == "real",
+            config.sampling["_target_"].endswith(".Representatives"),
+        )
+        for config in said
+    ]
+    assert has == [tuple(i <= step for i in range(4)) for step in range(4)]
+    for step in steps:
+        config = composed("dataset=mnist", "ipc=10", f"method={step}")
+        record = describe(config)
+        record |= labels(config, record)
+        assert (record["method"], record["scale"], record["protocol"]) == (step, "paper", "dsa")
+        assert record["departures"] == [f"method={step}", "protocol dsa"]
+        assert config.evaluation.epochs == 1000
+    assert said[1].synthetic.start == 40
+    assert composed("dataset=mnist", "ipc=10", "method=formation").synthetic.start == 90
+
+
+def test_what_is_beyond_the_paper_is_named() -> None:
+    assert label("method=md", "augmentation=dsa") == "md with augmentation=dsa"
+    assert label("method=md", "synthetic=multi_formation") == "md with synthetic=multi_formation"
+    assert label("method=dsa") == "dsa"
+    assert label("method=random", "augmentation=dsa") == "random"
+    for words in (["augmentation=dsa"], ["evaluation=cutmix"], ["method=random", "augmentation=dsa"]):
+        config = composed("ipc=10", *words)
+        assert labels(config, describe(config))["departures"], words
+    config = composed("augmentation=dsa", "evaluation=cutmix")
+    assert labels(config, describe(config))["protocol"] == "dsa + cutmix"
+    assert labels(config, describe(config))["scale"] == "demo"
 
 
 def test_footnote_5_and_table_4() -> None:

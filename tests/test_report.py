@@ -23,7 +23,7 @@ MD = {("table3", "md"), ("table2", "cos_euclid"), ("table4", "convnet")}
 def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> Path:
     """A run's result.json as gmlight.train leaves it, less what a report does not read."""
     folder.mkdir(parents=True)
-    target = options.pop("target", "convnet")
+    target, protocol = options.pop("target", "convnet"), options.pop("protocol", "plain")
     content = {
         "choices": CHOICES | options.pop("choices", {}),
         "config": {
@@ -35,8 +35,12 @@ def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> P
         "scale": "paper",
         "command": f"python -m gmlight.train seed={seed}",
         "evaluations": [
-            {"name": "condensed", "architecture": target, "accuracy": {"values": values}},
-            {"name": "random images", "architecture": target, "accuracy": {"values": [1.0]}},
+            {
+                "name": name,
+                "architecture": target,
+                "accuracy": {"values": of_row, "protocol": protocol},
+            }
+            for name, of_row in (("condensed", values), ("random images", [1.0]))
         ],
     }  # fmt: skip
     (folder / "config.yaml").touch()
@@ -91,12 +95,12 @@ def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
     gathered = gather([str(tmp_path)])
     rows = {(row[1], row[3]): row for row in rows_of(gathered, "table3", "mnist")}
     std = statistics.pstdev([91, 92, 93, 94])
-    assert rows["md", "paper"][4:] == [f"92.50±{std:.2f}", "1.00", "2x2", "91.9±0.4", "+1.5"]
-    assert rows["md", "reduced"][4:7] == ["50.00±0.00", "", "1x1"]
+    assert rows["md", "paper"][5:] == [f"92.50±{std:.2f}", "1.00", "2x2", "91.9±0.4", "+1.5"]
+    assert rows["md", "reduced"][5:8] == ["50.00±0.00", "", "1x1"]
     (entry,) = [entry for entry in gathered.entries["table3"] if entry.scale == "paper"]
     assert entry.command == "python -m gmlight.train -m seed=0,1"
     # What was not run has the paper's figure beside it, and nothing of ours.
-    assert rows["dc", ""][3:] == ["", "", "", "", "91.7±0.5", ""]
+    assert rows["dc", ""][3:] == ["", "", "", "", "", "91.7±0.5", ""]
     assert [choice for choice, _ in rows] == ["random", "herding", "dc", "m", "md", "md", "whole"]
 
 
@@ -123,7 +127,24 @@ def test_what_departs_is_no_cell_of_the_paper(tmp_path: Path) -> None:
     assert set(gathered.entries) == {"other"}
     choices = {entry.cell.choice for entry in gathered.entries["other"]}
     assert choices == {"md with image_lr=1", "md"}
-    assert all(not row[7] for row in rows_of(gathered, "other", "mnist"))
+    assert all(not row[8] for row in rows_of(gathered, "other", "mnist"))
+
+
+def test_protocols_are_never_mixed(tmp_path: Path) -> None:
+    """Neither with one another nor, where a set was evaluated again, with the run's own figure."""
+    write(tmp_path / "run", [91.0, 92.0])
+    write(tmp_path / "other", [70.0], method="dsa", departures=["method=dsa"], protocol="dsa")
+    again = tmp_path / "run" / "evaluations" / "later"
+    write(again, [80.0], set={"method": "md", "scale": "paper"}, protocol="dsa")
+    gathered = gather([str(tmp_path)])
+    (of_paper,) = gathered.entries["table3"]
+    assert of_paper.pooled == [91.0, 92.0]
+    found = {(entry.cell.choice, entry.scale): entry.pooled for entry in gathered.entries["other"]}
+    assert found == {
+        ("dsa", "paper, protocol dsa"): [70.0],
+        ("md", "paper, evaluated again, protocol dsa"): [80.0],
+    }
+    assert set(gathered.runs) == {tmp_path / "run", tmp_path / "other"}
 
 
 def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> None:
@@ -135,8 +156,6 @@ def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> No
     (tmp_path / "broken" / "result.json").write_text("{")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "result.json").write_text("{}")
-    (tmp_path / "good" / "evaluations").mkdir()
-    (tmp_path / "good" / "evaluations" / "result.json").write_text('{"set": {}}')  # of gmlight.evaluate
     write(tmp_path / "none", [1.0], blank="not applicable")
     gathered = gather([f"{tmp_path}/*"])
     (entry,) = gathered.entries["table3"]
@@ -161,7 +180,7 @@ def test_accuracy_relative_to_the_whole_set(tmp_path: Path) -> None:
     scale = "paper with evaluation.networks=1"
     write(tmp_path / "whole", [80.0], **cifar | {"method": "whole", "scale": scale})
     gathered = gather([str(tmp_path)])
-    rows = {(row[0], row[1]): row[4:] for row in rows_of(gathered, "relative_accuracy", "cifar10-jpeg")}
+    rows = {(row[0], row[1]): row[5:] for row in rows_of(gathered, "relative_accuracy", "cifar10-jpeg")}
     assert rows["50", "mda"] == ["71.25±1.25", "", "1x2", "71.0", ""]
     assert rows["50", "random"] == ["50.00±0.00", "", "1x1", "", ""]
     assert set(rows) == {("50", "mda"), ("50", "random")}
@@ -198,7 +217,7 @@ def test_targets_of_table_4(tmp_path: Path) -> None:
     )
     rows = rows_of(gather([str(tmp_path)]), "table4", "mnist")
     assert len(rows) == 12  # of the two sources that were run
-    filled = {(row[1], row[2]): row[4] for row in rows if row[4]}
+    filled = {(row[1], row[2]): row[5] for row in rows if row[5]}
     assert filled == {("convnet", "mlp"): "73.00±0.00", ("vgg11_bn", "vgg11"): "85.00±0.00"}
 
 
@@ -213,7 +232,7 @@ def test_what_is_written(
     assert "91.50±0.50" in printed
     assert max(map(len, printed.splitlines())) <= 80
     markdown = (tmp_path / "r.md").read_text()
-    assert "| 1 | md |  | paper | 91.50±0.50 |  | 1x2 | 91.9±0.4 | -1.0 |" in markdown
+    assert "| 1 | md |  | paper |  | 91.50±0.50 |  | 1x2 | 91.9±0.4 | -1.0 |" in markdown
     assert "python -m gmlight.train seed=0" in markdown
     rows = {row["table"]: row for row in csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text()))}
     assert float(rows["table3"]["mean"]) == 91.5

@@ -1,0 +1,119 @@
+"""Real batches that represent their classes: images near the centres of clusters in feature space.
+
+Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023, section 3.3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from gmlight.augmentation import none
+from gmlight.data import ClassDraw, RealImages
+from gmlight.distributed import ranks
+from gmlight.ensembles import Ensemble
+from gmlight.errors import ConfigError
+from gmlight.randomness import generator, seeded
+from gmlight.training import training_steps
+
+ROUNDS = 20  # of k-means, at most; the centres need not be exact
+AT_ONCE = 256  # images in one pass through the network
+
+
+@dataclass
+class Representatives:
+    """Draws real batches of which each image is one of those nearest to the centre of a cluster.
+
+    The clusters are those of k-means on the features of each class's images in a network that was trained on
+    real batches for a little while, made anew every so many outer iterations: a function of the seed and of k
+    alone, whatever was condensed. Has as many clusters as the batch has images.
+
+    Args:
+        factory: makes the network; a Sequential whose last layer is the classifier.
+        every: outer iterations between refreshes.
+        steps: of the network's training before its features are taken.
+        nearest: images nearest to each centre, of which one is drawn at each update.
+        batch_size, lr, momentum: of the network's training by SGD.
+    """
+
+    factory: Callable[[], nn.Module]
+    every: int
+    steps: int
+    nearest: int
+    batch_size: int
+    lr: float
+    momentum: float
+    seed: int
+    _found: tuple[int, list[Tensor]] | None = field(default=None, init=False)  # of which refresh
+
+    def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
+        """`size` images of each class for outer iteration k, or all of a class that has fewer."""
+        refresh = k // self.every
+        if self._found is None or self._found[0] != refresh:
+            self._found = refresh, ranks.agree(self._candidates(train, size, refresh))
+        indices = []
+        for candidates in self._found[1]:  # [clusters, nearest]
+            which = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
+            indices.append(candidates.gather(1, which).squeeze(1))
+        return ClassDraw(train, indices)
+
+    def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
+        # Of each class the images nearest to each centre, as indices [clusters, nearest].
+        extract, first, candidates = self._features(train, refresh), 0, []
+        for count in train.counts:
+            own = torch.arange(first, first + count)
+            first += count
+            if count <= size:
+                candidates.append(own.unsqueeze(1))
+                continue
+            features = features_of(extract, train, own)
+            candidates.append(own[near_centres(features, size, self.nearest, self.seed + refresh)])
+        return candidates
+
+    def _features(self, train: RealImages, refresh: int) -> nn.Module:
+        with seeded(self.seed, "representatives-network", refresh):
+            network = self.factory().to(train.device)
+        optimizer = torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum)
+        steps = training_steps(
+            Ensemble([network]),
+            optimizer,
+            train,
+            batch_size=self.batch_size,
+            rngs=[generator(self.seed, "representatives-batches", refresh)],
+            augmentation=none,
+        )
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                next(steps)
+        return before_last_layer(network)
+
+
+def before_last_layer(network: nn.Module) -> nn.Module:
+    """The network as a map to features, in eval mode.
+
+    Raises:
+        ConfigError: it is no Sequential, so that nobody knows which layer is its last.
+    """
+    if not isinstance(network, nn.Sequential):
+        raise ConfigError(
+            f"architecture: features are the input of the last layer, and {type(network).__name__} is no "
+            "nn.Sequential, which has one; use architecture=convnet"
+        )
+    return nn.Sequential(*list(network)[:-1]).eval()
+
+
+@torch.no_grad()
+def features_of(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
+    """Features of these images, [n, length]."""
+    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(AT_ONCE)])
+
+
+def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Tensor:
+    """Rows of features [n, length] nearest to the centres of k-means, [clusters, min(nearest, n)]."""
+    values = features.float().cpu()
+    found = KMeans(clusters, n_init=1, max_iter=ROUNDS, random_state=seed % 2**32).fit(values.numpy())
+    centres = torch.from_numpy(found.cluster_centers_).to(values)
+    distances = torch.cdist(centres, values)
+    return distances.topk(min(nearest, len(values)), largest=False).indices

@@ -1,0 +1,113 @@
+"""Real batches near the centres of clusters."""
+
+import pytest
+import torch
+
+from conftest import composed, small_network
+from gmlight.build import build_data, build_factory, build_sampler
+from gmlight.data import CondensationData, RealImages, at_random
+from gmlight.errors import ConfigError
+from gmlight.representatives import Representatives, before_last_layer, features_of, near_centres
+
+CPU = torch.device("cpu")
+
+
+def loaded(*words: str) -> CondensationData:
+    config = composed("scale=smoke", "sampling=representative", "architecture.width=8", *words)
+    factory = build_factory(config.architecture, config.dataset)
+    return build_data(config, sampler=build_sampler(config, factory)).load(CPU)
+
+
+def test_each_cluster_has_its_own() -> None:
+    """Three far clouds: of each the point in its middle, then the next nearest."""
+    offsets = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 0.2], [-0.1, -0.2]])  # whose mean is 0
+    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    features = (centres.unsqueeze(1) + offsets).flatten(0, 1)
+    found = near_centres(features, 3, 2, seed=0)
+    assert sorted(found[:, 0].tolist()) == [0, 4, 8]
+    assert {tuple(row) for row in found.tolist()} == {(0, 1), (4, 5), (8, 9)}
+    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 2)
+
+
+def test_a_batch_has_as_many_images_of_each_class_as_are_wanted() -> None:
+    data = loaded("real_batch=8")
+    batch = data.draw(0, 0)
+    assert batch.images.sizes == [8] * 10
+    labels = [data.train.labels[indices].unique().tolist() for indices in batch.images._indices]
+    assert labels == [[c] for c in range(10)]
+    assert all(len(indices.unique()) == 8 for indices in batch.images._indices)
+
+
+def test_of_a_class_with_few_images_all_are_taken() -> None:
+    data = loaded("real_batch=500")
+    assert data.draw(0, 0).images.sizes == data.train.counts
+
+
+def test_batches_are_of_their_seed_and_iteration_alone() -> None:
+    """A run that goes on at k = 3 draws what the one before would have drawn."""
+    words = ("real_batch=8", "sampling.every=2", "sampling.steps=3", "sampling.nearest=2")
+    whole = loaded(*words)
+    drawn = {(k, t): whole.draw(k, t).images[:] for k in range(4) for t in range(2)}
+    later = loaded(*words)
+    for place in ((3, 1), (2, 0), (3, 0), (0, 1)):
+        assert torch.equal(later.draw(*place).images[:], drawn[place])
+    assert not torch.equal(loaded(*words, "seed=1").draw(0, 0).images[:], drawn[0, 0])
+    assert not torch.equal(drawn[0, 0], drawn[0, 1])  # one of two at each centre
+
+
+def test_they_are_refreshed_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    refreshes = []
+    found = Representatives._candidates
+
+    def counted(self: Representatives, train: RealImages, size: int, refresh: int) -> list[torch.Tensor]:
+        refreshes.append(refresh)
+        return found(self, train, size, refresh)
+
+    monkeypatch.setattr(Representatives, "_candidates", counted)
+    data = loaded("real_batch=4", "sampling.every=2", "sampling.steps=0")
+    drawn = [data.draw(k, t).images[:] for k in range(5) for t in range(2)]
+    assert refreshes == [0, 1, 2]
+    assert torch.equal(drawn[0], drawn[3])  # the same until the next, where only the nearest is drawn
+    assert not torch.equal(drawn[0], drawn[4])
+
+
+def test_they_are_nearer_to_the_centres_than_random_ones() -> None:
+    data = loaded("real_batch=8", "sampling.steps=20")
+    sampler = data._sampler
+    assert isinstance(sampler, Representatives)
+    extract = sampler._features(data.train, 0)
+
+    def spread(indices: torch.Tensor) -> float:
+        features = features_of(extract, data.train, torch.arange(data.train.counts[0]))
+        chosen = features_of(extract, data.train, indices)
+        return torch.cdist(features, chosen).min(1).values.mean().item()
+
+    chosen = sampler(data.train, 8, 0, torch.Generator())._indices[0]
+    others = [data.train.draw_later(8, torch.Generator().manual_seed(i))._indices[0] for i in range(20)]
+    assert spread(chosen) < min(spread(indices) for indices in others)
+
+
+def test_features_are_what_the_last_layer_sees() -> None:
+    network = small_network()
+    images = torch.randn(3, 2, 8, 8, dtype=torch.double)
+    features = before_last_layer(network)(images)
+    torch.testing.assert_close(list(network)[-1](features), network.eval()(images))
+
+    class Other(torch.nn.Module):
+        pass
+
+    with pytest.raises(ConfigError, match="architecture"):
+        before_last_layer(Other())
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet", "alexnet", "vgg11", "resnet18", "convnet"])
+def test_every_architecture_has_features(name: str) -> None:
+    config = composed("dataset=cifar10", f"architecture={name}")
+    network = build_factory(config.architecture, config.dataset)()
+    features = before_last_layer(network)(torch.randn(2, 3, 32, 32))
+    assert features.flatten(1).shape[1] == list(network)[-1].in_features
+
+
+def test_by_default_they_are_random() -> None:
+    config = composed()
+    assert build_sampler(config, build_factory(config.architecture, config.dataset)) is at_random
