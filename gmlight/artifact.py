@@ -21,8 +21,8 @@ from torch import Tensor
 
 from gmlight.errors import ConfigError
 from gmlight.files import unfinished, whole
+from gmlight.forms import Stored, formed
 from gmlight.pictures import save_grid
-from gmlight.synthetic import Stored, formed
 
 SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
@@ -61,10 +61,11 @@ class CondensedDataset(torch.utils.data.Dataset):
         tensors = _read_tensors(folder, self.metadata["sha256"])
         form = self.metadata.get("form", {"name": "pixels"})
         try:
-            images = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
+            images, labels = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{folder}: images of the form {form} cannot be made ({error})") from None
-        self.images, self.labels, self.floats = images.images, images.labels, images.floats
+        self.images, self.labels = images, labels
+        self.floats: int = sum(tensor.numel() for name, tensor in tensors.items() if name != "labels")
         self.transform, self.target_transform = transform, target_transform
 
     def __len__(self) -> int:

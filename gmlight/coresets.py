@@ -109,6 +109,6 @@ def _refuse_too_many(train: RealImages, ipc: int) -> None:
     if ipc > smallest:
         name = train.classes[train.counts.index(smallest)]
         raise ConfigError(
-            f"ipc={ipc}: class {name!r} has only {smallest} images to draw from; use ipc<={smallest}, "
+            f"ipc: {ipc} images of class {name!r} are wanted, and it has only {smallest}; use a smaller ipc, "
             "or initialization=noise with evaluation.baselines.random=0"
         )

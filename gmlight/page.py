@@ -17,7 +17,7 @@ from gmlight.files import whole
 from gmlight.gathering import paper_figures, scale_shown
 from gmlight.loggers import read_metrics
 from gmlight.paper import TITLES
-from gmlight.results import clock, headline, in_bytes, short
+from gmlight.results import clock, headline, images_per_class, in_bytes, short
 from gmlight.templates import render
 
 PAGE = "report.html"
@@ -261,7 +261,7 @@ def _accuracies(
         rows = [
             _Row(
                 f"condensed, after {float(line['iteration']):.0f} iterations",
-                _formed(config) * len(config["dataset"]["classes"] or []) or "",
+                images_per_class(config) * len(config["dataset"]["classes"] or []) or "",
                 record["architecture"],
                 config["evaluation"]["epochs"],
                 f"{float(line['accuracy/mean']):.2f} ± {float(line['accuracy/std']):.2f}",
@@ -271,12 +271,6 @@ def _accuracies(
             for line in evaluated[-1:]
         ]
     return rows + list(_of_paper(record))
-
-
-def _formed(config: Mapping[str, Any]) -> int:
-    # Images of each class that come of what is learned.
-    synthetic = config["synthetic"]
-    return synthetic.get("images", synthetic.get("start", config["ipc"]))
 
 
 def _of_result(row: dict[str, Any], ours: bool) -> _Row:

@@ -82,6 +82,12 @@ def clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
+def images_per_class(config: Any) -> int:
+    """Images that come of what is learned, by a configuration; `ipc` is what is stored."""
+    synthetic = config["synthetic"]
+    return synthetic.get("images", synthetic.get("start", config["ipc"]))
+
+
 def in_bytes(size: float) -> str:
     """`120 KiB`."""
     for unit in ("B", "KiB", "MiB"):

@@ -29,6 +29,7 @@ from gmlight.evaluation import Evaluator
 from gmlight.loggers import About
 from gmlight.measuring import Parts, Watch, convolution_peak, seconds_of
 from gmlight.randomness import generator, seeded
+from gmlight.results import images_per_class
 
 PLAIN_TEST_BATCH = 256
 SECONDS_TO_END = 10
@@ -173,7 +174,7 @@ class _Loop(lightning.Callback):
     def __init__(self, pipe: Connection, first: str, parts: Parts, config: DictConfig) -> None:
         self.pipe, self.parts, self._task = pipe, parts, first
         self.others: dict[str, Callable[[], Measurement]] = {}
-        synthetic = len(config.dataset.classes) * config.ipc
+        synthetic = len(config.dataset.classes) * images_per_class(config)
         in_steps = config.schedule.unit == "steps"
         self._images_a_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
         self._images = config.image_steps * synthetic

@@ -1,8 +1,6 @@
 """What is learned, and the differentiable map from it to images."""
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,14 +9,7 @@ from torch.nn.functional import interpolate
 
 from gmlight.data import LabelledImages, RealImages
 from gmlight.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What is kept of a synthetic set: tensors by name, and the form that says how images come of them."""
-
-    tensors: dict[str, Tensor]
-    form: dict[str, Any]
+from gmlight.forms import Stored, composed, multi_formed, parts
 
 
 class Synthetic(nn.Module):
@@ -29,7 +20,7 @@ class Synthetic(nn.Module):
         raise NotImplementedError
 
     def stored(self) -> Stored:
-        """What an artifact keeps; of a form that `formed` does not know, the images."""
+        """What an artifact keeps; of a form that `forms.formed` does not know, the images."""
         return Stored({"images": self().detach().flatten(0, 1)}, {"name": "pixels"})
 
     @property
@@ -122,10 +113,10 @@ def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiF
     if start.shape[1] == ipc:
         return MultiFormation(start, factor)
     stored = start.new_empty(len(start), ipc, *start.shape[2:])
-    parts = start.unflatten(1, (ipc, factor**2))
-    for i, (rows, columns) in enumerate(_parts(height, width, factor)):
+    of_parts = start.unflatten(1, (ipc, factor**2))
+    for i, (rows, columns) in enumerate(parts(height, width, factor)):
         size = rows.stop - rows.start, columns.stop - columns.start
-        reduced = interpolate(parts[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
+        reduced = interpolate(of_parts[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
         stored[..., rows, columns] = reduced.unflatten(0, stored.shape[:2])
     return MultiFormation(stored, factor)
 
@@ -148,42 +139,6 @@ def shared_components(
     return SharedComponents(seen.logit(), weights.to(start), mean, std)
 
 
-def multi_formed(stored: Tensor, factor: int) -> Tensor:
-    """[C, ipc, channels, H, W] -> [C, ipc * factor^2, channels, H, W]."""
-    height, width = stored.shape[-2:]
-    flat = stored.flatten(0, 1)
-    formed = [
-        interpolate(flat[..., rows, columns], (height, width), mode="bilinear", align_corners=False)
-        for rows, columns in _parts(height, width, factor)
-    ]
-    return torch.stack(formed, 1).unflatten(0, stored.shape[:2]).flatten(1, 2)
-
-
-def composed(components: Tensor, weights: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """[C, p, channels, H, W] and [C, n, p] -> normalised images [C, n, channels, H, W]."""
-    sums = torch.einsum("cnp,cpkhw->cnkhw", weights, components)
-    shape = (-1, 1, 1)
-    return (sums.sigmoid() - sums.new_tensor(mean).view(shape)) / sums.new_tensor(std).view(shape)
-
-
-def formed(stored: Stored, classes: int, mean: Sequence[float], std: Sequence[float]) -> LabelledImages:
-    """The images that come of what is stored, and their labels.
-
-    Raises:
-        KeyError: no such form, or a tensor is missing.
-    """
-    name, tensors = stored.form["name"], stored.tensors
-    if name == "pixels":
-        return LabelledImages(tensors["images"], tensors["labels"])
-    if name == "multi_formation":
-        of_classes = tensors["images"].unflatten(0, (classes, -1))
-        return flatten(multi_formed(of_classes, stored.form["factor"]), of_classes.numel())
-    if name == "shared_components":
-        parts = tensors["components"], tensors["weights"]
-        return flatten(composed(*parts, mean, std), sum(part.numel() for part in parts))
-    raise KeyError(name)
-
-
 def flatten(images: Tensor, floats: int | None = None) -> LabelledImages:
     """[C, n, channels, H, W] -> a training set in the order of the classes.
 
@@ -199,12 +154,3 @@ def noise(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
     """ipc images a class of N(0, 1) noise in normalised space (Algorithm 1, line 1)."""
     shape = (len(train.counts), ipc, *train.images.shape[1:])
     return flatten(torch.randn(shape, generator=rng))
-
-
-def _parts(height: int, width: int, factor: int) -> list[tuple[slice, slice]]:
-    # Rows and columns of each part, row after row.
-    def cuts(size: int) -> list[slice]:
-        ends = [-(-size * i // factor) for i in range(factor + 1)]
-        return [slice(*pair) for pair in itertools.pairwise(ends)]
-
-    return [(rows, columns) for rows in cuts(height) for columns in cuts(width)]

@@ -33,6 +33,7 @@ from gmlight.data import CondensationData, LabelledImages, TrainingSet
 from gmlight.distributed import is_main, ranks
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.evaluation import Evaluator
+from gmlight.forms import Stored
 from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import about, closing_loggers, forget_from, log_artifact, places
@@ -40,7 +41,6 @@ from gmlight.measuring import Parts as Timed
 from gmlight.page import PAGE
 from gmlight.results import Row
 from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
-from gmlight.synthetic import Stored
 
 
 def main() -> None:

@@ -143,7 +143,7 @@ def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> 
     [
         (["ipc=0"], "ipc=0: must be a whole number of at least 1"),
         (["ipc=-1"], "ipc=-1: must be a whole number of at least 1"),
-        (["ipc=500", "initialization=real"], "use ipc<=139"),
+        (["ipc=500", "initialization=real"], "has only 139; use a smaller ipc"),
         (["ipc=500"], "evaluation.baselines.random=0"),
         (["iterations=-1"], "iterations=-1: must be a whole number of at least 0"),
         (["iterations=0"], "initialization=real"),

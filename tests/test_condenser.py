@@ -18,9 +18,10 @@ from gmlight import distances, matching, schedules
 from gmlight.condenser import Condenser
 from gmlight.data import LabelledImages, RealBatch
 from gmlight.errors import NonFiniteError
+from gmlight.forms import multi_formed
 from gmlight.randomness import generator, seeded
 from gmlight.siamese import Siamese
-from gmlight.synthetic import MultiFormation, Pixels, Synthetic, multi_formed
+from gmlight.synthetic import MultiFormation, Pixels, Synthetic
 
 SETTINGS = {"image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5}
 

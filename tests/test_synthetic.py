@@ -11,17 +11,15 @@ from gmlight import artifact
 from gmlight.artifact import CondensedDataset
 from gmlight.checks import check
 from gmlight.errors import ConfigError
+from gmlight.forms import composed as composed_images
+from gmlight.forms import multi_formed
 from gmlight.synthetic import (
     MultiFormation,
     Pixels,
     SharedComponents,
     Synthetic,
     multi_formation,
-    multi_formed,
     shared_components,
-)  # fmt: skip
-from gmlight.synthetic import (
-    composed as composed_images,
 )
 
 MEAN, STD = [0.4, 0.5], [0.2, 0.3]
