@@ -13,7 +13,7 @@ run: install ## condense the handwritten digits: about two minutes on two cores
 	$(BIN)/python -m gmlight.train
 
 test: install ## the tests, some minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: install ## the tests that take longer
 	$(BIN)/python -m pytest -m slow

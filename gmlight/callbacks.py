@@ -314,7 +314,7 @@ def evaluate_sets(
             with network_progress(f"evaluating {name} on {architecture}", networks, console) as finished:
                 known = None if journal is None else journal.accuracies(name, images, architecture)
                 accuracy = evaluator(images, networks, finished, known)
-            rows.append(Row(name, len(images), images.floats, architecture, accuracy))
+            rows.append(Row(name, len(images), 4 * images.floats, architecture, accuracy))
     return rows
 
 

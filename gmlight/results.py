@@ -29,12 +29,12 @@ SCHEMA_VERSION = 1
 class Row:
     """One evaluated training set: its name, its number of images, the architecture, the accuracies.
 
-    floats: numbers that have to be stored to have it, of 4 bytes each.
+    storage_bytes: that have to be kept to have it, 4 for each number.
     """
 
     name: str
     images: int
-    floats: int
+    storage_bytes: int
     architecture: str
     accuracy: Accuracy
 
@@ -101,7 +101,6 @@ def as_record(row: Row) -> dict[str, Any]:
     """A row as plain containers, with mean, population std and n beside the single accuracies."""
     accuracy = row.accuracy
     return asdict(row) | {
-        "storage_bytes": 4 * row.floats,
         "accuracy": {
             "mean": accuracy.mean,
             "std": accuracy.std,
@@ -160,7 +159,7 @@ def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> No
         cells = (
             row.name,
             row.images,
-            in_bytes(4 * row.floats),
+            in_bytes(row.storage_bytes),
             row.architecture,
             row.accuracy.epochs,
             row.accuracy,

@@ -25,6 +25,9 @@ from gmlight.siamese import TRANSFORMS, Siamese
 from gmlight.train import train
 
 os.environ["WANDB_SILENT"] = "true"
+# Side by side, as `pytest -n` runs them, each test has one thread.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -50,8 +53,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _threads() -> None:
+    torch.set_num_threads(THREADS)
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:

@@ -152,7 +152,7 @@ def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> 
         (["dataset=svhn"], "/data/*_32x32.mat; put the files there or set data_dir"),
         (["dataset=image_folder"], "dataset.root="),
         (["dataset=image_folder", "dataset.root=nowhere"], "dataset.root=nowhere: no such folder"),
-        (["initialization=herding", "ipc=140"], "class '8' has only 139 images"),
+        (["initialization=herding", "ipc=140"], "140 images of class '8' are wanted, and it has only 139"),
         (["initialization=artifact"], "initialization.path="),
         (["schedule=table", "ipc=30"], "T=30 needs 29 entries"),
         (["architecture=vgg11"], "leaves nothing of a 8x8 image"),
@@ -204,7 +204,9 @@ def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
     metadata = json.loads((folder / "metadata.json").read_text())
     (folder / "metadata.json").write_text(json.dumps(metadata | {"classes": ["a", "c"]}))
     assert "metadata.json: wrong hash" in refusal(typed("evaluate", f"run={folder}"))
-    (folder / "metadata.json").write_text(json.dumps(metadata | {"schema_version": 3}))
+    (folder / "metadata.json").write_text(
+        json.dumps(metadata | {"schema_version": artifact.SCHEMA_VERSION + 1})
+    )
     assert "upgrade gmlight" in refusal(typed("evaluate", f"run={folder}"))
 
 

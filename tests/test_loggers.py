@@ -177,7 +177,7 @@ def test_measuring_changes_no_bit_of_the_set(run: Callable[..., Path]) -> None:
 
 def test_accuracies_are_named_by_set_and_architecture() -> None:
     rows = [
-        Row(name, 10, 640, architecture, Accuracy([float(number)], epochs=1, protocol="plain"))
+        Row(name, 10, 2560, architecture, Accuracy([float(number)], epochs=1, protocol="plain"))
         for number, (name, architecture) in enumerate(
             [
                 ("condensed", "convnet"),

@@ -16,11 +16,11 @@ RECORD = {
     "config": {"dataset": {"name": "digits"}, "ipc": 10, "seed": 0},
 }
 ROWS = [
-    results.Row("condensed", 100, 6400, "convnet", Accuracy([90.0, 92.0], epochs=300, protocol="plain")),
+    results.Row("condensed", 100, 25600, "convnet", Accuracy([90.0, 92.0], epochs=300, protocol="plain")),
     results.Row(
         "whole train set",
         1437,
-        91968,
+        367872,
         "convnet_bn (instance)",
         Accuracy([99.0], epochs=300, protocol="plain"),
     ),
@@ -33,8 +33,16 @@ def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
     assert found["evaluations"][0] == {
         "name": "condensed",
         "images": 100,
+        "storage_bytes": 25600,
         "architecture": "convnet",
-        "accuracy": {"mean": 91.0, "std": 1.0, "n": 2, "epochs": 300, "values": [90.0, 92.0]},
+        "accuracy": {
+            "mean": 91.0,
+            "std": 1.0,
+            "n": 2,
+            "epochs": 300,
+            "protocol": "plain",
+            "values": [90.0, 92.0],
+        },
     }
 
 
