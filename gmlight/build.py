@@ -21,7 +21,7 @@ from gmlight.augmentation import Augmentation, CutMix
 from gmlight.checkpointing import AtomicCheckpointIO
 from gmlight.compilation import Compilation
 from gmlight.condenser import Condenser
-from gmlight.config import choose, data_root, instantiate, protocol_label
+from gmlight.config import choose, data_root, instantiate, is_siamese, protocol_label
 from gmlight.data import CondensationData, LabelledImages, Sampler, TrainingSet, at_random
 from gmlight.distributed import is_main
 from gmlight.engine import GradientEngine
@@ -30,7 +30,6 @@ from gmlight.evaluation import Evaluator
 from gmlight.loggers import About
 from gmlight.randomness import generator
 from gmlight.schedules import Schedule
-from gmlight.siamese import Siamese
 from gmlight.synthetic import Synthetic
 
 
@@ -164,7 +163,7 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     """What an accuracy depends on besides the set, the architecture's name and the network's number."""
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    nodes = {key: plain[key] for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
+    nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
@@ -172,21 +171,16 @@ def build_start(config: DictConfig, data: CondensationData) -> TrainingSet:
     """The initial S, or the real set that is only evaluated."""
     rng = generator(config.seed, "initialization")
     # Noise is drawn as what is stored; images are drawn as many as it is made of.
-    drawn = config.ipc if is_noise(config) else config.synthetic.get("start", config.ipc)
+    noise = config.initialization["_target_"].endswith(".noise")
+    drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
     return instantiate(config.initialization)(data.train, drawn, rng)
-
-
-def is_noise(config: DictConfig) -> bool:
-    """Whether S starts as noise."""
-    return config.initialization["_target_"].endswith(".noise")
 
 
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
     """S as it is before its first update."""
     images = start.images.unflatten(0, (len(data.classes), -1))
     rng = generator(config.seed, "synthetic")
-    form = instantiate(_without(config.synthetic, "start"))
-    return form(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
+    return instantiate(config.synthetic)(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[str, TrainingSet, int]]:
@@ -249,7 +243,6 @@ def build_condenser(
     """The module that learns S from its start."""
     if not isinstance(start, LabelledImages):
         raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
-    augmentation = build_augmentation(config)
     return Condenser(
         build_synthetic(config, start, data),
         factory=factory,
@@ -271,7 +264,7 @@ def build_condenser(
         matched_synthetic=config.matching.get("mixed_synthetic", 0),
         diagnose_every=config.diagnose_every,
         seed=config.seed,
-        siamese=augmentation if isinstance(augmentation, Siamese) else None,
+        siamese=build_augmentation(config) if is_siamese(config) else None,  # type: ignore[arg-type]
         network_images=data.train if config.network_images == "real" else None,
     )
 

@@ -220,7 +220,8 @@ class QuickEvaluation(lightning.Callback):
             self.seconds += time.monotonic() - started
         record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy_metrics(accuracy))
         n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
-        self.console.print(f"accuracy {accuracy} % after {done} iterations ({n})")
+        protocol = "" if accuracy.protocol == "plain" else f", protocol {accuracy.protocol}"
+        self.console.print(f"accuracy {accuracy} % after {done} iterations ({n}{protocol})")
 
 
 class RunPage(lightning.Callback):

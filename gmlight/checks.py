@@ -3,7 +3,7 @@
 import math
 from typing import Any, NoReturn
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.errors import ConfigError
@@ -45,7 +45,6 @@ _LEAST = {  # whole numbers
     "sampling.steps": 0,
     "synthetic.factor": 1,
     "synthetic.images": 1,
-    "synthetic.start": 1,
     "architecture.width": 1,
     "architecture.depth": 1,
     "augmentation.evaluation_epochs": 1,
@@ -121,11 +120,23 @@ def check(config: DictConfig) -> None:
     against = _select(config, "against")
     if against is not _ABSENT and against != "plain" and not (isinstance(against, DictConfig) and against):
         raise ConfigError(f"against={against}: must be plain or other choices, {{schedule:fixed}}")
-    if config.iterations == 0 and not config.synthetic["_target_"].endswith((".pixels", ".Pixels")):
-        raise ConfigError("iterations=0: nothing is learned; use synthetic=pixels, or iterations>=1")
+    _check_beyond(config)
     if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
         raise ConfigError(
             "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
+        )
+
+
+def _check_beyond(config: DictConfig) -> None:
+    formed = not config.synthetic["_target_"].endswith((".pixels", ".Pixels"))
+    if formed and config.iterations == 0:
+        raise ConfigError("iterations=0: nothing is learned; use synthetic=pixels, or iterations>=1")
+    if formed and config.initialization["_target_"].endswith(".condensed"):
+        raise ConfigError("initialization=artifact: its images are pixels; use synthetic=pixels")
+    representative = _select(config, "sampling.nearest") is not _ABSENT
+    if representative and _select(config, "matching.mixed_real") not in (_ABSENT, 0):
+        raise ConfigError(
+            "sampling=representative: has batches of each class, not mixed ones; use matching.mixed_real=0"
         )
 
 
@@ -268,9 +279,13 @@ def _check_augmentation(config: DictConfig) -> None:
 def _select(config: DictConfig, key: str) -> Any:
     # Absent is another thing than null: only an option that has the key is asked for its value.
     node, _, last = key.rpartition(".")
-    if node.startswith("initialization.") and node.split(".")[1] not in config.initialization:
-        return _ABSENT
-    parent = OmegaConf.select(config, node) if node else config
+    parent: Any = config
+    for name in filter(None, node.split(".")):
+        if name not in parent:  # a configuration from before there was such a group
+            return _ABSENT
+        parent = parent[name]
+        if not isinstance(parent, DictConfig):
+            break
     if not isinstance(parent, DictConfig):
         raise ConfigError(f"{node}={parent}: must be a group of keys, such as {key}=...")
     if last not in parent:

@@ -34,18 +34,12 @@ _SCALE_SIZES = {
     "networks": "evaluation.networks",
     "epochs": "evaluation.epochs",
 }
-_PROTOCOL = (
-    "augmentation",
-    "evaluation.batch_norm",
-    "evaluation.batch_size",
-    "evaluation.lr",
-    "evaluation.momentum",
-    "evaluation.weight_decay",
-)
 # What `resume=` puts into a command line besides the words of the run that goes on.
 PUT_IN = ("resume=", "hydra.run.dir=", "hydra.mode=")
+_OF_NONE = {"synthetic": "pixels", "sampling": "random"}  # of the groups that no row of the paper chooses
 _OF_THE_PAPER = ("random", "herding", "dc", "m", "md", "mdo", "mda", "whole")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
+_OF_THE_DATASET = ("dataset.flip", "dataset.formation_factor")  # that have a part in S
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
     "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "diagnose_every",
@@ -134,9 +128,11 @@ def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, Any]:
     # A method of one's own may say anything.
     own = [] if choices["method"] in _OF_THE_PAPER else [f"method={choices['method']}"]
     protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
+    departures = _departures(config, overrides)
+    departures += [word for word in _beyond(config, choices) if word not in departures]
     return {
         "method": _method_label(config, choices, overrides),
-        "departures": _departures(config, overrides) + own + protocol,
+        "departures": departures + own + protocol,
         "scale": _scale_label(config, overrides),
         "architecture": architecture_label(choices["architecture"], overrides),
         "protocol": protocol_label(config),
@@ -146,15 +142,20 @@ def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, Any]:
 def protocol_label(config: DictConfig) -> str:
     """How networks are trained that are evaluated: `plain` as in the paper, `dsa`, or `dsa + cutmix`.
 
-    Accuracies under different protocols are not to be compared.
+    Another augmentation has its own name. Accuracies under different protocols are not to be compared.
     """
-    name = "dsa" if is_siamese(config) else "plain"
-    return f"{name} + cutmix" if config.evaluation.get("cutmix") else name
+    name = config.augmentation["_target_"].rpartition(".")[2]
+    if config.augmentation["_target_"] == "gmlight.siamese.Siamese":
+        name = "dsa"
+    elif name == config.dataset.get("evaluation_augmentation", "none"):
+        name = "plain"
+    cutmix = config.evaluation.get("cutmix")
+    return f"{name} + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else name
 
 
 def is_siamese(config: DictConfig) -> bool:
-    """Whether the augmentation is one that is also used while matching."""
-    return config.augmentation["_target_"].endswith(".Siamese")
+    """Whether the augmentation is one that is also used while matching, as `siamese.Siamese` is."""
+    return hasattr(hydra.utils.get_object(config.augmentation["_target_"]), "of_update")
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:
@@ -200,8 +201,13 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
-    if is_siamese(config) and "augmentation" not in defaults:
+    if (is_siamese(config) or "augmentation" in defaults) and choices["augmentation"] != defaults.get(
+        "augmentation"
+    ):
         swapped.append(f"augmentation={choices['augmentation']}")
+    of_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
+    known = [*changed, *swapped, *of_bundle]
+    changed += [word for word in _beyond(config, choices) if word not in known]
     for cell in _cells_here(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return _with(choices["method"], swapped + changed)
@@ -218,12 +224,24 @@ def _bundle(method: str) -> dict[str, Any]:
     return content
 
 
+def _beyond(config: DictConfig, choices: dict[str, str]) -> list[str]:
+    # What the paper does not have, whoever has chosen it: the command line, a method, an experiment.
+    if config.iterations == 0:
+        return []
+    found = [f"{group}={choices[group]}" for group, paper in _OF_NONE.items() if choices[group] != paper]
+    if is_siamese(config):
+        found.append(f"augmentation={choices['augmentation']}")
+    if config.network_images != "synthetic":
+        found.append(f"network_images={config.network_images}")
+    return found
+
+
 def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
     keys = {override: override_key(override) for override in overrides}
     departures = [
         override
         for override, key in keys.items()
-        if key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE
+        if key in _OF_THE_DATASET or (key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE)
     ]
     if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
         departures.append(f"speed.precision={config.speed.precision}")

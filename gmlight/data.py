@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import lightning
 import torch
@@ -253,7 +253,8 @@ class CondensationData(lightning.LightningDataModule):
         self.matched_batch, self.matched_every = matched_batch, matched_every
         self.iterations, self.updates, self.seed = iterations, updates, seed
         self._read = functools.partial(load, root, download)
-        self._device_share, self._holdout, self._sampler = device_share, holdout, sampler
+        self._device_share, self._holdout = device_share, holdout
+        self._sampler = sampler
 
     def load(self, device: torch.device) -> "CondensationData":
         """Reads both splits and puts them on the device; `train` and `test` are there afterwards."""
@@ -307,6 +308,21 @@ class CondensationData(lightning.LightningDataModule):
         if not hasattr(self, "train"):
             assert self.trainer is not None
             self.load(self.trainer.strategy.root_device)
+
+    @property
+    def sampling_seconds(self) -> float:
+        """What the draws take of a whole run besides the images themselves, by what they took last."""
+        foretold = getattr(self._sampler, "foretold", None)
+        return foretold(self.iterations) if foretold is not None else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's hook: what the sampler has found."""
+        return self._sampler.state_dict() if hasattr(self._sampler, "state_dict") else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        if hasattr(self._sampler, "load_state_dict"):
+            self._sampler.load_state_dict(state_dict)
 
     def train_dataloader(self) -> DataLoader:
         assert self.trainer is not None

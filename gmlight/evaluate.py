@@ -2,12 +2,13 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gmlight import build, results
 from gmlight.callbacks import evaluate_sets
-from gmlight.config import describe
+from gmlight.config import describe, flat
 from gmlight.stored import command_on_a_set, open_set
 
 
@@ -27,12 +28,26 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     rows = evaluate_sets(stored.evaluators, sets, console)
     record |= {
         "set": results.origin(stored.made),
+        "changed": changed(config, stored.made["config"]),
         "seconds": {"evaluation": time.monotonic() - started},
         "environment": results.environment(stored.device),
     }
     path = results.write(folder, rows, record)
     results.print_table(rows, stored.made, console)
     results.print_path("result", path, console)
+
+
+def changed(config: DictConfig, made: dict[str, Any]) -> list[str]:
+    """What an accuracy depends on and is other than in the run that made the set."""
+    now, before = (dict(flat(build.evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
+    keys = sorted(
+        key
+        for key in now.keys() | before.keys()
+        if now.get(key) != before.get(key) and not key.startswith(("architecture.", "dataset."))
+    )
+    augmented = {key for key in keys if key.startswith("augmentation.")}
+    name = [f"augmentation={config.augmentation['_target_'].rpartition('.')[2]}"] if augmented else []
+    return name + [f"{key}={now.get(key)}" for key in keys if key not in augmented]
 
 
 if __name__ == "__main__":

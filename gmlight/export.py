@@ -29,7 +29,8 @@ def export(config: DictConfig, folder: Path) -> None:
     read_back = instantiate(config.format)(folder, condensed)
     record["set"] = results.origin(condensed.metadata)
     if read_back is None:
-        console.print(f"{name} holds the set as it is")
+        formed = condensed.floats != condensed.images.numel()
+        console.print(f"{name} holds the {'images that come of the set' if formed else 'set as it is'}")
     else:
         record["clipped"] = outside(condensed)
         lost = f"values are rounded, and {record['clipped']:.1%} of them, outside of 0..1, clipped"

@@ -25,15 +25,16 @@ def base_scale(scale: str) -> str:
 class Entry:
     """What was measured for one cell at one scale.
 
-    values: by seed, the accuracies of its networks in percent. commands: by seed, what made them.
+    values: by seed, or of sets that were evaluated again by set, the accuracies of its networks in percent.
+    commands: likewise, what made them.
     storage_bytes: that each set takes as numbers of 4 bytes; null: older runs do not say.
     """
 
     dataset: str
     cell: Cell
     scale: str
-    values: dict[int, list[float]] = field(default_factory=dict)
-    commands: dict[int, str] = field(default_factory=dict)
+    values: dict[int | str, list[float]] = field(default_factory=dict)
+    commands: dict[int | str, str] = field(default_factory=dict)
     storage_bytes: int | None = None
 
     @property
@@ -135,12 +136,15 @@ def gather(patterns: list[str]) -> Gathered:
         if not again:
             runs[path.parent] = result
         zetas += [one for one in used if one not in zetas]
-        dataset, seed = result["config"]["dataset"]["name"], result["config"]["seed"]
+        dataset = result["config"]["dataset"]["name"]
+        # Of a set that was evaluated again the set, whatever seed its networks have now.
+        seed = result["set"]["sha256"] if again else result["config"]["seed"]
         for cell, row in filled:
             key = dataset, cell, scale_shown(result)
             entry = entries.setdefault(key, Entry(*key))
             if seed in entry.values:
-                notes.append(f"{path.parent}: another run of seed {seed} is counted in its place")
+                other = "another evaluation of its set" if again else f"another run of seed {seed}"
+                notes.append(f"{path.parent}: {other} is counted in its place")
                 continue
             entry.values[seed] = row["accuracy"]["values"]
             entry.storage_bytes = row.get("storage_bytes")
@@ -212,7 +216,9 @@ def _of_a_set(result: dict[str, Any], known: dict[Cell, Figure]) -> Iterable[tup
 
 def scale_shown(result: dict[str, Any]) -> str:
     """The scale, and the protocol where it is not the plain one: such accuracies are other cells."""
-    scale = f"{result['set']['scale']}, evaluated again" if "set" in result else result["scale"]
+    scale = result["scale"] if "set" not in result else f"{result['set']['scale']}, evaluated again"
+    if result.get("changed"):
+        scale += f" with {', '.join(result['changed'])}"
     protocol = result["evaluations"][0]["accuracy"].get("protocol", "plain")
     return scale if protocol == "plain" else f"{scale}, protocol {protocol}"
 
@@ -249,7 +255,7 @@ def _relative(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
             continue
         values = {seed: [100 * value / whole.mean for value in of] for seed, of in entry.values.items()}
         cell = replace(entry.cell, table="relative_accuracy")
-        relative.append(Entry(entry.dataset, cell, entry.scale, values, entry.commands))
+        relative.append(Entry(entry.dataset, cell, entry.scale, values, entry.commands, entry.storage_bytes))
         notes.append(
             f"{entry.dataset}, {entry.scale}: relative to the whole set's {whole.mean:.2f}±{whole.std:.2f} "
             f"({whole.n}, {whole.scale})"

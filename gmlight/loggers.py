@@ -48,6 +48,9 @@ def about(record: dict[str, Any]) -> About:
     made = {key: record["choices"].get(key) for key in ("matching", "distance", "schedule", "initialization")}
     tags = [dataset, ipc, record["method"], f"scale {record['scale']}", record["architecture"]]
     tags += [f"{key}={choice}" for key, choice in made.items() if choice]
+    if record.get("protocol", "plain") != "plain":
+        group += f", protocol {record['protocol']}"
+        tags.append(f"protocol {record['protocol']}")
     return About(f"{group}, seed {config['seed']}", group, [tag[:TAG] for tag in tags], config)
 
 
@@ -195,7 +198,7 @@ def log_artifact(
         "dataset": config["dataset"]["name"],
         **{key: config[key] for key in ("ipc", "iterations", "seed")},
         **{key: record[key] for key in ("method", "scale", "architecture", "command")},
-        "accuracy": {key: accuracy[key] for key in ("mean", "std", "n", "epochs")},
+        "accuracy": {key: accuracy[key] for key in ("mean", "std", "n", "epochs", "protocol")},
     }
     for logger in loggers:
         if isinstance(logger, WandbLogger):

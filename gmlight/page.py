@@ -22,9 +22,22 @@ from gmlight.templates import render
 
 PAGE = "report.html"
 RUN_HEADINGS = (
-    "dataset", "ipc", "method", "scale", "seed", "network", "accuracy, %", "std", "n", "condensing", "folder",
+    "dataset", "ipc", "method", "scale", "storage", "seed", "network", "accuracy, %", "std", "n",
+    "condensing", "folder",
 )  # fmt: skip
-_NUMBERS = {"ipc", "seed", "accuracy, %", "std", "n", "condensing", "ours", "between", "paper", "diff"}
+_NUMBERS = {
+    "ipc",
+    "storage",
+    "seed",
+    "accuracy, %",
+    "std",
+    "n",
+    "condensing",
+    "ours",
+    "between",
+    "paper",
+    "diff",
+}
 PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # of S over time, that one page holds at most
 
 
@@ -153,11 +166,13 @@ def _sortable(headings: Sequence[str], rows: Sequence[Sequence[_Cell]]) -> dict[
 def _run_cells(folder: Path, result: dict[str, Any]) -> list[_Cell]:
     config, row = result["config"], result["evaluations"][0]
     accuracy, seconds = row["accuracy"], result.get("seconds", {}).get("condensing")
+    stored = row.get("storage_bytes")
     return [
         _Cell(config["dataset"]["name"]),
         _number(config["ipc"]),
         _Cell(result["method"]),
         _Cell(scale_shown(result)),
+        _number(stored, in_bytes(stored)) if stored else _Cell(""),
         _number(config["seed"]),
         _Cell(row["architecture"]),
         _number(accuracy["mean"], f"{accuracy['mean']:.2f}"),

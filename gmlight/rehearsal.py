@@ -128,7 +128,9 @@ def report(
     if condenser is not None and steps is not None:
         matching, whole = condensing_seconds(steps, condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
-        line("condensing", clock(whole), f"K={plan.iterations}, T={plan.updates}")
+        sampling = data.sampling_seconds
+        of_sampling = f"; {clock(sampling)} of it chooses real batches" if sampling else ""
+        line("condensing", clock(whole + sampling), f"K={plan.iterations}, T={plan.updates}{of_sampling}")
     few = images if isinstance(images, LabelledImages) else _few(data)
     seconds, quick = 0.0, 0.0
     for i, evaluator in enumerate(evaluators.values()):

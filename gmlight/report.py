@@ -24,10 +24,10 @@ COLUMNS = (
     "table", "dataset", "ipc", "choice", "target", "scale", "storage_bytes", "mean", "std",
     "std_between_seeds", "seeds", "networks", "paper_mean", "paper_std", "command",
 )  # fmt: skip
-HEADINGS = ("ipc", "choice", "target", "scale", "floats", "ours", "between", "n", "paper", "diff")
+HEADINGS = ("ipc", "choice", "target", "scale", "storage", "ours", "between", "n", "paper", "diff")
 EXPLANATION = (
     "ours: mean ± population std over n networks of all seeds, in percent; between: std of the seeds' means; "
-    "diff: ours less the paper's mean, in units of the paper's std; floats: what a set takes, 4 bytes each"
+    "diff: ours less the paper's mean, in units of the paper's std; storage: of a set's numbers"
 )
 
 

@@ -3,11 +3,16 @@
 Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023, section 3.3.
 """
 
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from gmlight.augmentation import none
@@ -46,13 +51,27 @@ class Representatives:
     lr: float
     momentum: float
     seed: int
+    seconds: float = field(default=0.0, init=False)  # that the last refresh took
     _found: tuple[int, list[Tensor]] | None = field(default=None, init=False)  # of which refresh
+
+    def foretold(self, iterations: int) -> float:
+        """Seconds that the refreshes of so many outer iterations will take, by the last one."""
+        return self.seconds * -(-iterations // self.every)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found, for a checkpoint: on another device it might be other images."""
+        return {"found": self._found}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._found = state["found"]
 
     def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
         """`size` images of each class for outer iteration k, or all of a class that has fewer."""
         refresh = k // self.every
         if self._found is None or self._found[0] != refresh:
+            started = time.perf_counter()
             self._found = refresh, ranks.agree(self._candidates(train, size, refresh))
+            self.seconds = time.perf_counter() - started
         indices = []
         for candidates in self._found[1]:  # [clusters, nearest]
             which = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
@@ -69,7 +88,14 @@ class Representatives:
                 candidates.append(own.unsqueeze(1))
                 continue
             features = features_of(extract, train, own)
-            candidates.append(own[near_centres(features, size, self.nearest, self.seed + refresh)])
+            if not features.isfinite().all():
+                raise ConfigError(
+                    f"sampling.steps={self.steps}: the network whose features are clustered has diverged; "
+                    "use fewer, or a lower network_lr"
+                )
+            rng = generator(self.seed, "representatives-clusters", refresh, len(candidates))
+            seed = int(torch.randint(2**31, (), generator=rng))
+            candidates.append(own[near_centres(features, size, self.nearest, seed)])
         return candidates
 
     def _features(self, train: RealImages, refresh: int) -> nn.Module:
@@ -111,9 +137,22 @@ def features_of(extract: nn.Module, train: RealImages, indices: Tensor) -> Tenso
 
 
 def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Tensor:
-    """Rows of features [n, length] nearest to the centres of k-means, [clusters, min(nearest, n)]."""
-    values = features.float().cpu()
-    found = KMeans(clusters, n_init=1, max_iter=ROUNDS, random_state=seed % 2**32).fit(values.numpy())
-    centres = torch.from_numpy(found.cluster_centers_).to(values)
-    distances = torch.cdist(centres, values)
-    return distances.topk(min(nearest, len(values)), largest=False).indices
+    """Rows of features [n, length] nearest to the centres of k-means, those of each cluster in their order.
+
+    Returns:
+        [clusters, nearest], no row in two clusters; a cluster that has fewer repeats its first. One without
+        any, as there is where features are equal, has a row that is not first in another.
+    """
+    values = features.double().cpu()
+    with threadpool_limits(1), warnings.catch_warnings():  # several threads add up in any order
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of features that are equal
+        found = KMeans(clusters, n_init=1, max_iter=ROUNDS, random_state=seed).fit(values.numpy())
+    distances = torch.cdist(torch.from_numpy(found.cluster_centers_), values)
+    labels, rows = torch.from_numpy(found.labels_), []
+    for c in range(clusters):
+        own = (labels == c).nonzero().squeeze(1)
+        rows.append(own[distances[c, own].argsort(stable=True)][:nearest])
+    taken = {int(of_cluster[0]) for of_cluster in rows if len(of_cluster)}
+    free = (i for i in range(len(values)) if i not in taken)
+    filled = [of_cluster if len(of_cluster) else torch.tensor([next(free)]) for of_cluster in rows]
+    return torch.stack([torch.cat([own, own[:1].expand(nearest - len(own))]) for own in filled])

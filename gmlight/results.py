@@ -85,7 +85,7 @@ def clock(seconds: float) -> str:
 def images_per_class(config: Any) -> int:
     """Images that come of what is learned, by a configuration; `ipc` is what is stored."""
     synthetic = config["synthetic"]
-    return synthetic.get("images", synthetic.get("start", config["ipc"]))
+    return synthetic.get("images", config["ipc"] * synthetic.get("factor", 1) ** 2)
 
 
 def in_bytes(size: float) -> str:
@@ -149,10 +149,10 @@ def headline(record: dict[str, Any]) -> str:
 
 
 def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> None:
-    """Test accuracies: mean ± population std over n networks, in percent; floats: that have to be stored."""
+    """Test accuracies: mean ± population std over n networks, in percent; storage: of its numbers."""
     title = f"{headline(record)}, protocol {rows[0].accuracy.protocol}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
-    for heading in ("training set", "images", "floats", "network", "epochs", "accuracy %", "n"):
+    for heading in ("training set", "images", "storage", "network", "epochs", "accuracy %", "n"):
         numeric = heading not in ("training set", "network")
         table.add_column(heading, justify="right" if numeric else "left")
     for row in rows:

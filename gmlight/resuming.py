@@ -26,6 +26,9 @@ _CHANGEABLE = (
 )  # fmt: skip
 
 
+_FIXED = ("trainer.precision", "evaluation.cutmix")  # of which the second would change a curve's protocol
+
+
 def expand(words: list[str]) -> list[str]:
     """The words of a command line, `resume=` replaced by the words that began the run it names.
 
@@ -95,7 +98,7 @@ def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...]
     changed = [
         f"{key}={now.get(key)} (was {before.get(key)})"
         for key in {**before, **now}
-        if before.get(key) != now.get(key) and (key == "trainer.precision" or not key.startswith(but))
+        if before.get(key) != now.get(key) and (key in _FIXED or not key.startswith(but))
     ]
     if changed:
         raise ConfigError(

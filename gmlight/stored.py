@@ -111,12 +111,24 @@ def stored_configuration(words: list[str], besides: Collection[str] = ()) -> dic
     for choice in CHOICES:
         if choice in chosen:
             del config[choice]
+    config.setdefault("holdout", 0)  # a key that older sets lack
+    _complete(config["dataset"], metadata.get("choices", {}).get("dataset"))
     if "augmentation" in chosen and "evaluation" in config:  # which has a say in the epochs
         protocol = OmegaConf.load(CONF_DIR / "evaluation" / "paper.yaml")
         config["evaluation"]["epochs"] = OmegaConf.to_container(protocol)["epochs"]  # type: ignore
     # The data may lie elsewhere on this machine.
     config["data_dir"] = os.environ.get("GMLIGHT_DATA_DIR", config["data_dir"])
     return config
+
+
+def _complete(dataset: dict[str, Any], option: str | None) -> None:
+    # What an older set does not say of its dataset: whether a mirrored image is one of its class, say.
+    path = CONF_DIR / "dataset" / f"{option}.yaml"
+    if path.exists():
+        node: Any = OmegaConf.to_container(OmegaConf.load(path))
+        known = node.get("dataset", node)
+        for key in ("evaluation_augmentation", "flip"):
+            dataset.setdefault(key, known[key])
 
 
 def _refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:

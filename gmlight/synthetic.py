@@ -25,8 +25,8 @@ class Synthetic(nn.Module):
 
     @property
     def floats(self) -> int:
-        """Numbers that are learned and stored."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """Numbers that are stored."""
+        return sum(tensor.numel() for tensor in self.stored().tensors.values())
 
     def labelled(self) -> LabelledImages:
         """S as a training set, detached: images [C * n, channels, H, W], labels [C * n]."""
@@ -53,7 +53,7 @@ class MultiFormation(Synthetic):
 
     Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, section 4:
     ipc stored images yield ipc * factor^2 images, by bilinear interpolation. Where the size is no multiple of
-    the factor the first parts are a pixel larger.
+    the factor some parts are a pixel larger.
 
     Args:
         stored: [C, ipc, channels, H, W].

@@ -18,7 +18,7 @@ from gmlight import distances, matching, schedules
 from gmlight.condenser import Condenser
 from gmlight.data import RealBatch
 from gmlight.distributed import ranks
-from gmlight.synthetic import Pixels
+from gmlight.synthetic import MultiFormation, Pixels
 from test_condenser import Stream
 
 CLASSES, IPC, UPDATES, OUTER = 3, 2, 2, 2
@@ -31,7 +31,7 @@ MULTILEVEL = functools.partial(matching.multilevel, **WEIGHTED)
 class Case:
     """What is matched, and on what network. mixed: images of any class, in the place of the class batches.
 
-    siamese: whether real and synthetic images are seen through a transform.
+    siamese: whether real and synthetic images are seen through a transform. factor: of multi-formation.
     """
 
     rule: Any
@@ -39,6 +39,7 @@ class Case:
     image_steps: int = 1
     mixed: bool = False
     siamese: bool = False
+    factor: int = 1
 
 
 CASES = {
@@ -52,6 +53,8 @@ CASES = {
     "batch norm": Case(MULTILEVEL, norm="batch"),
     "image steps": Case(MULTILEVEL, image_steps=2),
     "siamese": Case(MULTILEVEL, image_steps=2, siamese=True),
+    "siamese intra": Case(matching.intra, siamese=True),
+    "formed": Case(MULTILEVEL, siamese=True, factor=2),
     "siamese mixed batches": Case(functools.partial(matching.inter, **WEIGHTED), mixed=True, siamese=True),
 }
 
@@ -73,8 +76,9 @@ def condense(
     case: Case, chunk: int | None, strategy: Callable[[], Any], dtype: torch.dtype
 ) -> dict[str, Any]:
     """S after two outer iterations, and the losses on the way."""
+    start = random_images(CLASSES, IPC, 2, 8, 8)
     module = Condenser(
-        Pixels(random_images(CLASSES, IPC, 2, 8, 8)),
+        Pixels(start) if case.factor == 1 else MultiFormation(start, case.factor),
         factory=lambda: small_network(case.norm).to(dtype),
         engine=gradient_engine(microbatch=2, classes_per_block=1),
         classes_per_chunk=chunk,

@@ -210,6 +210,32 @@ def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
     assert "upgrade gmlight" in refusal(typed("evaluate", f"run={folder}"))
 
 
+def test_a_set_of_an_older_gmlight_can_be_used(typed: Run, tmp_path: Path) -> None:
+    """Its metadata lacks whatever came later: form, storage, groups and keys of the configuration."""
+    assert typed("train", *TINY, "hydra.run.dir=made", "evaluation.baselines.whole=0").returncode == 0
+    path = tmp_path / "made" / "condensed" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    for key in ("form", "storage", "protocol", "metadata_sha256"):
+        del metadata[key]
+    for node, keys in {"evaluation": ["cutmix"], "dataset": ["flip", "evaluation_augmentation"]}.items():
+        for key in keys:
+            del metadata["config"][node][key]
+    for key in ("sampling", "network_images", "holdout"):
+        del metadata["config"][key]
+    metadata["config"]["synthetic"]["_target_"] = "gmlight.synthetic.Pixels"
+    path.write_text(json.dumps(metadata | {"schema_version": 1}))
+    few = ["run=made", "evaluation.networks=1", "evaluation.epochs=1"]
+    assert "protocol plain" in typed("evaluate", *few).stdout
+    result = typed("evaluate", *few, "augmentation=dsa")
+    assert "protocol dsa" in result.stdout, result.stderr
+    paths = sorted((tmp_path / "made" / "evaluations").glob("*/result.json"))
+    found = [json.loads(path.read_text()) for path in paths]
+    assert found[0]["changed"] == ["epochs=1"]
+    assert found[1]["changed"] == ["augmentation=Siamese", "epochs=1"]
+    assert found[1]["config"]["augmentation"]["flip"] == 0  # digits
+    assert typed("export", "run=made", "format=npz").returncode == 0
+
+
 def test_a_typo_lists_the_options(typed: Run) -> None:
     result = typed("train", "distance=cosine")
     assert result.returncode == 1

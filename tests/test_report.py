@@ -134,15 +134,21 @@ def test_protocols_are_never_mixed(tmp_path: Path) -> None:
     """Neither with one another nor, where a set was evaluated again, with the run's own figure."""
     write(tmp_path / "run", [91.0, 92.0])
     write(tmp_path / "other", [70.0], method="dsa", departures=["method=dsa"], protocol="dsa")
-    again = tmp_path / "run" / "evaluations" / "later"
-    write(again, [80.0], set={"method": "md", "scale": "paper"}, protocol="dsa")
+    again = tmp_path / "run" / "evaluations"
+    of_set = {"method": "md", "scale": "paper", "sha256": "a"}
+    write(again / "dsa", [80.0], set=of_set, protocol="dsa", changed=["augmentation=Siamese"])
+    write(again / "seed", [93.0], set=of_set, seed=5, changed=["seed=5"])
+    write(again / "other", [95.0], set=of_set | {"sha256": "b"}, changed=[])
+    write(again / "same", [94.0, 94.5], set=of_set, changed=[])
     gathered = gather([str(tmp_path)])
     (of_paper,) = gathered.entries["table3"]
     assert of_paper.pooled == [91.0, 92.0]
     found = {(entry.cell.choice, entry.scale): entry.pooled for entry in gathered.entries["other"]}
     assert found == {
         ("dsa", "paper, protocol dsa"): [70.0],
-        ("md", "paper, evaluated again, protocol dsa"): [80.0],
+        ("md", "paper, evaluated again with augmentation=Siamese, protocol dsa"): [80.0],
+        ("md", "paper, evaluated again with seed=5"): [93.0],
+        ("md", "paper, evaluated again"): [95.0, 94.0, 94.5],  # of two sets
     }
     assert set(gathered.runs) == {tmp_path / "run", tmp_path / "other"}
 

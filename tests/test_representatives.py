@@ -5,6 +5,7 @@ import torch
 
 from conftest import composed, small_network
 from gmlight.build import build_data, build_factory, build_sampler
+from gmlight.checks import check
 from gmlight.data import CondensationData, RealImages, at_random
 from gmlight.errors import ConfigError
 from gmlight.representatives import Representatives, before_last_layer, features_of, near_centres
@@ -26,7 +27,45 @@ def test_each_cluster_has_its_own() -> None:
     found = near_centres(features, 3, 2, seed=0)
     assert sorted(found[:, 0].tolist()) == [0, 4, 8]
     assert {tuple(row) for row in found.tolist()} == {(0, 1), (4, 5), (8, 9)}
-    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 2)
+    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 5)  # the first of two again
+
+
+def test_no_image_is_in_two_clusters() -> None:
+    features = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    found = near_centres(features, 40, 4, seed=0)
+    for row in found:
+        assert not set(row.tolist()) & set(found[found[:, 0] != row[0]].flatten().tolist())
+    labels = {int(i): c for c, row in enumerate(found) for i in row}
+    centres = torch.stack([features[[i for i in labels if labels[i] == c]].mean(0) for c in range(40)])
+    assert torch.cdist(features[found[:, 0]], centres).argmin(1).tolist() == list(range(40))
+
+
+def test_features_that_are_equal_give_different_images_all_the_same() -> None:
+    found = near_centres(torch.zeros(20, 3), 8, 1, seed=0)
+    assert len(found.unique()) == 8
+
+
+def test_a_network_that_diverges_is_a_line() -> None:
+    data = loaded("real_batch=8", "network_lr=1e30", "sampling.steps=5")
+    with pytest.raises(ConfigError, match="network_lr"):
+        data.draw(0, 0)
+
+
+def test_mixed_batches_have_no_representatives() -> None:
+    with pytest.raises(ConfigError, match="mixed_real=0"):
+        check(composed("sampling=representative", "matching=inter", "matching.mixed_real=64"))
+
+
+def test_what_was_found_goes_on_with_a_run() -> None:
+    words = ("real_batch=8", "sampling.every=4")
+    first, later = loaded(*words), loaded(*words)
+    drawn = first.draw(1, 0).images[:]
+    state = first.state_dict()
+    state["found"][1][0][:, 0] = 77  # whatever another device would have found
+    later.load_state_dict(state)
+    assert not torch.equal(later.draw(1, 0).images[:][0], drawn[0])
+    assert torch.equal(later.draw(1, 0).images[:][1:], drawn[1:])
+    assert first.sampling_seconds > 0
 
 
 def test_a_batch_has_as_many_images_of_each_class_as_are_wanted() -> None:

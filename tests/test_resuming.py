@@ -44,6 +44,7 @@ def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str, int], None]
 
 
 OUTCOMES: list[tuple] = []
+OUTCOMES_BEYOND: list[tuple] = []
 
 
 @pytest.fixture
@@ -70,6 +71,25 @@ def outcome(folder: Path) -> tuple[bytes, list, list[str], list[list[float]]]:
         metrics,
         [row["accuracy"]["values"] for row in result["evaluations"]],
     )
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 4])
+def test_steps_beyond_the_paper_go_on_in_the_same_bits(
+    typed: Run, stop_in: Callable[..., None], tmp_path: Path, kill_at: int
+) -> None:
+    words = [
+        *WORDS, "augmentation=dsa", "synthetic=multi_formation", "network_images=real",
+        "sampling=representative", "sampling.every=2", "sampling.steps=2", "sampling.nearest=2",
+        "evaluation.every=0",
+    ]  # fmt: skip
+    if not OUTCOMES_BEYOND:
+        assert typed("train", *words, "hydra.run.dir=undisturbed").returncode == 0
+        OUTCOMES_BEYOND.append(outcome(tmp_path / "undisturbed"))
+    stop_in(Condenser, "training_step", kill_at)
+    assert typed("train", *words, "hydra.run.dir=made").returncode == 143
+    result = typed("train", "resume=made")
+    assert result.returncode == 0, result.stderr
+    assert outcome(tmp_path / "made") == OUTCOMES_BEYOND[0]
 
 
 STOPS = [
