@@ -43,7 +43,8 @@ def changed(config: DictConfig, made: dict[str, Any]) -> list[str]:
     keys = sorted(
         key
         for key in now.keys() | before.keys()
-        if now.get(key) != before.get(key) and not key.startswith(("architecture.", "dataset."))
+        if (now.get(key) or 0) != (before.get(key) or 0)  # which an older set may not say
+        and not key.startswith(("architecture.", "dataset."))
     )
     augmented = {key for key in keys if key.startswith("augmentation.")}
     name = [f"augmentation={config.augmentation['_target_'].rpartition('.')[2]}"] if augmented else []
