@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gmlight.augmentation import none
-from gmlight.data import ClassDraw, LabelledImages, OfClass, RealBatch, TrainingSet
+from gmlight.data import ByLabel, ClassDraw, LabelledImages, RealBatch, TrainingSet
 from gmlight.diagnostics import image_statistics, losses
 from gmlight.distances import Distance
 from gmlight.distributed import ranks
@@ -25,7 +25,7 @@ from gmlight.image_gradient import ImageGradient, Outcome, RealGradients
 from gmlight.matching import Matching
 from gmlight.randomness import generator, moved, seeded
 from gmlight.schedules import Schedule
-from gmlight.siamese import Siamese, by_label
+from gmlight.siamese import Siamese
 from gmlight.synthetic import Synthetic, flatten
 from gmlight.training import steps_per_epoch, training_steps
 
@@ -165,14 +165,15 @@ class Condenser(lightning.LightningModule):
         network: nn.Module,
         batch: RealBatch,
         real: RealGradients,
-        seen: OfClass | None,
+        seen: ByLabel | None,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
         diagnose: bool = False,
     ) -> dict[str, Tensor]:
         # Returns metrics by name.
         images = self.synthetic()
         if seen is not None:
-            images = torch.stack([seen(c, of_class) for c, of_class in enumerate(images)])
+            labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
+            images = seen(images.flatten(0, 1), labels).view_as(images)
         outcome = self._match(network, images.detach(), real, batch, diagnose)
         with self._profiled("synthetic gradients"):
             parameters = list(self.synthetic.parameters())
@@ -312,18 +313,18 @@ class _Losses:
 
 
 def _seen_through(
-    seen: OfClass | None, images: Tensor | Sequence[Tensor] | ClassDraw
+    seen: ByLabel | None, images: Tensor | Sequence[Tensor] | ClassDraw
 ) -> Tensor | Sequence[Tensor] | ClassDraw:
     # The real images of every class.
     if seen is None:
         return images
     if isinstance(images, ClassDraw):
         return images.transformed(seen)
-    return [seen(c, of_class) for c, of_class in enumerate(images)]
+    return [seen(of_class, torch.full((len(of_class),), c)) for c, of_class in enumerate(images)]
 
 
-def _mixed_through(seen: OfClass | None, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return images if seen is None else by_label(seen, images, labels), labels
+def _mixed_through(seen: ByLabel | None, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return images if seen is None else seen(images, labels.cpu()), labels
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ from gmlight.datasets import Splits, stratified
 from gmlight.errors import ConfigError
 from gmlight.randomness import generator, moved
 
-OfClass = Callable[[int, Tensor], Tensor]  # class and its images [n, channels, H, W] -> as many images
+# Images [N, channels, H, W] and their labels [N] on the CPU -> as many images.
+ByLabel = Callable[[Tensor, Tensor], Tensor]
 
 
 class TrainingSet(Protocol):
@@ -132,13 +133,13 @@ class ClassDraw:
     """Real images of each class that are drawn, but not taken yet: a slice takes those of some classes.
 
     Args:
-        indices: of each class. transform: what the images of a class go through when they are taken.
+        indices: of each class. transform: what images go through when they are taken.
 
     sizes: images of each class, [C].
     """
 
     def __init__(
-        self, split: RealImages, indices: Sequence[Tensor], transform: OfClass | None = None
+        self, split: RealImages, indices: Sequence[Tensor], transform: ByLabel | None = None
     ) -> None:
         self._split, self._indices, self._transform = split, indices, transform
         self.sizes = [len(of_class) for of_class in indices]
@@ -151,15 +152,14 @@ class ClassDraw:
         images, _ = self._split.batch(torch.cat(list(self._indices[classes])))
         sizes = self.sizes[classes]
         if self._transform is not None:
-            numbers = range(len(self))[classes]
-            parts = zip(numbers, images.split(sizes), strict=True)
-            images = torch.cat([self._transform(c, of_class) for c, of_class in parts])
+            labels = torch.arange(len(self))[classes].repeat_interleave(torch.tensor(sizes))
+            images = self._transform(images, labels)
         if len(set(sizes)) == 1:
             return images.unflatten(0, (len(sizes), sizes[0]))
         return images.split(sizes)
 
-    def transformed(self, transform: OfClass) -> "ClassDraw":
-        """The same images, each class's seen through the transform."""
+    def transformed(self, transform: ByLabel) -> "ClassDraw":
+        """The same images, seen through the transform."""
         return ClassDraw(self._split, self._indices, transform)
 
     @property

@@ -32,7 +32,8 @@ def formed(
     if name == "multi_formation":
         images = multi_formed(tensors["images"].unflatten(0, (classes, -1)), stored.form["factor"])
     elif name == "shared_components":
-        images = composed(tensors["components"], tensors["weights"], mean, std)
+        of_channels = (tensors["components"].new_tensor(values) for values in (mean, std))
+        images = composed(tensors["components"], tensors["weights"], *of_channels)
     else:
         raise KeyError(name)
     return images.flatten(0, 1), torch.arange(classes).repeat_interleave(images.shape[1])
@@ -49,11 +50,11 @@ def multi_formed(stored: Tensor, factor: int) -> Tensor:
     return torch.stack(formed, 1).unflatten(0, stored.shape[:2]).flatten(1, 2)
 
 
-def composed(components: Tensor, weights: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """[C, p, channels, H, W] and [C, n, p] -> normalised images [C, n, channels, H, W]."""
+def composed(components: Tensor, weights: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """[C, p, channels, H, W], [C, n, p], [channels] twice -> normalised images [C, n, channels, H, W]."""
     sums = torch.einsum("cnp,cpkhw->cnkhw", weights, components)
     shape = (-1, 1, 1)
-    return (sums.sigmoid() - sums.new_tensor(mean).view(shape)) / sums.new_tensor(std).view(shape)
+    return (sums.sigmoid() - mean.view(shape)) / std.view(shape)
 
 
 def parts(height: int, width: int, factor: int) -> list[tuple[slice, slice]]:

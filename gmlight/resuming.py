@@ -96,7 +96,7 @@ def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...]
     """
     before, now = dict(flat(yaml.safe_load((folder / CONFIG).read_text()))), dict(flat(wanted))
     changed = [
-        f"{key}={now.get(key)} (was {before.get(key)})"
+        f"{key}={now.get(key)} (was {before.get(key, 'not there yet')})"
         for key in {**before, **now}
         if before.get(key) != now.get(key) and (key in _FIXED or not key.startswith(but))
     ]

@@ -5,6 +5,7 @@ that leaves open is as in its authors' release. All transforms work in normalise
 in is 0, and every one can be differentiated with respect to the images.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from gmlight.augmentation import crop, rotate
-from gmlight.data import OfClass
+from gmlight.data import ByLabel
 from gmlight.randomness import generator, moved
 
 DRAWN = 3  # numbers in [0, 1) that the transform with the most amounts takes
@@ -55,16 +56,28 @@ class Siamese:
         kind = self._kind(rng)
         return self.apply(kind, images, moved(torch.rand(len(images), DRAWN, generator=rng), images.device))
 
-    def of_update(self, seed: int, k: int, t: int) -> OfClass:
+    def of_update(self, seed: int, k: int, t: int) -> ByLabel:
         """What every image of a class goes through at one image update, real or synthetic."""
 
-        def of_class(c: int, images: Tensor) -> Tensor:
+        @functools.cache
+        def drawn(c: int) -> tuple[str, Tensor]:
             rng = generator(seed, "siamese", k, t, c)
-            kind = self._kind(rng)
-            numbers = moved(torch.rand(1, DRAWN, generator=rng), images.device).expand(len(images), -1)
-            return self.apply(kind, images, numbers)
+            return self._kind(rng), torch.rand(DRAWN, generator=rng)
 
-        return of_class
+        def by_label(images: Tensor, labels: Tensor) -> Tensor:
+            # As many calls as there are transforms, however many classes.
+            of_images = [drawn(c) for c in labels.tolist()]
+            numbers = moved(torch.stack([amounts for _, amounts in of_images]), images.device)
+            parts: list[Tensor] = []
+            places: list[int] = []
+            for kind in dict.fromkeys(kind for kind, _ in of_images):
+                own = [i for i, (of_image, _) in enumerate(of_images) if of_image == kind]
+                chosen = moved(torch.tensor(own), images.device)
+                parts.append(self.apply(kind, images[chosen], numbers[chosen]))
+                places += own
+            return torch.cat(parts)[moved(torch.tensor(places).argsort(), images.device)]
+
+        return by_label
 
     def apply(self, kind: str, images: Tensor, numbers: Tensor) -> Tensor:
         """One transform of images [N, channels, H, W], its amounts from numbers in [0, 1), [N, DRAWN]."""
@@ -72,15 +85,6 @@ class Siamese:
 
     def _kind(self, rng: torch.Generator) -> str:
         return self.drawn[int(torch.randint(len(self.drawn), (), generator=rng))]
-
-
-def by_label(of_class: OfClass, images: Tensor, labels: Tensor) -> Tensor:
-    """Images of any class, each transformed as its class is."""
-    result = images.clone()
-    for c in labels.unique().tolist():
-        chosen = (labels == c).nonzero().squeeze(1)
-        result[chosen] = of_class(c, images[chosen])
-    return result
 
 
 def _color(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:

@@ -86,10 +86,13 @@ class SharedComponents(Synthetic):
     ) -> None:
         super().__init__()
         self.components, self.weights = nn.Parameter(components.clone()), nn.Parameter(weights.clone())
-        self.mean, self.std = list(mean), list(std)
+        self._mean: Tensor
+        self._std: Tensor
+        for name, values in (("_mean", mean), ("_std", std)):
+            self.register_buffer(name, components.new_tensor(values), persistent=False)
 
     def forward(self) -> Tensor:
-        return composed(self.components, self.weights, self.mean, self.std)
+        return composed(self.components, self.weights, self._mean, self._std)
 
     def stored(self) -> Stored:
         tensors = {"components": self.components.detach(), "weights": self.weights.detach()}

@@ -164,10 +164,11 @@ def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None
     batches = real_batches(outer=2, updates=2, classes=3)
     module = condenser(images, 2, [0], siamese=siamese())
     fit(module, batches)
-    transforms = siamese()
-    expected = expected_images(
-        images, batches, [0], batches=[], seen=lambda k, t, c, of: transforms.of_update(3, k, t)(c, of)
-    )
+
+    def seen(k: int, t: int, c: int, images: torch.Tensor) -> torch.Tensor:
+        return siamese().of_update(3, k, t)(images, torch.full((len(images),), c))
+
+    expected = expected_images(images, batches, [0], batches=[], seen=seen)
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
     plain = condenser(images, 2, [0])
     fit(plain, batches)

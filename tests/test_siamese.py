@@ -11,7 +11,8 @@ from gmlight.build import build_augmentation
 from gmlight.checks import _TRANSFORMS, check
 from gmlight.data import RealImages
 from gmlight.errors import ConfigError
-from gmlight.siamese import DRAWN, TRANSFORMS, Siamese, by_label
+from gmlight.randomness import generator
+from gmlight.siamese import DRAWN, TRANSFORMS, Siamese
 
 NUMBERS = [[0.0, 0.0, 0.0], [0.3, 0.6, 0.9], [0.999, 0.999, 0.999], [0.5, 0.1, 0.7]]
 
@@ -122,19 +123,22 @@ def test_digits_are_not_mirrored(dataset: str, mirrored: bool) -> None:
 
 
 def test_all_images_of_a_class_go_through_the_same() -> None:
-    images = random_images(5, 3, 8, 8)
-    for c in range(12):
-        of_class = siamese().of_update(0, 1, 2)
-        together = of_class(c, images)
-        one_by_one = torch.cat([of_class(c, image.unsqueeze(0)) for image in images])
-        torch.testing.assert_close(together, one_by_one, rtol=1e-12, atol=1e-12)
+    """Together with images of any other class, or alone."""
+    images, labels = random_images(24, 3, 8, 8), torch.arange(24) % 12
+    together = siamese().of_update(0, 1, 2)(images, labels)
+    for image, label, seen in zip(images, labels, together, strict=True):
+        alone = siamese().of_update(0, 1, 2)(image.unsqueeze(0), label.unsqueeze(0))[0]
+        torch.testing.assert_close(seen, alone, rtol=1e-12, atol=1e-12)
+        rng = generator(0, "siamese", 1, 2, int(label))
+        kind, numbers = siamese()._kind(rng), torch.rand(DRAWN, generator=rng).double()
+        torch.testing.assert_close(seen, PLAIN[kind](image, numbers.tolist()), rtol=1e-9, atol=1e-9)
 
 
 def test_a_transform_is_of_its_seed_update_and_class_alone() -> None:
     image = random_images(1, 3, 8, 8)
 
     def of(seed: int, k: int, t: int, c: int) -> Tensor:
-        return siamese().of_update(seed, k, t)(c, image)
+        return siamese().of_update(seed, k, t)(image, torch.tensor([c]))
 
     assert torch.equal(of(0, 1, 2, 3), of(0, 1, 2, 3))
     for other in ((1, 1, 2, 3), (0, 2, 2, 3), (0, 1, 3, 3), (0, 1, 2, 4)):
@@ -147,14 +151,6 @@ def test_every_transform_is_drawn() -> None:
     assert {name: kinds.count(name) > 60 for name in TRANSFORMS} == dict.fromkeys(TRANSFORMS, True)
 
 
-def test_images_of_any_class_go_through_what_their_class_does() -> None:
-    images, labels = random_images(6, 3, 8, 8), torch.tensor([2, 0, 1, 1, 2, 0])
-    of_class = siamese().of_update(0, 0, 0)
-    found = by_label(of_class, images, labels)
-    for image, label, seen in zip(images, labels.tolist(), found, strict=True):
-        torch.testing.assert_close(seen, of_class(label, image.unsqueeze(0))[0])
-
-
 def test_real_images_are_seen_through_it_as_they_are_taken() -> None:
     images = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     split = RealImages(
@@ -162,11 +158,12 @@ def test_real_images_are_seen_through_it_as_they_are_taken() -> None:
         device=torch.device("cpu"), home=torch.device("cpu"),
     )  # fmt: skip
     drawn = split.draw_later(3, torch.Generator().manual_seed(1))
-    of_class = siamese().of_update(0, 0, 0)
-    seen = drawn.transformed(of_class)
+    by_label = siamese().of_update(0, 0, 0)
+    seen = drawn.transformed(by_label)
     for c in range(3):
-        assert torch.equal(seen[c : c + 1][0], of_class(c, drawn[c : c + 1][0]))
-    assert torch.equal(seen[1:3][1], seen[:][2])
+        expected = by_label(drawn[c : c + 1][0], torch.full((3,), c))
+        torch.testing.assert_close(seen[c : c + 1][0], expected)
+    torch.testing.assert_close(seen[1:3][1], seen[:][2])
 
 
 def test_a_batch_that_is_trained_on_has_one_transform_with_amounts_for_each_image() -> None:

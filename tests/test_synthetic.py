@@ -68,7 +68,9 @@ def test_forms_can_be_differentiated() -> None:
         random_images(2, 3, 2, 2, 2).requires_grad_(),
         random_images(2, 4, 3).requires_grad_(),
     )
-    assert torch.autograd.gradcheck(lambda *parts: composed_images(*parts, MEAN, STD), (components, weights))
+    assert torch.autograd.gradcheck(
+        lambda *parts: composed_images(*parts, torch.tensor(MEAN), torch.tensor(STD)), (components, weights)
+    )
 
 
 def test_shared_components_are_sums_through_a_sigmoid() -> None:
