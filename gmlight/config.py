@@ -153,6 +153,12 @@ def protocol_label(config: DictConfig) -> str:
     return f"{name} + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else name
 
 
+def protocol_epochs(config: DictConfig) -> int:
+    """Of an evaluation network, by default: the dataset's, the augmentation's, or the scale's."""
+    own = max(config.dataset.evaluation_epochs, config.augmentation.get("evaluation_epochs", 0))
+    return min(filter(None, (own, config.scale.epochs)))
+
+
 def is_siamese(config: DictConfig) -> bool:
     """Whether the augmentation is one that is also used while matching, as `siamese.Siamese` is."""
     return hasattr(hydra.utils.get_object(config.augmentation["_target_"]), "of_update")
@@ -172,8 +178,7 @@ def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
 def _scale_label(config: DictConfig, overrides: list[str]) -> str:
     # A size that is not the scale's is named, so that no reduced run passes for a full one.
     intended = dict(config.scale)
-    of_protocol = max(config.dataset.evaluation_epochs, config.augmentation.get("evaluation_epochs", 0))
-    intended["epochs"] = min(filter(None, (of_protocol, config.scale.epochs)))
+    intended["epochs"] = protocol_epochs(config)
     used = {size: OmegaConf.select(config, key) for size, key in _SCALE_SIZES.items()}
     if config.iterations == 0:  # nothing is condensed: those sizes play no part
         del used["iterations"], used["real_batch"]

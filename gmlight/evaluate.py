@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight import build, results
 from gmlight.callbacks import evaluate_sets
-from gmlight.config import describe, flat
+from gmlight.config import describe, flat, override_key, protocol_epochs
 from gmlight.stored import command_on_a_set, open_set
 
 
@@ -28,7 +28,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     rows = evaluate_sets(stored.evaluators, sets, console)
     record |= {
         "set": results.origin(stored.made),
-        "changed": changed(config, stored.made["config"]),
+        "changed": changed(config, stored.made["config"], record["overrides"]),
         "seconds": {"evaluation": time.monotonic() - started},
         "environment": results.environment(stored.device),
     }
@@ -37,18 +37,22 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     results.print_path("result", path, console)
 
 
-def changed(config: DictConfig, made: dict[str, Any]) -> list[str]:
-    """What an accuracy depends on and is other than in the run that made the set."""
+def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
+    """What an accuracy depends on and is other than in the run that made the set.
+
+    Less the architecture, which has a column of its own, and what the name of the protocol says: its
+    augmentation, and its epochs.
+    """
     now, before = (dict(flat(build.evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
-    keys = sorted(
-        key
-        for key in now.keys() | before.keys()
+    said = ["architecture", "augmentation", "dataset", "cutmix"]
+    if config.evaluation.epochs == protocol_epochs(config):
+        said.append("epochs")
+    return [word for word in overrides if override_key(word).startswith("augmentation.")] + [
+        f"{key}={now.get(key)}"
+        for key in sorted(now.keys() | before.keys())
         if (now.get(key) or 0) != (before.get(key) or 0)  # which an older set may not say
-        and not key.startswith(("architecture.", "dataset."))
-    )
-    augmented = {key for key in keys if key.startswith("augmentation.")}
-    name = [f"augmentation={config.augmentation['_target_'].rpartition('.')[2]}"] if augmented else []
-    return name + [f"{key}={now.get(key)}" for key in keys if key not in augmented]
+        and key.split(".")[0] not in said
+    ]
 
 
 if __name__ == "__main__":

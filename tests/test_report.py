@@ -136,7 +136,7 @@ def test_protocols_are_never_mixed(tmp_path: Path) -> None:
     write(tmp_path / "other", [70.0], method="dsa", departures=["method=dsa"], protocol="dsa")
     again = tmp_path / "run" / "evaluations"
     of_set = {"method": "md", "scale": "paper", "sha256": "a"}
-    write(again / "dsa", [80.0], set=of_set, protocol="dsa", changed=["augmentation=Siamese"])
+    write(again / "dsa", [80.0], set=of_set, protocol="dsa", changed=[])
     write(again / "seed", [93.0], set=of_set, seed=5, changed=["seed=5"])
     write(again / "other", [95.0], set=of_set | {"sha256": "b"}, changed=[])
     write(again / "same", [94.0, 94.5], set=of_set, changed=[])
@@ -146,7 +146,7 @@ def test_protocols_are_never_mixed(tmp_path: Path) -> None:
     found = {(entry.cell.choice, entry.scale): entry.pooled for entry in gathered.entries["other"]}
     assert found == {
         ("dsa", "paper, protocol dsa"): [70.0],
-        ("md", "paper, evaluated again with augmentation=Siamese, protocol dsa"): [80.0],
+        ("md", "paper, evaluated again, protocol dsa"): [80.0],
         ("md", "paper, evaluated again with seed=5"): [93.0],
         ("md", "paper, evaluated again"): [95.0, 94.0, 94.5],  # of two sets
     }
