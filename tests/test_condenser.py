@@ -107,45 +107,16 @@ class Recorder(lightning.Callback):
         self.epochs.append(int(trainer.callback_metrics["zeta"]))
 
 
-@pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
-def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
-    images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
-    batches = real_batches(outer=2, updates=3, classes=3)
-    module = condenser(images, 3, epochs, factory=functools.partial(small_network, norm))
-    recorder = Recorder()
-    fit(module, batches, callbacks=[recorder])
-
-    networks = []
-    for k in range(2):
-        with seeded(3, "network", k):
-            networks.append(small_network(norm))
-    by_update = [batches[:3], batches[3:]]
-    expected, losses = naive.condense(
-        images,
-        networks,
-        [[list(batch.images) for batch in of_k] for of_k in by_update],
-        rule="multilevel",
-        name="cos_euclid",
-        weight=1.0,
-        epochs=epochs,
-        batches=[[torch.arange(6)]] * (2 * sum(epochs)),
-        statistics=[[batch.statistics for batch in of_k] for of_k in by_update],
-        **SETTINGS,
-    )
-    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
-    assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
-
-
-def expected_images(
-    images: torch.Tensor, real: list[RealBatch], epochs: list[int], **options: Any
-) -> torch.Tensor:
-    """The naive twin's, of two outer iterations on the same networks."""
+def expected(
+    images: torch.Tensor, real: list[RealBatch], epochs: list[int], norm: str = "instance", **options: Any
+) -> tuple[torch.Tensor, list[float]]:
+    """The naive twin's images and losses, of two outer iterations on the same networks."""
     networks, updates = [], len(epochs) + 1
     for k in range(2):
         with seeded(3, "network", k):
-            networks.append(small_network())
+            networks.append(small_network(norm))
     by_update = [real[:updates], real[updates:]]
-    expected, _ = naive.condense(
+    return naive.condense(
         images,
         networks,
         [[list(batch.images) for batch in of_k] for of_k in by_update],
@@ -153,10 +124,22 @@ def expected_images(
         name="cos_euclid",
         weight=1.0,
         epochs=epochs,
+        statistics=[[batch.statistics for batch in of_k] for of_k in by_update],
         **SETTINGS,
         **options,
     )
-    return expected
+
+
+@pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
+def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
+    images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
+    real = real_batches(outer=2, updates=3, classes=3)
+    module = condenser(images, 3, epochs, factory=functools.partial(small_network, norm))
+    recorder = Recorder()
+    fit(module, real, callbacks=[recorder])
+    condensed, losses = expected(images, real, epochs, norm, batches=[[torch.arange(6)]] * (2 * sum(epochs)))
+    torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
+    assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
 
 
 def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None:
@@ -168,8 +151,8 @@ def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None
     def seen(k: int, t: int, c: int, images: torch.Tensor) -> torch.Tensor:
         return siamese().of_update(3, k, t)(images, torch.full((len(images),), c))
 
-    expected = expected_images(images, batches, [0], batches=[], seen=seen)
-    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+    condensed, _ = expected(images, batches, [0], batches=[], seen=seen)
+    torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
     plain = condenser(images, 2, [0])
     fit(plain, batches)
     assert not torch.allclose(plain.synthetic(), module.synthetic())
@@ -181,11 +164,11 @@ def test_what_is_learned_are_the_images_before_they_are_formed() -> None:
     module = condenser(stored, 2, [1], form=MultiFormation(stored, 2))
     fit(module, batches)
     assert module.synthetic().shape == (3, 8, 2, 8, 8)
-    expected = expected_images(
+    condensed, _ = expected(
         stored, batches, [1], batches=[[torch.arange(24)]] * 2, form=lambda images: multi_formed(images, 2)
     )
     (learned,) = module.synthetic.parameters()
-    torch.testing.assert_close(learned.detach(), expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(learned.detach(), condensed, rtol=1e-9, atol=1e-11)
 
 
 def test_a_network_that_trains_on_real_images() -> None:
@@ -194,14 +177,14 @@ def test_a_network_that_trains_on_real_images() -> None:
     real = LabelledImages(random_images(9, 2, 8, 8, seed=7), torch.arange(9) % 3)
     module = condenser(images, 2, [2], network_images=real)
     fit(module, batches)
-    expected = expected_images(
+    condensed, _ = expected(
         images,
         batches,
         [2],
         batches=[[torch.arange(9)]] * 4,
         trained_on=(real.images, real.labels),
     )
-    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
 
 
 def test_a_network_trains_on_images_as_they_are_augmented() -> None:
