@@ -51,7 +51,7 @@ def test_herding_chooses_different_real_images_of_each_class(features: str) -> N
 
 def test_herding_more_images_than_a_class_has_is_refused() -> None:
     config = composed("initialization=herding", "ipc=140")
-    with pytest.raises(ConfigError, match="class '8' has only 139 images"):
+    with pytest.raises(ConfigError, match="140 images of class '8' are wanted"):
         build_start(config, build_data(config).load(CPU))
 
 
