@@ -71,7 +71,8 @@ BENCHMARKS = [words for module, words in map(of_gmlight, HERE) if module == "ben
 def chosen(words: list[str], **instead: str) -> list[str]:
     """One value where a sweep has several; other values for some keys."""
     single = [re.sub(r"(=[^\[{,]*),.*$", r"\1", word) for word in words if word != "-m"]
-    single = [word.replace("<distance>", "sse") for word in single if not word.startswith("hydra")]
+    single = [word for word in single if not word.startswith("hydra")]
+    single = [word.replace("<distance>", "sse").replace("<method>", "md") for word in single]
     single = [re.sub(r"<[^>]*>", "3", word) for word in single]
     return [word for word in single if word.split("=")[0] not in instead] + [
         f"{key}={value}" for key, value in instead.items() if value
