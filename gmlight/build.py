@@ -60,6 +60,11 @@ def build_data(
     )
 
 
+def build_matched_data(config: DictConfig, factory: Callable[[], nn.Module]) -> CondensationData:
+    """The same, with what matching on these networks needs of it."""
+    return build_data(config, needs_statistics(factory), build_sampler(config, factory))
+
+
 def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:
     """What draws the real batches that are matched on these networks."""
     sampler = instantiate(config.sampling)

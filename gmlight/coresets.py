@@ -4,14 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from gmlight.artifact import CondensedDataset
-from gmlight.augmentation import none
 from gmlight.data import LabelledImages, RealImages
-from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
+from gmlight.features import features_of, trained_features
 from gmlight.randomness import seeded
-from gmlight.representatives import before_last_layer, features_of
 from gmlight.synthetic import flatten
-from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
+from gmlight.training import NetworkFactory, steps_per_epoch
 
 
 def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
@@ -52,21 +50,18 @@ def herding(
     if features == "network":
         with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
             _, channels, *size = train.images.shape
-            trained = network(channels=channels, size=tuple(size), classes=len(train.classes))
-        trained = trained.to(train.device)
-        optimizer = torch.optim.SGD(trained.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
-        steps = training_steps(
-            Ensemble([trained]), optimizer, train, batch_size=batch_size, rngs=[rng], augmentation=none
+            fresh = network(channels=channels, size=tuple(size), classes=len(train.classes))
+        extract = trained_features(
+            fresh.to(train.device),
+            train,
+            steps=epochs * steps_per_epoch(train, batch_size),
+            rng=rng,
+            batch_size=batch_size,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
         )
-        for _ in range(epochs * steps_per_epoch(train, batch_size)):
-            next(steps)
-        extract = before_last_layer(trained)
-
-    chosen, first = [], 0
-    for count in train.counts:
-        indices = torch.arange(first, first + count)
-        chosen.append(indices[herd(features_of(extract, train, indices), ipc)])
-        first += count
+    chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.of_classes()]
     return LabelledImages(*train.batch(torch.cat(chosen)))
 
 

@@ -108,6 +108,10 @@ class RealImages:
         # In place where it can be: a fresh block of memory costs more than the arithmetic.
         return (images / 255).sub_(self._mean).div_(self._std), labels
 
+    def of_classes(self) -> tuple[Tensor, ...]:
+        """The indices of each class's images."""
+        return torch.arange(len(self)).split(self.counts)
+
     def draw_per_class(self, size: int, rng: torch.Generator) -> Tensor | tuple[Tensor, ...]:
         """`size` images of each class, drawn without replacement, or all of a class that has fewer.
 
@@ -118,10 +122,7 @@ class RealImages:
 
     def draw_later(self, size: int, rng: torch.Generator) -> "ClassDraw":
         """What `draw_per_class` draws, as indices whose images are taken when they are used."""
-        drawn, first = [], 0
-        for count in self.counts:
-            drawn.append(first + torch.randperm(count, generator=rng)[:size])
-            first += count
+        drawn = [own[torch.randperm(len(own), generator=rng)[:size]] for own in self.of_classes()]
         return ClassDraw(self, drawn)
 
     def draw_mixed(self, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:

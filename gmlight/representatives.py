@@ -15,16 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from gmlight.augmentation import none
 from gmlight.data import ClassDraw, RealImages
 from gmlight.distributed import ranks
-from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
+from gmlight.features import features_of, trained_features
 from gmlight.randomness import generator, seeded
-from gmlight.training import training_steps
 
 ROUNDS = 20  # of k-means, at most; the centres need not be exact
-AT_ONCE = 256  # images in one pass through the network
 
 
 @dataclass
@@ -80,11 +77,9 @@ class Representatives:
 
     def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
         # Of each class the images nearest to each centre, as indices [clusters, nearest].
-        extract, first, candidates = self._features(train, refresh), 0, []
-        for count in train.counts:
-            own = torch.arange(first, first + count)
-            first += count
-            if count <= size:
+        extract, candidates = self._features(train, refresh), []
+        for own in train.of_classes():
+            if len(own) <= size:
                 candidates.append(own.unsqueeze(1))
                 continue
             features = features_of(extract, train, own)
@@ -101,39 +96,15 @@ class Representatives:
     def _features(self, train: RealImages, refresh: int) -> nn.Module:
         with seeded(self.seed, "representatives-network", refresh):
             network = self.factory().to(train.device)
-        optimizer = torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum)
-        steps = training_steps(
-            Ensemble([network]),
-            optimizer,
+        return trained_features(
+            network,
             train,
+            steps=self.steps,
+            rng=generator(self.seed, "representatives-batches", refresh),
             batch_size=self.batch_size,
-            rngs=[generator(self.seed, "representatives-batches", refresh)],
-            augmentation=none,
+            lr=self.lr,
+            momentum=self.momentum,
         )
-        with torch.enable_grad():
-            for _ in range(self.steps):
-                next(steps)
-        return before_last_layer(network)
-
-
-def before_last_layer(network: nn.Module) -> nn.Module:
-    """The network as a map to features, in eval mode.
-
-    Raises:
-        ConfigError: it is no Sequential, so that nobody knows which layer is its last.
-    """
-    if not isinstance(network, nn.Sequential):
-        raise ConfigError(
-            f"architecture: features are the input of the last layer, and {type(network).__name__} is no "
-            "nn.Sequential, which has one; use architecture=convnet"
-        )
-    return nn.Sequential(*list(network)[:-1]).eval()
-
-
-@torch.no_grad()
-def features_of(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
-    """Features of these images, [n, length]."""
-    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(AT_ONCE)])
 
 
 def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Tensor:

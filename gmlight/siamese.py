@@ -66,16 +66,16 @@ class Siamese:
 
         def by_label(images: Tensor, labels: Tensor) -> Tensor:
             # As many calls as there are transforms, however many classes.
-            of_images = [drawn(c) for c in labels.tolist()]
-            numbers = moved(torch.stack([amounts for _, amounts in of_images]), images.device)
-            parts: list[Tensor] = []
-            places: list[int] = []
-            for kind in dict.fromkeys(kind for kind, _ in of_images):
-                own = [i for i, (of_image, _) in enumerate(of_images) if of_image == kind]
-                chosen = moved(torch.tensor(own), images.device)
-                parts.append(self.apply(kind, images[chosen], numbers[chosen]))
-                places += own
-            return torch.cat(parts)[moved(torch.tensor(places).argsort(), images.device)]
+            classes, which = labels.unique(return_inverse=True)
+            kinds, amounts = zip(*map(drawn, classes.tolist()), strict=True)
+            numbers = torch.stack(amounts)[which]  # [N, DRAWN]
+            parts, places = [], []
+            for kind in dict.fromkeys(kinds):
+                own = torch.tensor([of_class == kind for of_class in kinds])[which].nonzero().squeeze(1)
+                of_kind = images[moved(own, images.device)]
+                parts.append(self.apply(kind, of_kind, moved(numbers[own], images.device)))
+                places.append(own)
+            return torch.cat(parts)[moved(torch.cat(places).argsort(), images.device)]
 
         return by_label
 

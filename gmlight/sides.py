@@ -114,9 +114,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     endless.iterations = 10**9
     notes: list[str] = []
     factory = build.build_factory(config.architecture, config.dataset)
-    data = build.build_data(
-        endless, build.needs_statistics(factory), sampler=build.build_sampler(config, factory)
-    )
+    data = build.build_matched_data(endless, factory)
     compilation = build.build_compilation(config, notes.append)
     evaluator = build.build_evaluator(config, config.architecture, data, compilation)
     parts = Parts(torch.device("cpu"))

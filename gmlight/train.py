@@ -130,9 +130,7 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
         record: of `config.describe`, with its labels.
     """
     factory = build.build_factory(config.architecture, config.dataset)
-    data = build.build_data(
-        config, build.needs_statistics(factory), sampler=build.build_sampler(config, factory)
-    )
+    data = build.build_matched_data(config, factory)
     compilation = build.build_compilation(config, console.print)
     evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
     target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)

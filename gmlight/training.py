@@ -38,10 +38,10 @@ def training_steps(
     Args:
         cutmix: applied to the augmented images, each of which then has two labels.
     """
+    loss = _mean_loss if cutmix is None else functools.partial(_mixed_loss, cutmix=cutmix, rngs=rngs)
     for inputs, labels in _batches(images, batch_size, rngs):
         networks.train()
         augmented = [augmentation(of_one, rng) for of_one, rng in zip(inputs, rngs, strict=True)]
-        loss = _mean_loss if cutmix is None else functools.partial(_mixed_loss, cutmix=cutmix, rngs=rngs)
         optimizer.zero_grad(set_to_none=True)
         loss(networks, augmented, labels).backward()
         optimizer.step()

@@ -8,7 +8,8 @@ from gmlight.build import build_data, build_factory, build_sampler
 from gmlight.checks import check
 from gmlight.data import CondensationData, RealImages, at_random
 from gmlight.errors import ConfigError
-from gmlight.representatives import Representatives, before_last_layer, features_of, near_centres
+from gmlight.features import before_last_layer, features_of
+from gmlight.representatives import Representatives, near_centres
 
 CPU = torch.device("cpu")
 
