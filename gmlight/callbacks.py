@@ -22,7 +22,7 @@ from gmlight.loggers import log_picture
 from gmlight.memory import peak_bytes
 from gmlight.page import PAGE, State, write_run_page
 from gmlight.pictures import save_grid
-from gmlight.results import Row, clock
+from gmlight.results import Row, clock, counted
 
 # Where the output is no terminal: progress lines of a run, and seconds after which there is one in any case.
 PLAIN_LINES = 20
@@ -219,7 +219,7 @@ class QuickEvaluation(lightning.Callback):
         finally:
             self.seconds += time.monotonic() - started
         record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy_metrics(accuracy))
-        n = f"{self.networks} network{'s' if self.networks > 1 else ''}"
+        n = counted(self.networks, "network")
         protocol = "" if accuracy.protocol == "plain" else f", protocol {accuracy.protocol}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n}{protocol})")
 

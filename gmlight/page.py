@@ -17,7 +17,7 @@ from gmlight.files import whole
 from gmlight.gathering import paper_figures, scale_shown
 from gmlight.loggers import read_metrics
 from gmlight.paper import TITLES
-from gmlight.results import clock, headline, images_per_class, in_bytes, short
+from gmlight.results import clock, counted, headline, images_per_class, in_bytes, short
 from gmlight.templates import render
 
 PAGE = "report.html"
@@ -105,7 +105,7 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
     name, logged = config["dataset"]["name"], bool(config["logger"].get("csv"))
     content = render(
         "run.html",
-        title=f"{name}, {config['ipc']} image{'s' if config['ipc'] > 1 else ''} per class",
+        title=f"{name}, {counted(config['ipc'], 'image')} per class",
         subtitle=headline(record),
         state={
             "name": state.name, "done": state.done, "total": state.total, "said": state.said,
@@ -147,7 +147,7 @@ def write_runs_page(
     pictures, left_out = _side_by_side(runs)
     content = render(
         "runs.html",
-        title=f"{len(runs)} run{'s' if len(runs) != 1 else ''}",
+        title=counted(len(runs), "run"),
         explanation=explanation,
         every=_sortable(RUN_HEADINGS, [_run_cells(folder, result) for folder, result in runs.items()]),
         pictures=pictures,

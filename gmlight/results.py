@@ -112,11 +112,19 @@ def as_record(row: Row) -> dict[str, Any]:
     }
 
 
+def counted(number: int, things: str) -> str:
+    """`1 network`, `2 networks`."""
+    return f"{number} {things}" + ("" if number == 1 else "s")
+
+
 def environment(device: torch.device) -> dict[str, str]:
     """The machine and the versions behind a figure."""
-    cuda = device.type == "cuda"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
     return {
-        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
+        "device": name,
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "gmlight": gmlight.__version__,

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from rich.console import Console
 
@@ -55,5 +56,8 @@ def test_table_fits_80_columns_and_names_the_scale() -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_environment_names_the_device() -> None:
-    assert results.environment(torch.device("cpu"))["device"].startswith("CPU, ")
+def test_environment_names_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert results.environment(torch.device("cpu"))["device"] == "CPU, 1 thread"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert results.environment(torch.device("cpu"))["device"] == "CPU, 2 threads"
