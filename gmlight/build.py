@@ -61,7 +61,7 @@ def build_data(
 
 
 def build_matched_data(config: DictConfig, factory: Callable[[], nn.Module]) -> CondensationData:
-    """The same, with what matching on these networks needs of it."""
+    """`build_data` with what matching on these networks needs of it."""
     return build_data(config, needs_statistics(factory), build_sampler(config, factory))
 
 

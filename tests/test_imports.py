@@ -14,11 +14,10 @@ ROOMS = [
     "config", "command", "randomness", "pictures", "forms", "artifact", "datasets", "data", "synthetic",
     "architectures", "augmentation", "siamese", "ensembles", "training", "features", "representatives",
     "gradients", "operations", "compilation", "engine", "distances", "plain", "matching", "diagnostics",
-    "schedules", "coresets", "evaluation",
-    "trajectory", "finiteness", "image_gradient", "condenser", "checkpointing", "journal", "resuming",
-    "results", "sweeps", "paper", "gathering", "plots", "loggers", "templates", "curves", "page",
-    "measuring", "rehearsal", "callbacks", "build", "stored", "train", "evaluate", "analyze", "formats",
-    "export", "schedule", "sides", "benchmark", "report",
+    "schedules", "coresets", "evaluation", "trajectory", "finiteness", "image_gradient", "condenser",
+    "checkpointing", "journal", "resuming", "results", "sweeps", "paper", "gathering", "plots", "loggers",
+    "templates", "curves", "page", "measuring", "rehearsal", "callbacks", "build", "stored", "train",
+    "evaluate", "analyze", "formats", "export", "schedule", "sides", "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
