@@ -66,7 +66,7 @@ class Siamese:
 
         def by_label(images: Tensor, labels: Tensor) -> Tensor:
             # As many calls as there are transforms, however many classes.
-            classes, which = labels.cpu().unique(return_inverse=True)  # where the amounts are
+            classes, which = labels.unique(return_inverse=True)
             kinds, amounts = zip(*map(drawn, classes.tolist()), strict=True)
             numbers = torch.stack(amounts)[which]  # [N, DRAWN]
             parts, places = [], []
