@@ -68,6 +68,18 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
     return config
 
 
+def train_tiny(folder: Path, *overrides: str) -> None:
+    """gmlight.train in this process, tiny unless told otherwise, into a new folder."""
+    folder.mkdir(parents=True)
+    config = composed(*TINY, *overrides)
+    if "width" in config.architecture:
+        config.architecture.width = 8
+    name_classes(config)
+    check(config)
+    prepare_process(config)
+    train(config, folder)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Runs gmlight.train in this process, tiny unless told otherwise; gives the run folder."""
@@ -75,14 +87,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     def _run(*overrides: str) -> Path:
         folder = tmp_path / f"run{next(numbers)}"
-        folder.mkdir()
-        config = composed(*TINY, *overrides)
-        if "width" in config.architecture:
-            config.architecture.width = 8
-        name_classes(config)
-        check(config)
-        prepare_process(config)
-        train(config, folder)
+        train_tiny(folder, *overrides)
         return folder
 
     yield _run

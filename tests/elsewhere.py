@@ -22,12 +22,9 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-from conftest import TINY, composed
+from conftest import train_tiny
 from gmlight import condenser, engine
 from gmlight.artifact import CondensedDataset
-from gmlight.checks import check
-from gmlight.config import name_classes, prepare_process
-from gmlight.train import train
 
 NAME = "elsewhere"
 backend_registration._setup_privateuseone_for_python_backend(NAME)
@@ -158,38 +155,27 @@ def pretence() -> Iterator[None]:
         yield
 
 
-def condensed(folder: Path, words: list[str]) -> CondensedDataset:
-    """The set of a run, made where the words say."""
-    folder.mkdir(parents=True)
-    config = composed(*TINY, *words)
-    if "width" in config.architecture:
-        config.architecture.width = 8
-    name_classes(config)
-    check(config)
-    prepare_process(config)
-    train(config, folder)
-    return CondensedDataset(folder)
-
-
 def compare() -> None:
     """Does runs here and there; argv: a folder, and overrides by name.
 
     Writes found.json: by name the greatest difference of the images, both evaluations, and what waits.
     """
     folder, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
-    here = {name: condensed(folder / name / "here", words) for name, words in cases.items()}
+    for name, words in cases.items():
+        train_tiny(folder / name / "here", *words)
     found: dict[str, dict[str, Any]] = {}
     with pretence():
         for name, words in cases.items():
             waits.clear()
             try:
-                there = condensed(folder / name / "there", [*words, f"trainer._target_={__name__}.trainer"])
+                train_tiny(folder / name / "there", *words, f"trainer._target_={__name__}.trainer")
             except Exception:
                 found[name] = {"error": traceback.format_exc()}
                 continue
+            here, there = (CondensedDataset(folder / name / place) for place in ("here", "there"))
             found[name] = {
-                "difference": (there.images - here[name].images).abs().max().item(),
-                "evaluations": [each.metadata["evaluations"] for each in (here[name], there)],
+                "difference": (there.images - here.images).abs().max().item(),
+                "evaluations": [each.metadata["evaluations"] for each in (here, there)],
                 "waits": sorted(set(waits)),
             }
     (folder / "found.json").write_text(json.dumps(found))
