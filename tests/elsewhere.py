@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from conftest import train_tiny
-from gmlight import condenser, engine
+from gmlight import engine
 from gmlight.artifact import CondensedDataset
 
 NAME = "elsewhere"
@@ -75,8 +75,8 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         here = [each for each in checked if isinstance(each, Tensor) and each.device == HERE and each.ndim]
         if here:
             raise RuntimeError(f"{func}: tensors of two devices, {[tensor.device for tensor in tensors]}")
-    leaves = there and func is aten._to_copy.default and wanted == HERE and not kwargs.get("non_blocking")
-    if there and (leaves or func in OF_VALUES):
+    brought_here = func is aten._to_copy.default and wanted == HERE and not kwargs.get("non_blocking")
+    if there and (brought_here or func in OF_VALUES):
         _note_wait()
     if wanted is not None:
         kwargs = kwargs | {"device": HERE}
@@ -97,7 +97,7 @@ def _raw(tree: Any) -> Any:
 
 def _note_wait() -> None:
     frames = traceback.extract_stack()
-    own = [frame for frame in frames if Path(frame.filename).parent == Path(condenser.__file__).parent]
+    own = [frame for frame in frames if Path(frame.filename).parent == Path(engine.__file__).parent]
     if any(frame.name == "training_step" for frame in own):
         waits.append(f"{Path(own[-1].filename).name}: {own[-1].name}")
 
