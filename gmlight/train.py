@@ -281,7 +281,7 @@ def evaluate(
 ) -> list[Row]:
     """Accuracies of S and of what is beside it; the record gets what the run has taken and used."""
     journal = Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config)) if is_main() else None
-    name = "condensed" if config.iterations else f"{record['method']} images"
+    name = "condensed" if config.iterations else f"{record['method'].partition(' with ')[0]} images"
     sets = [(name, learned, config.evaluation.networks), *parts.baselines]
     rows = evaluate_sets(parts.evaluators, sets, console, journal)
     if isinstance(learned, LabelledImages):
