@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gmlight import results
-from gmlight.callbacks import network_progress
 from gmlight.config import describe
 from gmlight.data import LabelledImages
 from gmlight.plots import plot_trajectory, save
+from gmlight.progress import shown
 from gmlight.randomness import generator
 from gmlight.stored import command_on_a_set, open_set
 from gmlight.trajectory import Point, logarithmic, trajectory
@@ -37,10 +37,11 @@ def analyze(config: DictConfig, folder: Path) -> None:
     for architecture, evaluator in stored.evaluators.items():
         epochs = logarithmic(evaluator.epochs, config.points)
         networks, wanted = [], config.evaluation.networks
-        with network_progress(f"analyzing {stored.name} on {architecture}", wanted, console) as finished:
+        doing = f"analyzing {stored.name} on {architecture}"
+        with shown(doing, "network", wanted, console) as progress:
             for member in range(wanted):
                 networks.append(list(trajectory(evaluator, stored.images, real, member, epochs)))
-                finished(member + 1)
+                progress(member + 1)
         title = f"{results.headline(stored.made)}, {architecture}, n = {len(networks)}"
         _print_points(title, networks, console)
         name = "trajectory" if len(stored.evaluators) == 1 else f"trajectory-{architecture.split(' ')[0]}"

@@ -28,6 +28,7 @@ from gmlight.engine import GradientEngine
 from gmlight.errors import ConfigError
 from gmlight.evaluation import Evaluator
 from gmlight.loggers import About
+from gmlight.progress import shown
 from gmlight.randomness import generator
 from gmlight.schedules import Schedule
 from gmlight.synthetic import Synthetic
@@ -172,13 +173,18 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
-def build_start(config: DictConfig, data: CondensationData) -> TrainingSet:
-    """The initial S, or the real set that is only evaluated."""
+def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
+    """The initial S, or the real set that is only evaluated; the console shows what takes long."""
     rng = generator(config.seed, "initialization")
     # Noise is drawn as what is stored; images are drawn as many as it is made of.
     noise = config.initialization["_target_"].endswith(".noise")
     drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
-    return instantiate(config.initialization)(data.train, drawn, rng)
+    make = instantiate(config.initialization)
+    if console is None or config.initialization.get("features") != "network":
+        return make(data.train, drawn, rng)
+    doing, epochs = "herding: training its network", config.initialization.epochs
+    with shown(doing, "epoch", epochs, console) as progress:
+        return make(data.train, drawn, rng, progress=progress)
 
 
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:

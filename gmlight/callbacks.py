@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from gmlight.loggers import log_picture
 from gmlight.memory import peak_bytes
 from gmlight.page import PAGE, State, write_run_page
 from gmlight.pictures import save_grid
+from gmlight.progress import PLAIN_SECONDS, shown
 from gmlight.results import Row, clock, counted
 
-# Where the output is no terminal: progress lines of a run, and seconds after which there is one in any case.
-PLAIN_LINES = 20
-PLAIN_SECONDS = 30
+PLAIN_LINES = 20  # of progress, where the output is no terminal
 PAGE_SECONDS = 600
 BAR_SECONDS = 0.25  # between two states of a live bar: to read a loss is to wait for the device
 
@@ -312,38 +311,12 @@ def evaluate_sets(
     rows = []
     for name, images, networks in sets:
         for architecture, evaluator in evaluators.items():
-            with network_progress(f"evaluating {name} on {architecture}", networks, console) as finished:
+            doing = f"evaluating {name} on {architecture}"
+            with shown(doing, "network", networks, console) as progress:
                 known = None if journal is None else journal.accuracies(name, images, architecture)
-                accuracy = evaluator(images, networks, finished, known)
+                accuracy = evaluator(images, networks, progress, known)
             rows.append(Row(name, len(images), 4 * images.floats, architecture, accuracy))
     return rows
-
-
-@contextmanager
-def network_progress(doing: str, networks: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """A live bar, or plain lines without a terminal; yields what is told how many networks are done."""
-    if not console.is_terminal:
-        last_line = time.monotonic()
-
-        def line(finished: int) -> None:
-            nonlocal last_line
-            if time.monotonic() - last_line > PLAIN_SECONDS:
-                last_line = time.monotonic()
-                console.print(f"{doing}  network {finished}/{networks}")
-
-        yield line
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("network {task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=networks)
-        yield lambda finished: bar.update(task, completed=finished)
 
 
 def samples_path(folder: Path, iteration: int) -> Path:

@@ -7,6 +7,7 @@ from gmlight.artifact import CondensedDataset
 from gmlight.data import LabelledImages, RealImages
 from gmlight.errors import ConfigError
 from gmlight.features import features_of, trained_features
+from gmlight.progress import Told, untold
 from gmlight.randomness import seeded
 from gmlight.synthetic import flatten
 from gmlight.training import NetworkFactory, steps_per_epoch
@@ -37,6 +38,7 @@ def herding(
     lr: float,
     momentum: float,
     weight_decay: float,
+    progress: Told = untold,
 ) -> LabelledImages:
     """ipc real images of each class, their mean feature kept nearest the class's (Table 3, Herding).
 
@@ -44,6 +46,7 @@ def herding(
         features: `network`: the map before the last layer of one network trained on the real set; `pixels`.
         network: makes it, given `channels`, `size` and `classes`; a Sequential that ends in the linear layer.
         epochs: of its training by SGD; batch_size, lr, momentum, weight_decay: likewise.
+        progress: told how many epochs of it are done.
     """
     _refuse_too_many(train, ipc)
     extract: nn.Module = nn.Flatten()
@@ -51,15 +54,17 @@ def herding(
         with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
             _, channels, *size = train.images.shape
             fresh = network(channels=channels, size=tuple(size), classes=len(train.classes))
+        per_epoch = steps_per_epoch(train, batch_size)
         extract = trained_features(
             fresh.to(train.device),
             train,
-            steps=epochs * steps_per_epoch(train, batch_size),
+            steps=epochs * per_epoch,
             rng=rng,
             batch_size=batch_size,
             lr=lr,
             momentum=momentum,
             weight_decay=weight_decay,
+            progress=lambda steps: progress(steps / per_epoch),
         )
     chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.of_classes()]
     return LabelledImages(*train.batch(torch.cat(chosen)))

@@ -3,7 +3,7 @@
 import copy
 import functools
 import statistics
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,7 @@ from gmlight.distributed import ranks
 from gmlight.engine import images_at_once
 from gmlight.ensembles import Ensemble
 from gmlight.memory import halved_by
+from gmlight.progress import Told, untold
 from gmlight.randomness import generator, seeded
 from gmlight.training import NetworkFactory, steps_per_epoch, training_steps
 
@@ -83,7 +84,7 @@ class Evaluator:
         self,
         images: TrainingSet,
         networks: int,
-        finished: Callable[[int], None] | None = None,
+        progress: Told = untold,
         accuracies: MutableMapping[int, float] | None = None,
     ) -> Accuracy:
         """The accuracies of networks 0..networks-1, whose seeds depend on nothing else.
@@ -91,36 +92,41 @@ class Evaluator:
         Several ranks share the networks; all of them learn all accuracies.
 
         Args:
-            finished: called with the number of networks done after some more are.
+            progress: told the number of networks done, those in training by their share of epochs.
             accuracies: by network, those that are known already; takes the others as they come.
         """
         # Rank 0's word is everybody's: what is known, and how many train at once on devices that may differ.
         known, together = ranks.agree((dict(accuracies or {}), self.together(images)))
         missing = [i for i in range(networks) if i not in known]
         while missing:
+            done = networks - len(missing)
             of_round, missing = missing[: together * ranks.size], missing[together * ranks.size :]
             own = of_round[together * ranks.rank : together * (ranks.rank + 1)]
-            found = self._found(images, own, networks) if own else []
+            shares = functools.partial(_tell, progress, done, len(of_round))
+            found = self._found(images, own, networks, shares) if own else []
             gathered = ranks.gather(dict(zip(own, found, strict=True)))
             known |= gathered
             if accuracies is not None:
                 accuracies.update(gathered)
-            if finished is not None:
-                finished(networks - len(missing))
+            shares(1)
         return Accuracy([known[i] for i in range(networks)], epochs=self.epochs, protocol=self.protocol)
 
-    def _found(self, images: TrainingSet, own: Sequence[int], networks: int) -> list[float]:
+    def _found(self, images: TrainingSet, own: Sequence[int], networks: int, progress: Told) -> list[float]:
         together = "evaluation.networks_at_once"
         with halved_by("the training of evaluation networks", together, lambda: len(own)):
-            ensemble = self.trained(images, own)
+            ensemble = self.trained(images, own, progress)
         testable = functools.partial(self._testable, ensemble)
         with halved_by("the test", "evaluation.test_batch", lambda: self.test_batch or testable()):
             return self.accuracies(ensemble, networks)
 
-    def trained(self, images: TrainingSet, members: Sequence[int]) -> Ensemble:
-        """The fresh networks of these numbers after their epochs on the images."""
-        for ensemble in self.training(images, members):  # noqa: B007 the last one is wanted
-            pass
+    def trained(self, images: TrainingSet, members: Sequence[int], progress: Told = untold) -> Ensemble:
+        """The fresh networks of these numbers after their epochs on the images.
+
+        Args:
+            progress: told the share of the epochs that is done.
+        """
+        for epoch, ensemble in enumerate(self.training(images, members)):  # noqa: B007 the last one is wanted
+            progress(epoch / self.epochs)
         return ensemble
 
     def training(self, images: TrainingSet, members: Sequence[int]) -> Iterator[Ensemble]:
@@ -209,3 +215,7 @@ class Evaluator:
     def _fresh(self, i: int) -> nn.Module:
         with seeded(self.seed, "evaluation-network", i), torch.enable_grad():
             return self.factory()
+
+
+def _tell(progress: Told, done: int, of_round: int, share: float) -> None:
+    progress(done + share * of_round)

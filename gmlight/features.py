@@ -7,6 +7,7 @@ from gmlight.augmentation import none
 from gmlight.data import RealImages, TrainingSet
 from gmlight.ensembles import Ensemble
 from gmlight.errors import ConfigError
+from gmlight.progress import Told, untold
 from gmlight.training import training_steps
 
 AT_ONCE = 256  # images in one pass through the network
@@ -22,15 +23,21 @@ def trained_features(
     lr: float,
     momentum: float,
     weight_decay: float = 0.0,
+    progress: Told = untold,
 ) -> nn.Module:
-    """The map to features of the network, after it was trained on the set by so many steps of SGD."""
+    """The map to features of the network, after it was trained on the set by so many steps of SGD.
+
+    Args:
+        progress: told how many of the steps are done.
+    """
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     batches = training_steps(
         Ensemble([network]), optimizer, train, batch_size=batch_size, rngs=[rng], augmentation=none
     )
     with torch.enable_grad():
-        for _ in range(steps):
+        for step in range(steps):
             next(batches)
+            progress(step + 1)
     return before_last_layer(network)
 
 

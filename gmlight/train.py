@@ -160,7 +160,7 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)
-    start = build.build_start(config, data)
+    start = build.build_start(config, data, console)
     condenser = None
     if config.iterations:
         condenser = build.build_condenser(config, start, data, factory, compilation)

@@ -56,6 +56,13 @@ def test_learning_rate_falls_at_half_of_the_epochs(
     assert rates == [0.01] * 12 + [0.001] * 12  # 4 epochs of 6 mini-batches
 
 
+def test_progress_is_told_epoch_by_epoch(evaluator: Evaluator) -> None:
+    told: list[float] = []
+    evaluator(evaluator.data.train, 3, told.append, {1: 50.0})
+    within = [epoch / 4 for epoch in range(5)]
+    assert told == [1 + share for share in [*within, 1]] + [2 + share for share in [*within, 1]]
+
+
 def test_training_teaches(evaluator: Evaluator) -> None:
     (untrained,) = evaluator.accuracies(Ensemble([evaluator.factory()]))
     assert evaluator(evaluator.data.train, 1).mean > untrained + 20

@@ -11,13 +11,13 @@ import gmlight
 
 ROOMS = [
     "errors", "files", "memory", "interruption", "scheduler", "distributed", "allocator", "checks",
-    "config", "command", "randomness", "pictures", "forms", "artifact", "datasets", "data", "synthetic",
-    "architectures", "augmentation", "siamese", "ensembles", "training", "features", "representatives",
-    "gradients", "operations", "compilation", "engine", "distances", "plain", "matching", "diagnostics",
-    "schedules", "coresets", "evaluation", "trajectory", "finiteness", "image_gradient", "condenser",
-    "checkpointing", "journal", "resuming", "results", "sweeps", "paper", "gathering", "plots", "loggers",
-    "templates", "curves", "page", "measuring", "rehearsal", "callbacks", "build", "stored", "train",
-    "evaluate", "analyze", "formats", "export", "schedule", "sides", "benchmark", "report",
+    "config", "command", "progress", "randomness", "pictures", "forms", "artifact", "datasets", "data",
+    "synthetic", "architectures", "augmentation", "siamese", "ensembles", "training", "features",
+    "representatives", "gradients", "operations", "compilation", "engine", "distances", "plain", "matching",
+    "diagnostics", "schedules", "coresets", "evaluation", "trajectory", "finiteness", "image_gradient",
+    "condenser", "checkpointing", "journal", "resuming", "results", "sweeps", "paper", "gathering", "plots",
+    "loggers", "templates", "curves", "page", "measuring", "rehearsal", "callbacks", "build", "stored",
+    "train", "evaluate", "analyze", "formats", "export", "schedule", "sides", "benchmark", "report",
 ]  # fmt: skip
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
