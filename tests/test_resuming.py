@@ -126,9 +126,9 @@ def test_accuracies_that_are_known_are_not_computed_again(
     made: list[int] = []
     trained = Evaluator.trained
 
-    def counted(self: Evaluator, images: Any, members: Any) -> Any:
+    def counted(self: Evaluator, images: Any, members: Any, *progress: Any) -> Any:
         made.extend(members)
-        return trained(self, images, members)
+        return trained(self, images, members, *progress)
 
     monkeypatch.setattr(Evaluator, "trained", counted)
     assert typed("train", "resume=run").returncode == 0
