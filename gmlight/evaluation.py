@@ -102,13 +102,13 @@ class Evaluator:
             done = networks - len(missing)
             of_round, missing = missing[: together * ranks.size], missing[together * ranks.size :]
             own = of_round[together * ranks.rank : together * (ranks.rank + 1)]
-            shares = functools.partial(_tell, progress, done, len(of_round))
-            found = self._found(images, own, networks, shares) if own else []
+            tell = functools.partial(_tell, progress, done, len(of_round))
+            found = self._found(images, own, networks, tell) if own else []
             gathered = ranks.gather(dict(zip(own, found, strict=True)))
             known |= gathered
             if accuracies is not None:
                 accuracies.update(gathered)
-            shares(1)
+            tell(1)
         return Accuracy([known[i] for i in range(networks)], epochs=self.epochs, protocol=self.protocol)
 
     def _found(self, images: TrainingSet, own: Sequence[int], networks: int, progress: Told) -> list[float]:
