@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmlight.allocator import keep_large_blocks
 from gmlight.checks import check
 from gmlight.errors import ConfigError
+from gmlight.naming import named_with
 
 # Inside an installed package conf/ lies in it, in a checkout beside it.
 _HERE = Path(__file__).resolve().parent
@@ -192,7 +193,7 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
         if override_key(override).startswith(tuple(protocol))
         and not (override_key(override) == "augmentation" and is_siamese(config))  # the protocol's name
     ]
-    return _with(config.scale.name, changed)
+    return named_with(config.scale.name, changed)
 
 
 def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> str:
@@ -201,7 +202,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     if config.iterations == 0:
         same = defaults.get("initialization") == choices["initialization"]
         options = [override for override in overrides if override.startswith("initialization.")]
-        return _with(choices["method"] if same else choices["initialization"], options)
+        return named_with(choices["method"] if same else choices["initialization"], options)
     changed = _departures(config, overrides)
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
@@ -215,7 +216,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     changed += [word for word in _beyond(config, choices) if word not in known]
     for cell in _cells_here(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
-    return _with(choices["method"], swapped + changed)
+    return named_with(choices["method"], swapped + changed)
 
 
 def _bundle_path(method: str) -> Path:
@@ -267,10 +268,6 @@ def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 def override_key(override: str) -> str:
     """`+distance.weight=2` -> `distance.weight`."""
     return override.lstrip("+~").split("=")[0].split("@")[0]
-
-
-def _with(name: str, changes: list[str]) -> str:
-    return f"{name} with {', '.join(changes)}" if changes else name
 
 
 def prepare_process(config: DictConfig) -> None:

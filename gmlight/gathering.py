@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gmlight.errors import ConfigError
+from gmlight.naming import base_name
 from gmlight.paper import RELATIVE_FROM, Cell, Figure, cells_of, figures, name_of
 from gmlight.results import folders_named
 
 OTHER = "other"  # the table of what is in none of the paper's
-
-
-def base_scale(scale: str) -> str:
-    """`reduced with iterations=30` -> `reduced`."""
-    return scale.split(" with ")[0]
 
 
 @dataclass
@@ -78,7 +74,7 @@ class Entry:
     @property
     def base_scale(self) -> str:
         """The scale without what departs from it."""
-        return base_scale(self.scale)
+        return base_name(self.scale)
 
 
 @dataclass(frozen=True)
@@ -183,7 +179,7 @@ def whole_beside(entries: Iterable[Entry], dataset: str, scale: str) -> Entry | 
     """The whole training set's entry for a dataset: at this scale, else the only one of its base scale."""
     wholes = [entry for entry in entries if entry.cell.choice == "whole" and entry.dataset == dataset]
     same = [entry for entry in wholes if entry.scale == scale]
-    akin = [entry for entry in wholes if entry.base_scale == base_scale(scale)]
+    akin = [entry for entry in wholes if entry.base_scale == base_name(scale)]
     found = same or akin
     return found[0] if len(found) == 1 else None
 

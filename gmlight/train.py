@@ -38,6 +38,7 @@ from gmlight.interruption import Stopped, interruption
 from gmlight.journal import Journal
 from gmlight.loggers import about, closing_loggers, forget_from, log_artifact, places
 from gmlight.measuring import Parts as Timed
+from gmlight.naming import base_name
 from gmlight.page import PAGE
 from gmlight.results import Row
 from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
@@ -281,7 +282,7 @@ def evaluate(
 ) -> list[Row]:
     """Accuracies of S and of what is beside it; the record gets what the run has taken and used."""
     journal = Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config)) if is_main() else None
-    name = "condensed" if config.iterations else f"{record['method'].partition(' with ')[0]} images"
+    name = "condensed" if config.iterations else f"{base_name(record['method'])} images"
     sets = [(name, learned, config.evaluation.networks), *parts.baselines]
     rows = evaluate_sets(parts.evaluators, sets, console, journal)
     if isinstance(learned, LabelledImages):

@@ -10,7 +10,7 @@ import pytest
 import gmlight
 
 ROOMS = [
-    "errors", "files", "memory", "interruption", "scheduler", "distributed", "allocator", "checks",
+    "errors", "files", "memory", "interruption", "scheduler", "distributed", "allocator", "checks", "naming",
     "config", "command", "progress", "randomness", "pictures", "forms", "artifact", "datasets", "data",
     "synthetic", "architectures", "augmentation", "siamese", "ensembles", "training", "features",
     "representatives", "gradients", "operations", "compilation", "engine", "distances", "plain", "matching",
