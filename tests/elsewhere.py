@@ -75,8 +75,7 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         here = [each for each in checked if isinstance(each, Tensor) and each.device == HERE and each.ndim]
         if here:
             raise RuntimeError(f"{func}: tensors of two devices, {[tensor.device for tensor in tensors]}")
-    brought_here = func is aten._to_copy.default and wanted == HERE and not kwargs.get("non_blocking")
-    if there and (brought_here or func in OF_VALUES):
+    if there and _has_to_wait(func, args, kwargs):
         _note_wait()
     if wanted is not None:
         kwargs = kwargs | {"device": HERE}
@@ -93,6 +92,18 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _raw(tree: Any) -> Any:
     return tree_map(lambda leaf: leaf.raw if isinstance(leaf, ElsewhereTensor) else leaf, tree)
+
+
+def _has_to_wait(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    # Whether values of the device decide what the program goes on with.
+    if func is aten._to_copy.default:
+        return kwargs.get("device") == HERE and not kwargs.get("non_blocking")
+    if func is aten.copy_.default:
+        return args[0].device == HERE and not (len(args) > 2 and args[2])
+    if func in INDEXING:  # as many rows as a mask has ones
+        indices = [index for index in args[1] if isinstance(index, ElsewhereTensor)]
+        return any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+    return func in OF_VALUES
 
 
 def _note_wait() -> None:
