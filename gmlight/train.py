@@ -95,7 +95,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
             raise ConfigError("dry_run=true: is for a new run; leave out resume=")
         rehearse(config, folder, record, console)
         return None
-    parts = prepare(config, folder, record, console)
+    parts = prepare(config, folder, record, console, goes_on=goes_on)
     alone = held(folder) if is_main() else nullcontext()
     with alone, parts.page.saying_why(), _resumable(parts.trainer):
         checkpoint = find_start(folder, console) if goes_on else None
@@ -124,11 +124,14 @@ def train(config: DictConfig, folder: Path) -> float | None:
     return rows[0].accuracy.mean
 
 
-def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: Console) -> Parts:
+def prepare(
+    config: DictConfig, folder: Path, record: dict[str, Any], console: Console, *, goes_on: bool = False
+) -> Parts:
     """Builds the parts and loads the data.
 
     Args:
         record: of `config.describe`, with its labels.
+        goes_on: whether the folder has this run's beginning.
     """
     factory = build.build_factory(config.architecture, config.dataset)
     data = build.build_matched_data(config, factory)
@@ -161,7 +164,9 @@ def prepare(config: DictConfig, folder: Path, record: dict[str, Any], console: C
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)
-    start = build.build_start(config, data, console)
+    chosen = folder / "condensed"
+    known = goes_on and not config.iterations and chosen.exists()
+    start = build.build_start(config, data, console, chosen if known else None)
     condenser = None
     if config.iterations:
         condenser = build.build_condenser(config, start, data, factory, compilation)
