@@ -173,21 +173,9 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
-def build_start(
-    config: DictConfig,
-    data: CondensationData,
-    console: Console | None = None,
-    chosen: Path | None = None,
-) -> TrainingSet:
-    """The initial S, or the real set that is only evaluated.
-
-    Args:
-        console: shows what takes long.
-        chosen: the artifact of the images, where they were chosen before and are evaluated already.
-    """
+def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
+    """The initial S, or the real set that is only evaluated; the console shows what takes long."""
     rng = generator(config.seed, "initialization")
-    if chosen is not None:
-        return coresets.condensed(data.train, config.ipc, rng, path=str(chosen))
     # Noise is drawn as what is stored; images are drawn as many as it is made of.
     noise = config.initialization["_target_"].endswith(".noise")
     drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2

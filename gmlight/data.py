@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from gmlight.artifact import CondensedDataset
 from gmlight.datasets import Splits, stratified
 from gmlight.errors import ConfigError
 from gmlight.randomness import generator, moved
@@ -42,6 +43,11 @@ class LabelledImages:
     images: Tensor
     labels: Tensor
     stored_floats: int | None = None
+
+    @classmethod
+    def of(cls, condensed: CondensedDataset) -> "LabelledImages":
+        """An artifact's images, in its order, and what they take to store."""
+        return cls(condensed.images, condensed.labels, condensed.floats)
 
     def __len__(self) -> int:
         return len(self.labels)

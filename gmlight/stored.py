@@ -77,7 +77,7 @@ def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> St
     device = trainer.strategy.root_device
     _refuse_other_data(condensed, data.load(device))
     name = "condensed" if made["complete"] else "condensed (incomplete)"
-    images = LabelledImages(condensed.images, condensed.labels, condensed.floats).to(device)
+    images = LabelledImages.of(condensed).to(device)
     return StoredSet(made, name, images, data, evaluators, device)
 
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight import artifact, build, rehearsal, results
+from gmlight.artifact import CondensedDataset
 from gmlight.callbacks import (
     MetricsLines,
     ProgressBar,
@@ -165,8 +166,11 @@ def prepare(
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)
     chosen = folder / "condensed"
-    known = goes_on and not config.iterations and chosen.exists()
-    start = build.build_start(config, data, console, chosen if known else None)
+    if goes_on and not config.iterations and chosen.exists():
+        # What was chosen stays chosen: networks may have been evaluated on it already.
+        start: TrainingSet = LabelledImages.of(CondensedDataset(chosen)).to(data.train.device)
+    else:
+        start = build.build_start(config, data, console)
     condenser = None
     if config.iterations:
         condenser = build.build_condenser(config, start, data, factory, compilation)

@@ -57,7 +57,7 @@ def undisturbed(typed: Run, tmp_path: Path) -> tuple:
     return OUTCOMES[0]
 
 
-def outcome(folder: Path) -> tuple[bytes, list, list[str], list[list[float]]]:
+def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[float]]]:
     """Whatever of a run must not depend on whether it was stopped."""
     result = json.loads((folder / "result.json").read_text())
     with (folder / "metrics.csv").open(newline="") as file:
@@ -67,7 +67,7 @@ def outcome(folder: Path) -> tuple[bytes, list, list[str], list[list[float]]]:
     metrics = sorted(json.dumps([line[key] for key in sorted(line.keys() - of_the_moment)]) for line in lines)
     return (
         (folder / "condensed" / "condensed.safetensors").read_bytes(),
-        result.get("zeta_used", []),
+        result["zeta_used"] if result["config"]["iterations"] else None,
         metrics,
         [row["accuracy"]["values"] for row in result["evaluations"]],
     )
@@ -146,6 +146,9 @@ def test_chosen_images_stay_chosen(
     assert typed("train", *words, "hydra.run.dir=run").returncode == 143
     monkeypatch.undo()
     monkeypatch.delattr("gmlight.coresets.herd")  # by another device's rounding it might choose others
+    other = typed("train", "resume=run", "ipc=1")
+    assert other.returncode == 1
+    assert "would change the set that the run is about: ipc=1 (was 2)" in other.stderr
     result = typed("train", "resume=run")
     assert result.returncode == 0, result.stderr
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
