@@ -10,14 +10,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gmlight import results
-from gmlight.config import describe
-from gmlight.data import LabelledImages
-from gmlight.plots import plot_trajectory, save
-from gmlight.progress import shown
-from gmlight.randomness import generator
-from gmlight.stored import command_on_a_set, open_set
-from gmlight.trajectory import Point, logarithmic, trajectory
+from gmlight.artifacts import results
+from gmlight.artifacts.record import headline
+from gmlight.builders.stored_set import open_set
+from gmlight.config.labels import describe
+from gmlight.config.stored import command_on_a_set
+from gmlight.data.images import LabelledImages
+from gmlight.reporting.dynamics import Point, logarithmic, trajectory
+from gmlight.reporting.figures import plot_trajectory, save
+from gmlight.runtime.console import new_console, print_path
+from gmlight.runtime.progress import shown
+from gmlight.runtime.seeding import generator
 
 OWN_KEYS = ("points", "real_images")
 SHOWN = 8  # points in the printed table
@@ -29,7 +32,7 @@ def main() -> None:
 
 def analyze(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set; writes and draws what their gradients and losses do (Figure 2)."""
-    console, record = results.new_console(), describe(config)
+    console, record = new_console(), describe(config)
     stored = open_set(config, record, console)
     started = time.monotonic()
     rng = generator(config.seed, "analyzed-images")
@@ -42,7 +45,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
             for member in range(wanted):
                 networks.append(list(trajectory(evaluator, stored.images, real, member, epochs)))
                 progress(member + 1)
-        title = f"{results.headline(stored.made)}, {architecture}, n = {len(networks)}"
+        title = f"{headline(stored.made)}, {architecture}, n = {len(networks)}"
         _print_points(title, networks, console)
         name = "trajectory" if len(stored.evaluators) == 1 else f"trajectory-{architecture.split(' ')[0]}"
         picture = save(plot_trajectory(title, networks), folder / name)
@@ -55,8 +58,8 @@ def analyze(config: DictConfig, folder: Path) -> None:
             "environment": results.environment(stored.device),
         }
         path = results.write_record(folder / f"{name}.json", record | about)
-        results.print_path("picture", picture, console)
-        results.print_path("points", path, console)
+        print_path("picture", picture, console)
+        print_path("points", path, console)
 
 
 def _print_points(title: str, networks: list[list[Point]], console: Console) -> None:

@@ -1,26 +1,21 @@
 """Times gmlight against the plain loop: `python -m gmlight.benchmark dataset=cifar10 ipc=1`."""
 
 import json
-import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from gmlight import build, results
-from gmlight.command import command
-from gmlight.config import choose, describe, labels, with_overrides
+from gmlight.artifacts import results
+from gmlight.artifacts.record import headline
+from gmlight.benchmarking.table import OURS, measure, print_table
+from gmlight.benchmarking.workers import Side
+from gmlight.builders.trainer import build_trainer
+from gmlight.config.command_line import command
+from gmlight.config.compose import choose, with_overrides
+from gmlight.config.labels import describe, labels
 from gmlight.errors import ConfigError
-from gmlight.measuring import PARTS
-from gmlight.sides import Measurement, Side
-
-OURS = "gmlight"
-TEST_ROUNDS = 3
+from gmlight.runtime.console import new_console, print_path, refuse_bad_paths
 
 
 def main() -> None:
@@ -30,8 +25,8 @@ def main() -> None:
 def benchmark(config: DictConfig, folder: Path) -> None:
     """Measures both sides in turn, prints the table and writes benchmark.json."""
     paths = [folder / "benchmark.json", *([Path(config.json)] if config.json else [])]
-    results.refuse_bad_paths({"json": paths[-1]})
-    console, record = results.new_console(), describe(config)
+    refuse_bad_paths({"json": paths[-1]})
+    console, record = new_console(), describe(config)
     record |= labels(config, record)
     name, other = other_side(config)
     configs = {name: other, OURS: config}
@@ -39,8 +34,8 @@ def benchmark(config: DictConfig, folder: Path) -> None:
         if of_side.iterations == 0:
             raise ConfigError("iterations=0: nothing is condensed that could be timed; use iterations>=1")
         of_side.logger = choose(of_side, "logger", "csv")  # no figure of a benchmark is sent anywhere
-    device = build.build_trainer(config).strategy.root_device
-    console.print(results.headline(record))
+    device = build_trainer(config).strategy.root_device
+    console.print(headline(record))
     with tempfile.TemporaryDirectory() as scratch:
         sides = {
             side: Side(of_side, side == "plain", Path(scratch) / str(i))
@@ -56,7 +51,7 @@ def benchmark(config: DictConfig, folder: Path) -> None:
     print_table(record, console)
     for path in paths:
         path.write_text(json.dumps(record, indent=2) + "\n")
-    results.print_path("result", paths[-1], console)
+    print_path("result", paths[-1], console)
 
 
 def other_side(config: DictConfig) -> tuple[str, DictConfig]:
@@ -71,136 +66,6 @@ def size_of_run(config: DictConfig) -> dict[str, int]:
     """How often what is measured is done in a whole run."""
     protocol = config.evaluation
     return {"iterations": config.iterations, "networks": protocol.networks, "epochs": protocol.epochs}
-
-
-def measure(sides: dict[str, Side], rounds: int, console: Console) -> dict[str, Any]:
-    """Iterations and tests A B A B, after one of each to warm up; then what costs time to look at."""
-    for side in sides.values():
-        side.ask("iteration")
-    iterations: dict[str, list[Measurement]] = {name: [] for name in sides}
-    for number in range(rounds):
-        for name, side in sides.items():
-            iterations[name].append(side.ask("iteration"))
-        times = ", ".join(f"{name} {done[-1]['seconds']:.3g} s" for name, done in iterations.items())
-        console.print(f"iteration {number + 1}/{rounds}  {times}")
-    tests: dict[str, list[Measurement]] = {name: [] for name in sides}
-    for number in range(1 + TEST_ROUNDS):
-        for name, side in sides.items():
-            measured = side.ask("test")
-            if number:
-                tests[name].append(measured)
-    return {
-        "iterations": iterations,
-        "tests": tests,
-        "profiles": {name: side.ask("profile") for name, side in sides.items()},
-        "operations": {name: side.ask("operations") for name, side in sides.items()},
-        "settings": {name: side.ask("settings") for name, side in sides.items() if name != "plain"},
-        "evaluation": {name: side.ask("evaluation") for name, side in sides.items() if name != "plain"},
-        "convolution_peak": sides[OURS].ask("peak"),
-    }
-
-
-def ratios(record: dict[str, Any], of: str = "iterations") -> list[float]:
-    """Seconds of the other side over ours, round by round."""
-    (other,) = record[of].keys() - {OURS}
-    pairs = zip(record[of][other], record[of][OURS], strict=True)
-    return [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
-
-
-def work(record: dict[str, Any], name: str) -> int:
-    """Floating-point operations of one outer iteration."""
-    iteration, operations = record["iterations"][name][0], record["operations"][name]
-    return (
-        iteration["real_images"] * operations["real"]
-        + iteration["synthetic_images"] * operations["synthetic"]
-        + iteration["trained_images"] * operations["training"]
-    )
-
-
-def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
-    """What the table says: a heading, and the cell of each side by its name."""
-    peak = record["convolution_peak"]["gflops"]
-    images = record["tests"][OURS][0]["images"]
-    run = record["run"]
-
-    def seconds(name: str, of: str = "iterations") -> list[float]:
-        return [measured["seconds"] for measured in record[of][name]]
-
-    def rate(name: str) -> float:
-        return work(record, name) / statistics.median(seconds(name)) / 1e9
-
-    def part(heading: str) -> tuple[str, Callable[[str], str]]:
-        return f"  {heading}", lambda name: f"{share(record['profiles'][name], heading):.1%}"
-
-    def evaluation(name: str) -> str:
-        if name not in record["evaluation"]:
-            return ""
-        once = record["evaluation"][name]
-        training = once["seconds"] / once["networks"] / once["epochs"] * run[name]["epochs"]
-        return results.clock(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
-
-    return [
-        ("an outer iteration, s", lambda name: _spread(seconds(name))),
-        ("  times as fast", lambda name: _spread(ratios(record)) if name == OURS else "1"),
-        (
-            "  real images a second",
-            lambda name: (
-                f"{record['iterations'][name][0]['real_images'] / statistics.median(seconds(name)):,.0f}"
-            ),
-        ),
-        ("  GFLOP/s", lambda name: f"{rate(name):,.0f}"),
-        (f"  of a float32 peak of {peak:,.0f}", lambda name: f"{rate(name) / peak:.0%}"),
-        ("  memory, GiB", lambda name: _gibi(record["profiles"][name]["memory"])),
-        *map(part, (*PARTS, "other")),
-        (f"{images:,} test images, s", lambda name: _spread(seconds(name, "tests"))),
-        ("  times as fast", lambda name: _spread(ratios(record, "tests")) if name == OURS else "1"),
-        (
-            f"condensing, K={run[OURS]['iterations']:,}",
-            lambda name: results.clock(run[name]["iterations"] * statistics.median(seconds(name))),
-        ),
-        (f"evaluating, n={run[OURS]['networks']}", evaluation),
-    ]
-
-
-def share(profile: Measurement, part: str) -> float:
-    """Of the seconds of an iteration; `other` is what no part accounts for, draws and log among it."""
-    parts = profile["parts"]
-    seconds = profile["seconds"] - sum(parts.values()) if part == "other" else parts.get(part, 0.0)
-    return seconds / profile["seconds"]
-
-
-def print_table(record: dict[str, Any], console: Console) -> None:
-    """Medians, with the least and the greatest in brackets; then what was compiled, and in what sizes."""
-    names = list(record["iterations"])
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right", max_width=28)
-    for heading, cell in rows_of(record):
-        table.add_row(heading, *map(cell, names))
-    console.print(table)
-    for name, settings in record["settings"].items():
-        for line in (*map(_in_words, settings["engine"]), *settings["notes"]):
-            console.print(f"{name}: {line}")
-
-
-def _in_words(settings: dict[str, Any]) -> str:
-    words = [
-        f"gradients on {settings['gradients']} images in microbatches of {settings['microbatch']}",
-        f"classes at once {settings['classes_per_block']}",
-        settings["precision"],
-        "compiled" if settings["compiled"] else "not compiled",
-    ]
-    return ", ".join(words)
-
-
-def _spread(values: list[float]) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:.3g} ({low:.3g}–{high:.3g})"  # noqa: RUF001
-
-
-def _gibi(size: int | None) -> str:
-    return "unknown" if size is None else f"{size / 2**30:.3g}"
 
 
 if __name__ == "__main__":

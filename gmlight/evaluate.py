@@ -6,10 +6,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gmlight import build, results
-from gmlight.callbacks import evaluate_sets
-from gmlight.config import describe, flat, override_key, protocol_epochs
-from gmlight.stored import command_on_a_set, open_set
+from gmlight.artifacts import results
+from gmlight.builders.evaluators import build_baselines, evaluation_protocol
+from gmlight.builders.stored_set import open_set
+from gmlight.config.labels import describe, protocol_epochs
+from gmlight.config.overrides import flat, override_key
+from gmlight.config.stored import command_on_a_set
+from gmlight.reporting.tables import print_table
+from gmlight.runtime.console import new_console, print_path
+from gmlight.training.evaluator import evaluate_sets
 
 
 def main() -> None:
@@ -18,12 +23,12 @@ def main() -> None:
 
 def evaluate(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set, prints the table and writes result.json."""
-    console, record = results.new_console(), describe(config)
+    console, record = new_console(), describe(config)
     stored = open_set(config, record, console)
     started = time.monotonic()
     sets = [
         (stored.name, stored.images, config.evaluation.networks),
-        *build.build_baselines(config, stored.data),
+        *build_baselines(config, stored.data),
     ]
     rows = evaluate_sets(stored.evaluators, sets, console)
     record |= {
@@ -33,8 +38,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         "environment": results.environment(stored.device),
     }
     path = results.write(folder, rows, record)
-    results.print_table(rows, stored.made, console)
-    results.print_path("result", path, console)
+    print_table(rows, stored.made, console)
+    print_path("result", path, console)
 
 
 def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
@@ -43,7 +48,7 @@ def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> l
     Less the architecture, which has a column of its own, and what the name of the protocol says: its
     augmentation, and its epochs.
     """
-    now, before = (dict(flat(build.evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
+    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
     said = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         said.append("epochs")

@@ -7,13 +7,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from gmlight import results
-from gmlight.artifact import CondensedDataset
-from gmlight.callbacks import evaluate_sets
-from gmlight.config import describe, instantiate
-from gmlight.data import LabelledImages
-from gmlight.formats import outside
-from gmlight.stored import command_on_a_set, open_set
+from gmlight.artifacts import results
+from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts.export_formats import outside
+from gmlight.builders.stored_set import open_set
+from gmlight.config.compose import instantiate
+from gmlight.config.labels import describe
+from gmlight.config.stored import command_on_a_set
+from gmlight.data.images import LabelledImages
+from gmlight.reporting.tables import print_table
+from gmlight.runtime.console import new_console, print_path
+from gmlight.training.evaluator import evaluate_sets
 
 RECORD = "export.json"
 
@@ -24,7 +28,7 @@ def main() -> None:
 
 def export(config: DictConfig, folder: Path) -> None:
     """Writes the files, says what was lost and what that costs, and leaves export.json beside them."""
-    console, record = results.new_console(), describe(config)
+    console, record = new_console(), describe(config)
     condensed, name = CondensedDataset(config.run), record["choices"]["format"]
     read_back = instantiate(config.format)(folder, condensed)
     record["set"] = results.origin(condensed.metadata)
@@ -38,7 +42,7 @@ def export(config: DictConfig, folder: Path) -> None:
         if config.compare:
             record["evaluations"] = compare(config, record, read_back, name, console)
     results.write_record(folder / RECORD, record)
-    results.print_path(name, folder, console)
+    print_path(name, folder, console)
 
 
 def compare(
@@ -49,7 +53,7 @@ def compare(
     after = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)
     sets = [(stored.name, stored.images, config.compare), (f"as {name}", after, config.compare)]
     rows = evaluate_sets(stored.evaluators, sets, console)
-    results.print_table(rows, stored.made, console)
+    print_table(rows, stored.made, console)
     for before, now in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True):
         difference = now.accuracy.mean - before.accuracy.mean
         console.print(

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from gmlight.errors import ConfigError
-from gmlight.results import folders_named
+from gmlight.runtime.console import folders_named
 
 USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated by commas>"
 

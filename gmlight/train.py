@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,35 +13,32 @@ import lightning
 from omegaconf import DictConfig
 from rich.console import Console
 
-from gmlight import artifact, build, rehearsal, results
-from gmlight.artifact import CondensedDataset
-from gmlight.callbacks import (
-    MetricsLines,
-    ProgressBar,
-    QuickEvaluation,
-    RunPage,
-    all_accuracies,
-    evaluate_sets,
-    record_evaluation,
-    save_samples,
-)
-from gmlight.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, Checkpoints, find_checkpoint
-from gmlight.command import command, refuse_several_in_a_sweep
-from gmlight.condenser import Condenser
-from gmlight.config import blank_cell, describe, labels
-from gmlight.data import CondensationData, LabelledImages, TrainingSet
-from gmlight.distributed import is_main, ranks
+from gmlight.artifacts import condensed_set, results
+from gmlight.artifacts.accuracy_log import Journal
+from gmlight.artifacts.decoding import Stored
+from gmlight.artifacts.record import base_name, headline
+from gmlight.artifacts.results import Row
+from gmlight.artifacts.run_folder import find_start, forget_after, held
+from gmlight.benchmarking import dry_run
+from gmlight.builders.evaluators import evaluation_protocol
+from gmlight.builders.run import Parts, prepare
+from gmlight.builders.trainer import build_trainer
+from gmlight.callbacks.evaluation import all_accuracies, record_evaluation, save_samples
+from gmlight.config.command_line import command
+from gmlight.config.experiment_cells import blank_cell
+from gmlight.config.labels import describe, labels
+from gmlight.config.resume import already_finished, claim, expand
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
-from gmlight.evaluation import Evaluator
-from gmlight.forms import Stored
-from gmlight.interruption import Stopped, interruption
-from gmlight.journal import Journal
-from gmlight.loggers import about, closing_loggers, forget_from, log_artifact, places
-from gmlight.measuring import Parts as Timed
-from gmlight.naming import base_name
-from gmlight.page import PAGE
-from gmlight.results import Row
-from gmlight.resuming import already_finished, claim, expand, finished_iterations, held
+from gmlight.reporting.loggers import closing_loggers, log_artifact, places
+from gmlight.reporting.run_page import PAGE
+from gmlight.reporting.tables import print_table
+from gmlight.runtime.console import new_console, print_path
+from gmlight.runtime.distributed import is_main, ranks
+from gmlight.runtime.profiling import Parts as Timed
+from gmlight.runtime.signals import Stopped, interruption
+from gmlight.training.evaluator import evaluate_sets
 
 
 def main() -> None:
@@ -51,25 +47,6 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(f"gmlight: {error}")
     command(train, "train")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of.
-
-    start: S before its first update, or the real set that is only evaluated. condenser: what learns S from
-    it, where there is anything to learn. baselines: (name, set, number of networks) evaluated beside S.
-    """
-
-    trainer: lightning.Trainer
-    data: CondensationData
-    start: TrainingSet
-    condenser: Condenser | None
-    evaluators: dict[str, Evaluator]
-    baselines: list[tuple[str, TrainingSet, int]]
-    checkpoints: Checkpoints
-    quick: QuickEvaluation
-    page: RunPage
 
 
 def train(config: DictConfig, folder: Path) -> float | None:
@@ -81,15 +58,15 @@ def train(config: DictConfig, folder: Path) -> float | None:
         Mean test accuracy of the set on the first architecture, in percent; null: the cell is blank.
     """
     goes_on, config.resume = config.resume is not None, None
-    console, record = results.new_console(), describe(config)
+    console, record = new_console(), describe(config)
     record |= labels(config, record)
     if reason := blank_cell(config):
         if is_main() and not goes_on and not config.dry_run:
             results.write(folder, [], record | {"blank": reason})
-        console.print(f"{results.headline(record)}: not applicable, {reason}")
+        console.print(f"{headline(record)}: not applicable, {reason}")
         return None
     if goes_on and already_finished(folder, record["config"]):
-        console.print(f"{results.headline(record)}: finished already")
+        console.print(f"{headline(record)}: finished already")
         return results.read_accuracy(folder)
     if config.dry_run:
         if goes_on:
@@ -103,8 +80,8 @@ def train(config: DictConfig, folder: Path) -> float | None:
         if is_main():
             claim(folder, record, goes_on=goes_on)
         if goes_on:
-            forget_after(folder, checkpoint, config, console)
-        console.print(results.headline(record))
+            forget_after(folder, checkpoint, config.iterations, config.updates, console)
+        console.print(headline(record))
         with closing_loggers(parts.trainer):
             keep = functools.partial(save, folder / "condensed", record, parts.data, replace=goes_on)
             learned = condense(parts, folder, keep, checkpoint)
@@ -115,67 +92,14 @@ def train(config: DictConfig, folder: Path) -> float | None:
             dashboards = dict(places(parts.trainer.loggers))
         parts.page.finish()
     ranks.leave()
-    results.print_table(rows, record, console)
-    results.print_path("run", folder, console)
-    results.print_path("page", folder / PAGE, console)
+    print_table(rows, record, console)
+    print_path("run", folder, console)
+    print_path("page", folder / PAGE, console)
     for name, place in dashboards.items():
-        results.print_path(name, place, console)
+        print_path(name, place, console)
     if (folder / "condensed").exists():
-        results.print_path("picture", folder / "condensed" / artifact.GRID, console)
+        print_path("picture", folder / "condensed" / condensed_set.GRID, console)
     return rows[0].accuracy.mean
-
-
-def prepare(
-    config: DictConfig, folder: Path, record: dict[str, Any], console: Console, *, goes_on: bool = False
-) -> Parts:
-    """Builds the parts and loads the data.
-
-    Args:
-        record: of `config.describe`, with its labels.
-        goes_on: whether the folder has this run's beginning.
-    """
-    factory = build.build_factory(config.architecture, config.dataset)
-    data = build.build_matched_data(config, factory)
-    compilation = build.build_compilation(config, console.print)
-    evaluators = build.build_evaluators(config, data, record["architecture"], compilation, console)
-    target = build.evaluation_architecture(config.architecture, config.evaluation.batch_norm)
-    checkpoints = Checkpoints(
-        folder / "checkpoints", config.checkpoint.every, config.evaluation.every, config.checkpoint.minutes
-    )
-    quick = QuickEvaluation(
-        build.build_evaluator(config, target, data, compilation),
-        config.evaluation.every,
-        config.evaluation.quick_networks,
-        folder,
-        console,
-    )
-    page = RunPage(folder, record, data.classes, config.iterations, config.updates, console)
-    trainer = build.build_trainer(
-        config,
-        logger=build.build_loggers(config, folder, about(record)),
-        callbacks=[
-            MetricsLines(config.log_every),
-            ProgressBar(config.iterations, config.updates, console),
-            checkpoints,
-            quick,
-            page,
-        ],
-    )
-    refuse_several_in_a_sweep(trainer)
-    if trainer.world_size > 1 and not config.iterations:
-        raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
-    data.load(trainer.strategy.root_device)
-    chosen = folder / "condensed"
-    if goes_on and not config.iterations and chosen.exists():
-        # What was chosen stays chosen: networks may have been evaluated on it already.
-        start: TrainingSet = LabelledImages.of(CondensedDataset(chosen)).to(data.train.device)
-    else:
-        start = build.build_start(config, data, console)
-    condenser = None
-    if config.iterations:
-        condenser = build.build_condenser(config, start, data, factory, compilation)
-    baselines = build.build_baselines(config, data)
-    return Parts(trainer, data, start, condenser, evaluators, baselines, checkpoints, quick, page)
 
 
 def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: Console) -> None:
@@ -184,12 +108,12 @@ def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: 
     parts, steps = prepare(config, folder, record, console), None
     trainer = parts.trainer
     device = trainer.strategy.root_device
-    console.print(results.headline(record))
+    console.print(headline(record))
     if parts.condenser is not None:
-        steps = rehearsal.Steps(Timed(device))
-        updates = min(rehearsal.WARM_UP + rehearsal.STEPS, config.iterations * config.updates)
-        trainer = build.build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
-    plan = rehearsal.Plan(
+        steps = dry_run.Steps(Timed(device))
+        updates = min(dry_run.WARM_UP + dry_run.STEPS, config.iterations * config.updates)
+        trainer = build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
+    plan = dry_run.Plan(
         iterations=config.iterations,
         updates=config.updates,
         evaluate_every=config.evaluation.every,
@@ -202,7 +126,7 @@ def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: 
             trainer.fit(parts.condenser, datamodule=parts.data)
             images = parts.condenser.synthetic.labelled().to(device)
         sets = [("the set", images, config.evaluation.networks), *parts.baselines]
-        rehearsal.report(
+        dry_run.report(
             device, steps, parts.condenser, images, parts.data, parts.evaluators, sets, plan, console
         )
     ranks.leave()
@@ -228,35 +152,6 @@ def _ending_together(trainer: lightning.Trainer) -> Iterator[None]:
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGTERM)
         raise
-
-
-def find_start(folder: Path, console: Console) -> Path | None:
-    """The checkpoint from which the folder's run goes on; none: from its beginning.
-
-    Raises:
-        ConfigError: none can be read; or the run is finished and there is none.
-    """
-    checkpoint, unreadable = find_checkpoint(folder / "checkpoints")
-    for line in unreadable:
-        console.print(f"{line}; the one before it is used", soft_wrap=True)
-    iterations = finished_iterations(folder)
-    if checkpoint is None and iterations:
-        raise ConfigError(f"{folder}: the run is finished and has no checkpoint any more; start a new run")
-    return checkpoint
-
-
-def forget_after(folder: Path, checkpoint: Path | None, config: DictConfig, console: Console) -> None:
-    """Takes away what was left after the checkpoint, for it comes again; a damaged one above all."""
-    step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
-    console.print(f"goes on after image update {step}")
-    if not is_main():
-        return
-    if checkpoint is not None and checkpoint.name == PREVIOUS:
-        checkpoint.with_name(LAST).unlink(missing_ok=True)
-    forget_from(folder, step, evaluated=step < config.iterations * config.updates)
-    for picture in (folder / "samples").glob("*.png"):
-        if int(picture.stem) * config.updates > step:
-            picture.unlink()
 
 
 def condense(parts: Parts, folder: Path, keep: Callable[..., Path], checkpoint: Path | None) -> TrainingSet:
@@ -290,7 +185,7 @@ def evaluate(
     console: Console,
 ) -> list[Row]:
     """Accuracies of S and of what is beside it; the record gets what the run has taken and used."""
-    journal = Journal(folder / "evaluation.jsonl", build.evaluation_protocol(config)) if is_main() else None
+    journal = Journal(folder / "evaluation.jsonl", evaluation_protocol(config)) if is_main() else None
     name = "condensed" if config.iterations else f"{base_name(record['method'])} images"
     sets = [(name, learned, config.evaluation.networks), *parts.baselines]
     rows = evaluate_sets(parts.evaluators, sets, console, journal)
@@ -313,7 +208,7 @@ def hand_over(
     """The outcome: the set with its accuracies, in the run folder and on the dashboards, and the result."""
     if isinstance(learned, LabelledImages):
         own = [results.as_record(row) for row in rows if row.name == rows[0].name]
-        artifact.update_metadata(folder / "condensed", evaluations=own)
+        condensed_set.update_metadata(folder / "condensed", evaluations=own)
         log_artifact(trainer.loggers, folder / "condensed", record, own[0]["accuracy"])
     results.write(folder, rows, record)
 
@@ -337,7 +232,7 @@ def save(
     """
     if not is_main():
         return folder
-    artifact.write(
+    condensed_set.write(
         folder,
         images.images,
         images.labels,

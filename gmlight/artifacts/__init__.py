@@ -1,0 +1,1 @@
+"""Files that a run leaves: written whole, verified, read back."""

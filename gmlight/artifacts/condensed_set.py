@@ -1,0 +1,188 @@
+"""The condensed set on disk: a folder with the images, what they are, and a hash that ties the two.
+
+condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]; or in
+                                  the place of the images what they come of, as metadata.json's `form` says
+condensed/metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
+condensed/grid.png                to look at
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from gmlight.artifacts.decoding import Stored, formed
+from gmlight.artifacts.grid import save_grid
+from gmlight.data.images import LabelledImages
+from gmlight.errors import ConfigError
+from gmlight.runtime.atomic import unfinished, whole
+
+SCHEMA_VERSION = 3
+METADATA_HASH = "metadata_sha256"
+TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
+
+
+class CondensedDataset(torch.utils.data.Dataset):
+    """A condensed set as a torchvision-style dataset of (image, label).
+
+    Args:
+        path: the folder of an artifact, or a run folder that holds one.
+        transform, target_transform: applied to an image and a label as they are taken.
+
+    Attributes:
+        images: normalised float32, [N, channels, H, W]; formed, where something smaller is stored.
+        labels: int64, [N]. floats: numbers that are stored, labels apart.
+        classes: class names by label. mean, std: per channel; pixels in 0..1 are image * std + mean.
+        metadata: everything that was recorded about the set.
+
+    Raises:
+        ConfigError: there is no artifact, its tensors are not those it was written with, or a newer gmlight
+            wrote it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        transform: Callable[[Tensor], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+    ) -> None:
+        folder = find(path)
+        self.metadata = _read_metadata(folder)
+        self.classes: list[str] = self.metadata["classes"]
+        self.mean: list[float] = self.metadata["mean"]
+        self.std: list[float] = self.metadata["std"]
+        tensors = _read_tensors(folder, self.metadata["sha256"])
+        form = self.metadata.get("form", {"name": "pixels"})
+        try:
+            images, labels = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{folder}: images of the form {form} cannot be made ({error})") from None
+        self.images, self.labels = images, labels
+        self.floats: int = sum(tensor.numel() for name, tensor in tensors.items() if name != "labels")
+        self.transform, self.target_transform = transform, target_transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def labelled(self) -> LabelledImages:
+        """The images as a training set, in the order of the artifact."""
+        return LabelledImages(self.images, self.labels, self.floats)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = self.images[index], int(self.labels[index])
+        return (
+            image if self.transform is None else self.transform(image),
+            label if self.target_transform is None else self.target_transform(label),
+        )
+
+
+def find(path: str | os.PathLike[str]) -> Path:
+    """The artifact's folder: the path itself or the `condensed` folder of a run."""
+    for folder in (Path(path), Path(path) / "condensed"):
+        if (folder / METADATA).is_file():
+            return folder
+    raise ConfigError(f"{path}: no condensed set there; name a run folder or the folder of a {METADATA}")
+
+
+def write(
+    folder: Path,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    classes: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    stored: Stored | None = None,
+    replace: bool = False,
+    **metadata: Any,
+) -> None:
+    """Writes a new artifact whole, or nothing.
+
+    Args:
+        replace: takes the place of an artifact that is there; otherwise that is an error.
+        images: normalised [N, channels, H, W]. labels: [N].
+        stored: what is kept in the place of the images; null: these.
+        classes: names by label. mean, std: the normalisation, per channel.
+        metadata: whatever else is to be known about the set.
+    """
+    stored = stored or Stored({"images": images}, {"name": "pixels"})
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in stored.tensors.items()}
+    floats = sum(tensor.numel() for tensor in tensors.values())
+    content = save_safetensors(tensors | {"labels": labels.long().cpu().contiguous()})
+    known: dict[str, Any] = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "classes": classes,
+        "mean": mean,
+        "std": std,
+    }
+    known |= {"form": stored.form, "storage": {"floats": floats, "bytes": 4 * floats}}
+    beside = unfinished(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    (beside / TENSORS).write_bytes(content)
+    save_grid(beside / GRID, images, labels, classes, mean, std)
+    _write_metadata(beside, known | metadata)
+    before = folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    if replace and folder.exists():
+        folder.rename(before)
+    beside.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def update_metadata(folder: Path, **changes: Any) -> None:
+    """Adds to what is known about an artifact, e.g. its accuracy."""
+    _write_metadata(folder, _read_metadata(folder) | changes)
+
+
+def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
+    # As it will be read: JSON turns keys that are numbers into words.
+    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
+    content[METADATA_HASH] = _hash_of(content)
+    with whole(folder / METADATA) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _hash_of(metadata: dict[str, Any]) -> str:
+    content = {key: value for key, value in metadata.items() if key != METADATA_HASH}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text())
+        version = int(metadata["schema_version"])
+        missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, which this gmlight reads; "
+            "upgrade gmlight"
+        )
+    if missing:
+        raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
+    # The first version had no hash of its own.
+    if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != _hash_of(metadata):
+        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+    return metadata
+
+
+def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
+    path = folder / TENSORS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+    return load_safetensors(content)

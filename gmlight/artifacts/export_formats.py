@@ -1,0 +1,157 @@
+"""A condensed set in the formats of others.
+
+Each writer takes a folder and the set, and returns the images as a reader of its files finds them, normalised
+as the set's; null: they are the very same.
+"""
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from jinja2 import StrictUndefined, Template
+from PIL import Image
+from torch import Tensor
+
+from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.errors import ConfigError
+
+CARD = Path(__file__).with_name("card.md")
+MODES = {1: "L", 3: "RGB"}  # of a PNG, by channels
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def png(folder: Path, condensed: CondensedDataset) -> Tensor:
+    """`<number>_<class>/<number>.png`: the order of the folders is that of the labels.
+
+    Raises:
+        ConfigError: PNGs do not have as many channels.
+    """
+    pictures = _pictures(condensed)
+    for label, name in enumerate(folder_names(condensed.classes)):
+        (folder / name).mkdir()
+        numbers = (condensed.labels == label).nonzero().flatten().tolist()
+        for n, i in enumerate(numbers):
+            pictures[i].save(folder / name / f"{n:04d}.png")
+    return _read(pictures, condensed)
+
+
+def npz(folder: Path, condensed: CondensedDataset) -> None:
+    """condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
+    np.savez_compressed(
+        folder / "condensed.npz",
+        images=condensed.images.numpy(),
+        labels=condensed.labels.numpy(),
+        classes=np.array(condensed.classes),
+        mean=np.array(condensed.mean),
+        std=np.array(condensed.std),
+    )
+
+
+def pt(folder: Path, condensed: CondensedDataset) -> None:
+    """condensed.pt, which torch.load reads with weights_only: as `npz`, but lists of names and numbers."""
+    content = {name: getattr(condensed, name) for name in ("images", "labels", "classes", "mean", "std")}
+    torch.save(content, folder / "condensed.pt")
+
+
+def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
+    """A Hugging Face dataset: data/train-00000-of-00001.parquet, and a card.
+
+    Raises:
+        ConfigError: pyarrow is not installed; or PNGs do not have as many channels.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet as files
+    except ModuleNotFoundError:
+        raise ConfigError("format=parquet: pyarrow is not installed; pip install 'gmlight[hf]'") from None
+    pictures = _pictures(condensed)
+    features = {"image": {"_type": "Image"}, "label": {"names": condensed.classes, "_type": "ClassLabel"}}
+    known = {"huggingface": json.dumps({"info": {"features": features}})}
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    schema = pyarrow.schema([("image", image), ("label", pyarrow.int64())], metadata=known)
+    rows = {
+        "image": [{"bytes": _encoded(p), "path": f"{i:06d}.png"} for i, p in enumerate(pictures)],
+        "label": condensed.labels.tolist(),
+    }
+    (folder / "data").mkdir()
+    files.write_table(pyarrow.table(rows, schema), folder / "data" / "train-00000-of-00001.parquet")
+    (folder / "README.md").write_text(_card(condensed), encoding="utf-8")
+    return _read(pictures, condensed)
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """Of each class a name that every filesystem takes, in the order of the labels.
+
+    A number comes first: readers number folders by their sorted names.
+    """
+    digits = len(str(len(classes) - 1))
+    safe = [re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_")[:80] for name in classes]
+    return [f"{i:0{digits}d}_{name}".rstrip("_") for i, name in enumerate(safe)]
+
+
+def outside(condensed: CondensedDataset) -> float:
+    """The share of values that 8 bits cannot hold: pixels below 0 or above 1."""
+    pixels = _pixels(condensed)
+    return ((pixels < 0) | (pixels > 1)).float().mean().item()
+
+
+def _pixels(condensed: CondensedDataset) -> Tensor:
+    shape = (-1, 1, 1)
+    return condensed.images * torch.tensor(condensed.std).view(shape) + torch.tensor(condensed.mean).view(
+        shape
+    )
+
+
+def _pictures(condensed: CondensedDataset) -> list[Image.Image]:
+    channels = condensed.images.shape[1]
+    if channels not in MODES:
+        raise ConfigError(f"images of {channels} channels cannot be PNGs; use format=npz or format=pt")
+    pixels = (_pixels(condensed).clamp(0, 1) * 255).round().byte()
+    if channels == 1:
+        return [Image.fromarray(image[0].numpy()) for image in pixels]
+    return [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in pixels]
+
+
+def _read(pictures: Sequence[Image.Image], condensed: CondensedDataset) -> Tensor:
+    arrays = [np.asarray(Image.open(io.BytesIO(_encoded(picture)))) for picture in pictures]
+    pixels = torch.from_numpy(np.stack(arrays)).float() / 255
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (condensed.mean, condensed.std))
+    return ((pixels - mean) / std).contiguous()
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _card(condensed: CondensedDataset) -> str:
+    made: dict[str, Any] = condensed.metadata
+    config, n = made["config"], len(condensed)
+    size = next((name for most, name in SIZES if n < most), "n>1M")
+    head = {
+        "pretty_name": f"{config['dataset']['name']}, condensed to {config['ipc']} per class",
+        "task_categories": ["image-classification"],
+        "size_categories": [size],
+        "tags": ["dataset-condensation", "gmlight"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+    }
+    template = Template(CARD.read_text(), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return template.render(
+        head=yaml.safe_dump(head, sort_keys=False).rstrip(),
+        title=head["pretty_name"],
+        made=made,
+        n=n,
+        shape="x".join(map(str, condensed.images.shape[1:])),
+        classes=condensed.classes,
+        mean=condensed.mean,
+        std=condensed.std,
+        evaluations=made.get("evaluations", []),
+    )

@@ -1,0 +1,1 @@
+"""Measurements: worker processes, the textbook loop, the dry run."""

@@ -1,0 +1,179 @@
+"""A dry run: a few steps of everything, and from them what the whole will take. Nothing is written."""
+
+import dataclasses
+import io
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import lightning
+import torch
+from rich.console import Console
+
+from gmlight.artifacts.grid import grid
+from gmlight.condensation.condenser import Condenser
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import LabelledImages, TrainingSet
+from gmlight.reporting.run_page import PICTURES, PICTURES_BYTES
+from gmlight.runtime.console import clock
+from gmlight.runtime.memory import halved_by, peak_bytes
+from gmlight.runtime.profiling import Parts, seconds_of
+from gmlight.training.evaluator import Evaluator
+
+WARM_UP, STEPS = 1, 3  # image updates
+EPOCHS = 4  # of a network on S
+FEW = 256  # real images, where the whole set is too many
+METRICS_LINE = 700  # bytes, about
+CURVES = 400 * 2**10  # bytes, about, of a page without its pictures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often a run does what is rehearsed.
+
+    evaluate_every, quick_networks: of the evaluations on the way; 0: none.
+    """
+
+    iterations: int
+    updates: int
+    evaluate_every: int
+    quick_networks: int
+    log_every: int
+
+    @property
+    def evaluations(self) -> int:
+        """On the way; the one at the end is not among them."""
+        return (self.iterations - 1) // self.evaluate_every if self.evaluate_every else 0
+
+
+@dataclass
+class Steps(lightning.Callback):
+    """What each image update has taken: seconds, those of the network's training, and its zeta."""
+
+    profile: Parts
+    seconds: list[float] = field(default_factory=list)
+    of_network: list[float] = field(default_factory=list)
+    zetas: list[float] = field(default_factory=list)
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        self.profile.seconds.clear()
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *args: Any) -> None:
+        zeta = module.metrics["zeta"].item()  # which waits for the device
+        self.seconds.append(time.perf_counter() - self._started)
+        self.of_network.append(self.profile.seconds.get("network", 0.0))
+        self.zetas.append(zeta)
+
+
+def condensing_seconds(steps: Steps, condenser: Condenser, plan: Plan) -> tuple[float, float]:
+    """Of one image update without the network's training, and of all K*T updates with it."""
+    every = list(zip(steps.seconds, steps.of_network, steps.zetas, strict=True))
+    rows = every[WARM_UP:] or every
+    matching = statistics.median(seconds - network for seconds, network, _ in rows)
+    zetas = sum(zeta for *_, zeta in rows)
+    of_zeta = sum(network for _, network, _ in rows) / zetas if zetas else 0.0
+    measured = zetas / sum(zeta > 0 for *_, zeta in rows) if zetas else 0.0
+    trained = sum(_zeta(condenser, t, measured) for t in range(plan.updates - 1))
+    return matching, plan.iterations * (plan.updates * matching + trained * of_zeta)
+
+
+def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: int) -> tuple[float, float]:
+    """Of training one network on one image once, and of testing it."""
+    shorter = dataclasses.replace(evaluator, epochs=EPOCHS)
+    device = evaluator.data.test.device
+    members = list(range(min(evaluator.together(images), networks)))
+    with halved_by(
+        "the training of evaluation networks", "evaluation.networks_at_once", lambda: len(members)
+    ):
+        ensemble = shorter.trained(images, members)  # to warm up
+        training = seconds_of(lambda: shorter.trained(images, members), device) / len(members)
+    with halved_by("the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)):
+        evaluator.accuracies(ensemble, networks)
+        testing = seconds_of(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
+    return training / EPOCHS / len(images), testing
+
+
+def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationData, plan: Plan) -> int:
+    """About what a run folder will hold at most: set, two checkpoints, pictures, page, metrics."""
+    of_set = images.images.nbytes
+    network = condenser.factory() if plan.updates > 1 else None
+    # A checkpoint has it only where it is written between two updates of one network.
+    of_network = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())  # and momentum
+    buffer = io.BytesIO()
+    grid(images.images, images.labels, data.classes, data.mean, data.std).save(buffer, "PNG")
+    of_picture, pictures = buffer.tell(), plan.evaluations + 2
+    on_page = min(pictures, PICTURES, max(2, PICTURES_BYTES // of_picture)) * of_picture * 4 // 3
+    lines = plan.iterations * plan.updates // plan.log_every
+    checkpoints = 2 * (3 * of_set + of_network)  # S, its momentum, the last good S
+    return of_set + checkpoints + (pictures + 1) * of_picture + on_page + CURVES + lines * METRICS_LINE
+
+
+def report(
+    device: torch.device, steps: Steps | None, condenser: Condenser | None, images: TrainingSet,
+    data: CondensationData, evaluators: dict[str, Evaluator], sets: Sequence[tuple[str, TrainingSet, int]],
+    plan: Plan, console: Console,
+) -> None:  # fmt: skip
+    """Prints what the whole run will take, after the steps are done.
+
+    Args:
+        images: S, or the set that is only evaluated. sets: (name, set, networks), evaluated at the end.
+    """
+
+    def line(what: str, value: str, said: str = "") -> None:
+        console.print(f"{what:<15} {value:<16} {said}".rstrip(), soft_wrap=True)
+
+    console.print("dry run: all of it can run as it is; nothing was written")
+    if condenser is not None and steps is not None:
+        matching, whole = condensing_seconds(steps, condenser, plan)
+        line("an image update", f"{matching:.3g} s", "without the network's training")
+        sampling = data.sampling_seconds
+        of_sampling = f"; {clock(sampling)} of it chooses real batches" if sampling else ""
+        line("condensing", clock(whole + sampling), f"K={plan.iterations}, T={plan.updates}{of_sampling}")
+    few = images if isinstance(images, LabelledImages) else _few(data)
+    seconds, quick = 0.0, 0.0
+    for i, evaluator in enumerate(evaluators.values()):
+        of_image, testing = evaluation_seconds(evaluator, few, sets[0][2])
+        large = [n for _, each, n in sets if len(each) > evaluator.batch_size]
+        # Full mini-batches take less time an image than those of a small set.
+        of_many = evaluation_seconds(evaluator, _few(data), large[0])[0] if large else of_image
+        for _, each, n in sets:
+            of_each = of_many if len(each) > evaluator.batch_size else of_image
+            seconds += n * (evaluator.epochs * len(each) * of_each + testing)
+        if i == 0 and condenser is not None:
+            of_one = evaluator.epochs * len(few) * of_image + testing
+            quick = plan.evaluations * plan.quick_networks * of_one
+    counts = ", ".join(f"{n} on {name}" for name, _, n in sets)
+    line("evaluating", clock(seconds), f"networks: {counts}")
+    if quick:
+        line("on the way", clock(quick), f"evaluations: {plan.evaluations} of {plan.quick_networks} networks")
+    line("memory", f"{peak_bytes(device) / 2**30:.2f} GiB", "at most, so far")
+    if condenser is not None and isinstance(images, LabelledImages):
+        disk = disk_bytes(condenser, images, data, plan)
+        line("disk", f"{disk / 2**20:.1f} MiB", "about, at most, in the run folder")
+
+
+def _few(data: CondensationData) -> LabelledImages:
+    return LabelledImages(*data.train.draw_mixed(FEW, torch.Generator().manual_seed(0)))
+
+
+class _UnknownError(Exception):
+    """A schedule asks for a loss."""
+
+
+class _NoLosses:
+    def real(self) -> NoReturn:
+        raise _UnknownError
+
+    def synthetic(self) -> NoReturn:
+        raise _UnknownError
+
+
+def _zeta(condenser: Condenser, t: int, measured: float) -> float:
+    # As the schedule says; one that looks at losses: as was measured.
+    try:
+        return sum(1 for _ in condenser.schedule(t, _NoLosses()))
+    except _UnknownError:
+        return measured

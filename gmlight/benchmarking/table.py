@@ -1,0 +1,146 @@
+"""Measurements of two workers, and the table that compares them."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gmlight.benchmarking.workers import Measurement, Side
+from gmlight.runtime.console import clock
+from gmlight.runtime.profiling import PARTS
+
+OURS = "gmlight"
+TEST_ROUNDS = 3
+
+
+def measure(sides: dict[str, Side], rounds: int, console: Console) -> dict[str, Any]:
+    """Iterations and tests A B A B, after one of each to warm up; then what costs time to look at."""
+    for side in sides.values():
+        side.ask("iteration")
+    iterations: dict[str, list[Measurement]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name, side in sides.items():
+            iterations[name].append(side.ask("iteration"))
+        times = ", ".join(f"{name} {done[-1]['seconds']:.3g} s" for name, done in iterations.items())
+        console.print(f"iteration {number + 1}/{rounds}  {times}")
+    tests: dict[str, list[Measurement]] = {name: [] for name in sides}
+    for number in range(1 + TEST_ROUNDS):
+        for name, side in sides.items():
+            measured = side.ask("test")
+            if number:
+                tests[name].append(measured)
+    return {
+        "iterations": iterations,
+        "tests": tests,
+        "profiles": {name: side.ask("profile") for name, side in sides.items()},
+        "operations": {name: side.ask("operations") for name, side in sides.items()},
+        "settings": {name: side.ask("settings") for name, side in sides.items() if name != "plain"},
+        "evaluation": {name: side.ask("evaluation") for name, side in sides.items() if name != "plain"},
+        "convolution_peak": sides[OURS].ask("peak"),
+    }
+
+
+def ratios(record: dict[str, Any], of: str = "iterations") -> list[float]:
+    """Seconds of the other side over ours, round by round."""
+    (other,) = record[of].keys() - {OURS}
+    pairs = zip(record[of][other], record[of][OURS], strict=True)
+    return [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
+
+
+def work(record: dict[str, Any], name: str) -> int:
+    """Floating-point operations of one outer iteration."""
+    iteration, operations = record["iterations"][name][0], record["operations"][name]
+    return (
+        iteration["real_images"] * operations["real"]
+        + iteration["synthetic_images"] * operations["synthetic"]
+        + iteration["trained_images"] * operations["training"]
+    )
+
+
+def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
+    """What the table says: a heading, and the cell of each side by its name."""
+    peak = record["convolution_peak"]["gflops"]
+    images = record["tests"][OURS][0]["images"]
+    run = record["run"]
+
+    def seconds(name: str, of: str = "iterations") -> list[float]:
+        return [measured["seconds"] for measured in record[of][name]]
+
+    def rate(name: str) -> float:
+        return work(record, name) / statistics.median(seconds(name)) / 1e9
+
+    def part(heading: str) -> tuple[str, Callable[[str], str]]:
+        return f"  {heading}", lambda name: f"{share(record['profiles'][name], heading):.1%}"
+
+    def evaluation(name: str) -> str:
+        if name not in record["evaluation"]:
+            return ""
+        once = record["evaluation"][name]
+        training = once["seconds"] / once["networks"] / once["epochs"] * run[name]["epochs"]
+        return clock(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
+
+    return [
+        ("an outer iteration, s", lambda name: _spread(seconds(name))),
+        ("  times as fast", lambda name: _spread(ratios(record)) if name == OURS else "1"),
+        (
+            "  real images a second",
+            lambda name: (
+                f"{record['iterations'][name][0]['real_images'] / statistics.median(seconds(name)):,.0f}"
+            ),
+        ),
+        ("  GFLOP/s", lambda name: f"{rate(name):,.0f}"),
+        (f"  of a float32 peak of {peak:,.0f}", lambda name: f"{rate(name) / peak:.0%}"),
+        ("  memory, GiB", lambda name: _gibi(record["profiles"][name]["memory"])),
+        *map(part, (*PARTS, "other")),
+        (f"{images:,} test images, s", lambda name: _spread(seconds(name, "tests"))),
+        ("  times as fast", lambda name: _spread(ratios(record, "tests")) if name == OURS else "1"),
+        (
+            f"condensing, K={run[OURS]['iterations']:,}",
+            lambda name: clock(run[name]["iterations"] * statistics.median(seconds(name))),
+        ),
+        (f"evaluating, n={run[OURS]['networks']}", evaluation),
+    ]
+
+
+def share(profile: Measurement, part: str) -> float:
+    """Of the seconds of an iteration; `other` is what no part accounts for, draws and log among it."""
+    parts = profile["parts"]
+    seconds = profile["seconds"] - sum(parts.values()) if part == "other" else parts.get(part, 0.0)
+    return seconds / profile["seconds"]
+
+
+def print_table(record: dict[str, Any], console: Console) -> None:
+    """Medians, with the least and the greatest in brackets; then what was compiled, and in what sizes."""
+    names = list(record["iterations"])
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right", max_width=28)
+    for heading, cell in rows_of(record):
+        table.add_row(heading, *map(cell, names))
+    console.print(table)
+    for name, settings in record["settings"].items():
+        for line in (*map(_in_words, settings["engine"]), *settings["notes"]):
+            console.print(f"{name}: {line}")
+
+
+def _in_words(settings: dict[str, Any]) -> str:
+    words = [
+        f"gradients on {settings['gradients']} images in microbatches of {settings['microbatch']}",
+        f"classes at once {settings['classes_per_block']}",
+        settings["precision"],
+        "compiled" if settings["compiled"] else "not compiled",
+    ]
+    return ", ".join(words)
+
+
+def _spread(values: list[float]) -> str:
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.3g} ({low:.3g}–{high:.3g})"  # noqa: RUF001
+
+
+def _gibi(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 2**30:.3g}"

@@ -1,0 +1,104 @@
+"""The textbook loop with a run's configuration: what gmlight is measured against."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from gmlight.builders.condenser import build_schedule, build_start
+from gmlight.builders.parts import build_factory, needs_statistics
+from gmlight.config.compose import instantiate
+from gmlight.config.labels import is_siamese
+from gmlight.data.datamodule import CondensationData
+from gmlight.errors import ConfigError
+from gmlight.matching import reference
+from gmlight.runtime.seeding import seeded
+
+PLAIN_TEST_BATCH = 256
+
+Measurement = dict[str, Any]
+
+
+def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
+    """Raises a ConfigError where the configuration is not the plain loop's."""
+    rule = config.matching["_target_"].rpartition(".")[2]
+    for key, has, wanted in (
+        ("matching", rule, reference.RULES),
+        ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
+        ("matching.mixed_real", config.matching.get("mixed_real", 0), [0]),
+        ("schedule.unit", config.schedule.unit, ["epochs"]),
+        ("image_steps", config.image_steps, [1]),
+        ("network_images", config.network_images, ["synthetic"]),
+        ("synthetic", config.synthetic["_target_"].rpartition(".")[2], ["pixels"]),
+        ("sampling", "random" if "path" in config.sampling else "representative", ["random"]),
+        ("augmentation", "dsa" if is_siamese(config) else "none", ["none"]),
+    ):
+        if has not in wanted:
+            words = " or ".join(map(str, wanted))
+            raise ConfigError(f"{key}={has}: the plain loop has {words}; name another side by against=")
+    if needs_statistics(build_factory(config.architecture, config.dataset)):
+        raise ConfigError("architecture: the plain loop has no batch norm; name another side by against=")
+    epochs_between(config)
+
+
+def textbook_iteration(
+    config: DictConfig, factory: Callable[[], torch.nn.Module], data: CondensationData
+) -> tuple[Callable[[int, Callable], None], Measurement]:
+    """The outer iteration as a function of k and of `timed`, and how many images each one handles."""
+    classes, device = len(data.classes), data.train.device
+    start = build_start(config, data)
+    images, _ = start.batch(torch.arange(len(start)))
+    images = images.to(device).unflatten(0, (classes, config.ipc)).clone().requires_grad_()
+    optimizer = torch.optim.SGD([images], lr=config.image_lr, momentum=config.image_momentum)
+    epochs = epochs_between(config)
+    inter_weight = config.matching.get("inter_weight")
+    distance = instantiate(config.distance)
+
+    def iteration(k: int, timed: Callable) -> None:
+        network = reference.with_library_layers(fresh_network(config, factory, k)).to(device)
+        reference.outer_iteration(
+            images,
+            optimizer,
+            network,
+            (data.draw(k, t).images[:] for t in range(config.updates)),
+            rule=config.matching["_target_"].rpartition(".")[2],
+            distance=distance,
+            k=k,
+            inter_weight=classes if inter_weight is None else inter_weight,
+            shares=[1 / classes] * classes,
+            epochs=epochs,
+            network_lr=config.network_lr,
+            network_momentum=config.network_momentum,
+            train_batch=config.train_batch,
+            timed=timed,
+        )
+
+    counts = {
+        "real_images": config.updates * sum(min(config.real_batch, n) for n in data.train.counts),
+        "synthetic_images": config.updates * classes * config.ipc,
+        "trained_images": sum(epochs) * classes * config.ipc,
+    }
+    return iteration, counts
+
+
+def epochs_between(config: DictConfig) -> list[int]:
+    """The network's epochs after each update but the last.
+
+    Raises:
+        ConfigError: they depend on what is measured on the way.
+    """
+
+    class Unknown:
+        def real(self) -> float:
+            raise ConfigError("schedule: its work depends on the data; benchmark fixed, adaptive or table")
+
+        synthetic = real
+
+    schedule = build_schedule(config)
+    return [sum(1 for _ in schedule(t, Unknown())) for t in range(config.updates - 1)]
+
+
+def fresh_network(config: DictConfig, factory: Callable[[], torch.nn.Module], k: int) -> torch.nn.Module:
+    with seeded(config.seed, "network", k):
+        return factory()

@@ -1,0 +1,254 @@
+"""The two sides of a benchmark: processes that compute when they are told to.
+
+In one process both would share an allocator's state, and their ratio would lie.
+"""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from gmlight.artifacts.results import images_per_class
+from gmlight.benchmarking.textbook import (
+    PLAIN_TEST_BATCH,
+    Measurement,
+    fresh_network,
+    refuse_what_the_textbook_lacks,
+    textbook_iteration,
+)
+from gmlight.builders.condenser import build_condenser, build_start
+from gmlight.builders.data import build_data, build_matched_data
+from gmlight.builders.evaluators import build_evaluator
+from gmlight.builders.parts import build_compilation, build_factory, build_loggers
+from gmlight.builders.trainer import build_trainer
+from gmlight.callbacks.metrics import MetricsLines
+from gmlight.callbacks.progress_bar import ProgressBar
+from gmlight.condensation import initialization
+from gmlight.condensation.condenser import Condenser
+from gmlight.config.compose import register_resolvers
+from gmlight.config.process import prepare_process
+from gmlight.data.images import RealBatch, class_sizes
+from gmlight.errors import ConfigError
+from gmlight.matching import flops, reference
+from gmlight.reporting.loggers import About
+from gmlight.runtime.profiling import Parts, Watch, convolution_peak, seconds_of
+from gmlight.runtime.seeding import generator
+from gmlight.training.ensemble import Ensemble
+from gmlight.training.evaluator import Evaluator
+
+SECONDS_TO_END = 10
+EPOCHS_TIMED = 4  # of an evaluation; the others take as long
+
+
+class Side:
+    """A process that does tasks one at a time, all with one configuration.
+
+    Args:
+        config: of a run. as_textbook: whether the plain loop computes it. scratch: a folder for its logger.
+    """
+
+    def __init__(self, config: DictConfig, as_textbook: bool, scratch: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        container = OmegaConf.to_container(config, resolve=True)
+        self._process = context.Process(
+            target=_serve, args=(other, container, as_textbook, scratch), daemon=True
+        )
+        self._process.start()
+        other.close()
+
+    def ask(self, task: str) -> Measurement:
+        """Has the process do a task, and returns what it measured.
+
+        Args:
+            task: `iteration` (seconds; real, synthetic and trained images), `profile` (the same of an
+                iteration that is looked at: parts in seconds, memory in bytes), `test` (seconds, images),
+                `operations` (per image, see `operations.count`), and of gmlight's side alone `evaluation`
+                (seconds of training `networks` for `epochs`), `peak` (gflops), `settings`.
+
+        Raises:
+            ConfigError: the process says what is wrong.
+        """
+        self._pipe.send(task)
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            if self._process.exitcode == -9:  # by the system
+                raise ConfigError(
+                    "the system killed a measuring process, as it does for want of memory; use real_batch="
+                    "a smaller number, or another machine"
+                ) from None
+            raise RuntimeError(f"a measuring process failed in {task!r}; its error stands above") from None
+        if isinstance(answer, ConfigError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Lets the process end; one that does not is killed."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._pipe.send("end")
+        self._process.join(timeout=SECONDS_TO_END)
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(pipe: Connection, container: dict[str, Any], as_textbook: bool, scratch: Path) -> None:
+    register_resolvers()
+    config = OmegaConf.create(container)
+    assert isinstance(config, DictConfig)
+    first = pipe.recv()  # errors of the preparation are its answer
+    if first == "end":
+        return
+    try:
+        if as_textbook:
+            _serve_textbook(pipe, first, config)
+        else:
+            scratch.mkdir()
+            _serve_gmlight(pipe, first, config, scratch)
+    except ConfigError as error:
+        pipe.send(error)
+
+
+def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Path) -> None:
+    prepare_process(config)
+    endless = config.copy()  # rounds are as many as are asked for; what depends on K goes by the real one
+    endless.iterations = 10**9
+    notes: list[str] = []
+    factory = build_factory(config.architecture, config.dataset)
+    data = build_matched_data(endless, factory)
+    compilation = build_compilation(config, notes.append)
+    evaluator = build_evaluator(config, config.architecture, data, compilation)
+    parts = Parts(torch.device("cpu"))
+    loop = _Loop(pipe, first, parts, config)
+    trainer = build_trainer(
+        endless,
+        logger=build_loggers(config, scratch, About("benchmark", "benchmark", [], {})),
+        callbacks=[
+            MetricsLines(config.log_every),
+            ProgressBar(config.iterations, config.updates, Console(file=io.StringIO())),
+            loop,
+        ],
+        profiler=parts,
+    )
+    device = parts.device = trainer.strategy.root_device
+    data.load(device)
+    condenser = build_condenser(config, build_start(config, data), data, factory, compilation)
+    network = fresh_network(config, factory, 0).to(device)
+    loop.others = {
+        "test": lambda: _test(evaluator, network, config.evaluation.networks),
+        "evaluation": lambda: _evaluation(evaluator, config),
+        "operations": lambda: dataclasses.asdict(flops.count(network, data.shape)),
+        "peak": lambda: {"gflops": convolution_peak(device)},
+        "settings": lambda: {"engine": condenser.engine.describe(), "notes": notes},
+    }
+    trainer.fit(condenser, datamodule=data)
+
+
+def _test(evaluator: Evaluator, network: torch.nn.Module, networks: int) -> Measurement:
+    test = evaluator.data.test
+
+    def work() -> None:
+        evaluator.accuracies(Ensemble([network]), networks)
+
+    return {"seconds": seconds_of(work, test.device), "images": len(test)}
+
+
+def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
+    # As many networks at once as an evaluation has, the second time, when all is warm.
+    data = evaluator.data
+    few = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
+    shorter = dataclasses.replace(evaluator, epochs=EPOCHS_TIMED)
+    members = list(range(min(evaluator.together(few), config.evaluation.networks)))
+    shorter.trained(few, members)
+    seconds = seconds_of(lambda: shorter.trained(few, members), data.train.device)
+    return {"seconds": seconds, "networks": len(members), "epochs": EPOCHS_TIMED}
+
+
+class _Loop(lightning.Callback):
+    """Lets the trainer compute an outer iteration each time one is asked for.
+
+    With what surrounds it in a run, draws, log and progress, but without checkpoints and evaluations.
+    """
+
+    def __init__(self, pipe: Connection, first: str, parts: Parts, config: DictConfig) -> None:
+        self.pipe, self.parts, self._task = pipe, parts, first
+        self.others: dict[str, Callable[[], Measurement]] = {}
+        synthetic = len(config.dataset.classes) * images_per_class(config)
+        in_steps = config.schedule.unit == "steps"
+        self._images_a_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
+        self._images = config.image_steps * synthetic
+        self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._start(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: RealBatch,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(module, Condenser)
+        mixed = batch.matched is not None
+        sizes = [len(batch.matched[1])] if batch.matched else class_sizes(batch.images)
+        self._counts["real_images"] += sum(sizes)
+        self._counts["synthetic_images"] += self._mixed if mixed else self._images
+        if batch.t == module.updates - 1:
+            zeta = sum(of_t[-1] for of_t in module.zeta_used)
+            counts = self._counts | {"trained_images": zeta * self._images_a_zeta}
+            self.pipe.send(self._watch.stop() | counts)
+            self._task = self.pipe.recv()
+            self._start(trainer)
+
+    def _start(self, trainer: lightning.Trainer) -> None:
+        while self._task in self.others:
+            self.pipe.send(self.others[self._task]())
+            self._task = self.pipe.recv()
+        trainer.should_stop = self._task == "end"
+        self._counts = {"real_images": 0, "synthetic_images": 0}
+        self._watch = Watch(self.parts, self._task == "profile")
+
+
+def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
+    config.speed.allocator = "off"  # stock
+    prepare_process(config)
+    refuse_what_the_textbook_lacks(config)
+    device = build_trainer(config).strategy.root_device
+    data = build_data(config).load(device)
+    factory = build_factory(config.architecture, config.dataset)
+    network = reference.with_library_layers(fresh_network(config, factory, 0).to(device))
+    iterate, counts = textbook_iteration(config, factory, data)
+    numbers, parts = itertools.count(), Parts(device)
+
+    def iteration(profiled: bool) -> Measurement:
+        watch = Watch(parts, profiled)
+        iterate(next(numbers), parts.profile)
+        return watch.stop() | counts
+
+    def test() -> None:
+        batches = torch.arange(len(data.test)).split(PLAIN_TEST_BATCH)
+        reference.accuracy(network, (data.test.batch(indices) for indices in batches))
+
+    tasks = {
+        "iteration": lambda: iteration(profiled=False),
+        "profile": lambda: iteration(profiled=True),
+        "test": lambda: {"seconds": seconds_of(test, device), "images": len(data.test)},
+        "operations": lambda: dataclasses.asdict(flops.count(network, data.shape)),
+    }
+    task = first
+    while task != "end":
+        pipe.send(tasks[task]())
+        task = pipe.recv()

@@ -1,0 +1,102 @@
+"""Builds the module that learns the synthetic set."""
+
+from collections.abc import Callable
+
+from omegaconf import DictConfig
+from rich.console import Console
+from torch import nn
+
+from gmlight.builders.parts import build_augmentation, unless_auto, without
+from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.schedules import Schedule
+from gmlight.condensation.synthetic import Synthetic
+from gmlight.config.compose import instantiate
+from gmlight.config.labels import is_siamese
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import LabelledImages, TrainingSet
+from gmlight.errors import ConfigError
+from gmlight.matching.engine import GradientEngine
+from gmlight.runtime.compile import Compilation
+from gmlight.runtime.progress import shown
+from gmlight.runtime.seeding import generator
+
+
+def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
+    """The initial S, or the real set that is only evaluated; the console shows what takes long."""
+    rng = generator(config.seed, "initialization")
+    # Noise is drawn as what is stored; images are drawn as many as it is made of.
+    noise = config.initialization["_target_"].endswith(".noise")
+    drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
+    make = instantiate(config.initialization)
+    if console is None or config.initialization.get("features") != "network":
+        return make(data.train, drawn, rng)
+    doing, epochs = "herding: training its network", config.initialization.epochs
+    with shown(doing, "epoch", epochs, console) as progress:
+        return make(data.train, drawn, rng, progress=progress)
+
+
+def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
+    """S as it is before its first update."""
+    images = start.images.unflatten(0, (len(data.classes), -1))
+    rng = generator(config.seed, "synthetic")
+    return instantiate(config.synthetic)(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
+
+
+def build_schedule(config: DictConfig) -> Schedule:
+    """The schedule as a function of t and the losses; its unit is the condenser's business."""
+    return instantiate(without(config.schedule, "unit"))
+
+
+def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
+    """What computes class gradients on the device of the data, which is loaded.
+
+    Raises:
+        ConfigError: the device has no TF32.
+    """
+    if config.speed.precision == "tf32" and data.train.device.type != "cuda":
+        raise ConfigError(
+            "speed.precision=tf32: only an NVIDIA GPU has it; use speed.precision=float32 or bfloat16"
+        )
+    return GradientEngine(
+        microbatch=unless_auto(config.speed.microbatch),
+        classes_per_block=unless_auto(config.speed.classes_per_block),
+        precision=config.speed.precision,
+        compilation=compilation,
+        real_images=config.iterations * config.updates * config.real_batch * len(data.classes),
+    )
+
+
+def build_condenser(
+    config: DictConfig,
+    start: TrainingSet,
+    data: CondensationData,
+    factory: Callable[[], nn.Module],
+    compilation: Compilation,
+) -> Condenser:
+    """The module that learns S from its start."""
+    if not isinstance(start, LabelledImages):
+        raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
+    return Condenser(
+        build_synthetic(config, start, data),
+        factory=factory,
+        engine=build_engine(config, data, compilation),
+        classes_per_chunk=unless_auto(config.memory.classes_per_chunk),
+        matching=instantiate(without(config.matching, "mixed_real", "mixed_synthetic")),
+        distance=instantiate(config.distance),
+        schedule=build_schedule(config),
+        schedule_unit=config.schedule.unit,
+        class_names=data.classes,
+        priors=data.train.priors,
+        updates=config.updates,
+        image_steps=config.image_steps,
+        image_lr=config.image_lr,
+        image_momentum=config.image_momentum,
+        network_lr=config.network_lr,
+        network_momentum=config.network_momentum,
+        train_batch=config.train_batch,
+        matched_synthetic=config.matching.get("mixed_synthetic", 0),
+        diagnose_every=config.diagnose_every,
+        seed=config.seed,
+        siamese=build_augmentation(config) if is_siamese(config) else None,  # type: ignore[arg-type]
+        network_images=data.train if config.network_images == "real" else None,
+    )

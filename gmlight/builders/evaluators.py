@@ -1,0 +1,95 @@
+"""Builds what trains and tests fresh networks, and the sets that are evaluated beside the synthetic one."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from gmlight.builders.parts import build_augmentation, build_factory, unless_auto
+from gmlight.condensation import initialization
+from gmlight.config.compose import choose
+from gmlight.config.former_names import with_former_names
+from gmlight.config.labels import protocol_label
+from gmlight.data.augmentation import CutMix
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import TrainingSet
+from gmlight.runtime.compile import Compilation
+from gmlight.runtime.seeding import generator
+from gmlight.training.evaluator import Evaluator
+
+
+def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
+    """The architecture that is evaluated: itself, with the norm that is to stand in for batch norm."""
+    target = architecture.copy()
+    if target.get("norm") == "batch":
+        target.norm = batch_norm
+    return target
+
+
+def build_evaluators(
+    config: DictConfig,
+    data: CondensationData,
+    source: str,
+    compilation: Compilation,
+    console: Console,
+) -> dict[str, Evaluator]:
+    """What trains and tests networks of each of evaluation.architectures, by its name in a table.
+
+    Args:
+        source: name of the configuration's own architecture, which is evaluated where none are listed.
+    """
+    own = source.split(",")[0]  # with "convnet, width=64" that is what convnet means in this run
+    evaluators = {}
+    for name in config.evaluation.architectures or [own]:
+        node = config.architecture if name == own else choose(config, "architecture", name)
+        target = evaluation_architecture(node, config.evaluation.batch_norm)
+        label = source if name == own else name
+        if target != node:
+            console.print(f"{name} is evaluated with instance norm in the place of batch norm")
+            label += " (instance)"
+        evaluators[label] = build_evaluator(config, target, data, compilation)
+    return evaluators
+
+
+def build_evaluator(
+    config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
+) -> Evaluator:
+    """Trains and tests fresh networks of the architecture as config.evaluation says."""
+    protocol = config.evaluation
+    return Evaluator(
+        build_factory(architecture, config.dataset),
+        data,
+        epochs=protocol.epochs,
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        batch_size=protocol.batch_size,
+        augmentation=build_augmentation(config),
+        cutmix=CutMix(protocol.cutmix) if protocol.get("cutmix") else None,
+        seed=config.seed,
+        test_batch=unless_auto(protocol.test_batch),
+        networks_at_once=unless_auto(protocol.networks_at_once),
+        compilation=compilation,
+        protocol=protocol_label(config),
+    )
+
+
+def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
+    """What an accuracy depends on besides the set, the architecture's name and the network's number."""
+    keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
+    # Under the oldest names, so that accuracies that an older gmlight has noted are still known.
+    plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
+    nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
+    return nodes | {key: plain["evaluation"].get(key) for key in keys}
+
+
+def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[str, TrainingSet, int]]:
+    """The sets evaluated beside S: the name they are shown with, the set, its number of networks."""
+    networks = config.evaluation.baselines
+    baselines: list[tuple[str, TrainingSet, int]] = []
+    if networks.random:
+        images = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
+        baselines.append(("random images", images, networks.random))
+    if networks.whole:
+        baselines.append(("whole train set", data.train, networks.whole))
+    return baselines

@@ -1,0 +1,61 @@
+"""Small parts of a run: network factories, compilation, augmentation, loggers."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+from torch import nn
+
+from gmlight.architectures.blocks import uses_batch_norm
+from gmlight.config.compose import instantiate
+from gmlight.data.augmentation import Augmentation
+from gmlight.reporting.loggers import About
+from gmlight.runtime.compile import Compilation
+from gmlight.runtime.distributed import is_main
+
+
+def build_factory(architecture: DictConfig, dataset: DictConfig) -> Callable[[], nn.Module]:
+    """What makes fresh networks for the dataset's images; tried once, so that a wrong option fails here."""
+    factory = functools.partial(
+        instantiate(architecture),
+        channels=dataset.channels,
+        size=tuple(dataset.size),
+        classes=len(dataset.classes),
+    )
+    with torch.device("meta"):
+        factory()
+    return factory
+
+
+def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
+    """Whether matching on these networks has to move batch-norm statistics."""
+    with torch.device("meta"):
+        return uses_batch_norm(factory())
+
+
+def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Compilation:
+    """Decides what is compiled, for the whole run; `notify` gets a line on each."""
+    return Compilation(config.speed.compile, notify)
+
+
+def build_augmentation(config: DictConfig) -> Augmentation:
+    """What images go through while networks train on them, when they are evaluated at least."""
+    return instantiate(without(config.augmentation, "evaluation_epochs"))
+
+
+def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
+    """Lightning's loggers, where this is the process that writes."""
+    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+
+
+def without(node: DictConfig, *keys: str) -> dict[str, Any]:
+    # What a node says besides its function's own arguments.
+    return {str(key): value for key, value in node.items() if key not in keys}
+
+
+def unless_auto(value: int | str) -> int | None:
+    return None if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""Hydra configurations: composed, checked, labelled, stored and resumed."""

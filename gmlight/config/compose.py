@@ -1,0 +1,122 @@
+"""Composes, completes and instantiates configurations."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from gmlight.config.experiment_cells import settle_cell
+from gmlight.config.former_names import name_keys, present_name
+from gmlight.config.labels import read_bundle
+from gmlight.config.validate import check
+from gmlight.errors import ConfigError
+from gmlight.runtime.paths import CONF_DIR
+
+
+def register_resolvers() -> None:
+    """What conf/ computes: min and max pass over null, div rounds down; stamp names a new folder."""
+    resolvers: dict[str, Callable[..., Any]] = {
+        "min": lambda *values: min(value for value in values if value is not None),
+        "max": lambda *values: max(value for value in values if value is not None),
+        "mul": lambda a, b: a * b,
+        "div": lambda a, b: a // b,
+        "half": lambda a: -(-a // 2),
+    }
+    for name, function in resolvers.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
+    OmegaConf.register_new_resolver("stamp", _stamp, replace=True, use_cache=True)
+
+
+def _stamp() -> str:
+    # The process besides the time: no two runs of a machine begin in the same folder.
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-{os.getpid()}"
+
+
+def choose(config: DictConfig, group: str, option: str) -> DictConfig:
+    """The node of an option that was not chosen, its references resolved in this configuration.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            if not GlobalHydra.instance().is_initialized():
+                stack.enter_context(hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"))
+            node = hydra.compose("train", [f"{group}={option}"])[group]
+    except HydraException as error:
+        raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from None
+    return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
+
+
+def with_overrides(overrides: list[str]) -> DictConfig:
+    """The configuration of this command line with these overrides besides.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    hydra_config = HydraConfig.get()
+    try:
+        config = hydra.compose(hydra_config.job.config_name, [*hydra_config.overrides.task, *overrides])
+    except HydraException as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    settle(config)
+    return config
+
+
+def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
+    """Builds what the node's `_target_` names, from plain containers."""
+    return hydra.utils.instantiate(node, *args, **keywords, _convert_="all")
+
+
+def settle(config: DictConfig) -> None:
+    """Completes a composed configuration and refuses what it may not be, before anything uses it."""
+    use_present_names(config)
+    settle_cell(config)
+    _refuse_to_condense_a_coreset(config)
+    name_classes(config)
+    check(config)
+
+
+def use_present_names(node: Any) -> None:
+    """Gives what a yaml from before the packages names its present name, in place."""
+    for key in name_keys(node) if isinstance(node, DictConfig) else ():
+        node[key] = present_name(node[key])
+    keys: Any = node if isinstance(node, DictConfig) else range(len(node))
+    for key in keys:
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue
+        if isinstance(node[key], DictConfig | ListConfig) and node[key]:
+            use_present_names(node[key])
+
+
+def _refuse_to_condense_a_coreset(config: DictConfig) -> None:
+    # It would be a method with another initialization, under this one's name.
+    method = HydraConfig.get().runtime.choices.get("method")
+    if method is not None and config.iterations and read_bundle(method).get("iterations") == 0:
+        raise ConfigError(
+            f"method={method}: nothing is condensed; leave out iterations=, or use method=mda with an "
+            "initialization="
+        )
+
+
+def data_root(config: DictConfig) -> str | None:
+    """The folder a dataset is read from: its own root where it has that key, else the data folder."""
+    return config.dataset.root if "root" in config.dataset else config.data_dir
+
+
+def name_classes(config: DictConfig) -> None:
+    """Fills in the class names where only the files know them; refuses others than theirs."""
+    if "find_classes" not in config.dataset:
+        return
+    found = instantiate(config.dataset.find_classes)(data_root(config))
+    if config.dataset.classes is None:
+        config.dataset.classes = found
+    elif list(config.dataset.classes) != found:
+        raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")

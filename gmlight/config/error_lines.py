@@ -1,0 +1,78 @@
+"""One line, with the mend, for each error that a user can cause."""
+
+import errno
+import os
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from gmlight.config.overrides import override_key
+from gmlight.runtime.paths import CONF_DIR
+
+_CANNOT_WRITE = (
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+)  # fmt: skip
+
+
+def odd_choice(words: list[str]) -> str | None:
+    # Where a choice is a number or the like, Hydra itself fails.
+    groups = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+    for word in words:
+        key = override_key(word)
+        if key not in groups or "=" not in word:
+            continue
+        try:
+            value = OverridesParser.create().parse_override(word).value()
+        except HydraException:  # Hydra will say so
+            continue
+        names = value if isinstance(value, list) else [value]
+        if any(isinstance(name, int | float | list | dict) for name in names):
+            options = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
+            return f"{word}: no option of {key}; use one of {', '.join(options)}"
+    return None
+
+
+def without_a_common_folder(words: list[str]) -> str | None:
+    # Processes that torchrun starts would each name a folder by the time of its own start.
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    if "-m" in words or "--multirun" in words:
+        return "torchrun: one run has several processes, not a sweep; leave out --multirun"
+    if any(word.startswith("hydra.run.dir=") for word in words):
+        return None
+    return "torchrun: its processes have to agree on a new folder; name it with hydra.run.dir="
+
+
+def line_on(error: Exception) -> str | None:
+    """What a person can mend; null: nothing."""
+    # A launcher or sweeper is chosen and its plugin not installed.
+    for plugin, package, extra in (
+        ("launcher/joblib", "hydra_joblib_launcher", "sweep"),
+        ("launcher/submitit", "hydra_submitit_launcher", "sweep"),
+        ("sweeper/optuna", "hydra_optuna_sweeper", "optuna"),
+    ):
+        if f"hydra/{plugin}" in str(error) or f"'hydra_plugins.{package}" in str(error):
+            return f"Hydra's {plugin} is not installed; pip install 'gmlight[{extra}]'"
+    if type(error).__module__.split(".")[0] in ("joblib", "submitit"):
+        return (
+            f"the sweep has ended: {_shortened(error)}; runs that have begun go on with resume=<their folder>"
+        )
+    if isinstance(error, RuntimeError) and 'Could not detect "srun"' in str(error):  # submitit's
+        return "hydra/launcher=submitit_slurm: there is no Slurm here; use hydra/launcher=joblib"
+    if isinstance(error, ValueError) and "Unavailable parameter" in str(error):  # submitit's
+        return f"hydra.launcher: {_shortened(error)}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return f"{error}{cause}"
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+        return f"cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
+    if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
+        return "no run of the search has come to its end"
+    return None
+
+
+def _shortened(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words if len(words) <= 300 else f"{words[:300]} ..."

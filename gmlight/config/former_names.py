@@ -1,0 +1,69 @@
+"""Names from before the packages: stored sets, run folders and users' yaml still use them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# A module or a function -> where it is now. The longest entry that fits a name counts.
+FORMER_NAMES = {
+    "gmlight.augmentation": "gmlight.data.augmentation",
+    "gmlight.coresets": "gmlight.condensation.initialization",
+    "gmlight.data.at_random": "gmlight.data.images.at_random",
+    "gmlight.datasets": "gmlight.data.datasets",
+    "gmlight.distances": "gmlight.matching.distances",
+    "gmlight.formats": "gmlight.artifacts.export_formats",
+    "gmlight.loggers": "gmlight.reporting.loggers",
+    "gmlight.matching.inter": "gmlight.matching.rules.inter",
+    "gmlight.matching.interleaved": "gmlight.matching.rules.interleaved",
+    "gmlight.matching.intra": "gmlight.matching.rules.intra",
+    "gmlight.matching.multilevel": "gmlight.matching.rules.multilevel",
+    "gmlight.representatives": "gmlight.condensation.sampling",
+    "gmlight.schedules": "gmlight.condensation.schedules",
+    "gmlight.siamese": "gmlight.data.dsa",
+    "gmlight.sweeps": "gmlight.config.sweeps",
+    "gmlight.synthetic": "gmlight.condensation.synthetic",
+    "gmlight.synthetic.noise": "gmlight.condensation.initialization.noise",
+}
+_PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
+
+
+def with_present_names(node: Any) -> Any:
+    """Copies plain containers; every `_target_` gets the name that it has now."""
+    return _renamed(node, FORMER_NAMES)
+
+
+def with_former_names(node: Any) -> Any:
+    """Copies plain containers; every `_target_` gets its oldest name, under which digests are taken."""
+    return _renamed(node, _PRESENT_NAMES)
+
+
+def present_name(target: str) -> str:
+    """`gmlight.distances.cos` -> `gmlight.matching.distances.cos`; other names as they are."""
+    return _look_up(target, FORMER_NAMES)
+
+
+def name_keys(node: Mapping[Any, Any]) -> list[str]:
+    """The keys of a node whose values name a function or class."""
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        return []
+    finds = target.startswith("hydra.utils.get_") and isinstance(node.get("path"), str)
+    return ["_target_", "path"] if finds else ["_target_"]
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_renamed(entry, names) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    named = {key: node[key] for key in name_keys(node)}
+    return {key: _renamed(value, names) for key, value in node.items()} | {
+        key: _look_up(target, names) for key, target in named.items()
+    }
+
+
+def _look_up(target: str, names: dict[str, str]) -> str:
+    fitting = [name for name in names if target == name or target.startswith(f"{name}.")]
+    if not fitting:
+        return target
+    name = max(fitting, key=len)
+    return names[name] + target.removeprefix(name)

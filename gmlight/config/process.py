@@ -1,0 +1,34 @@
+"""Settings of the whole process: allocator, number formats, Lightning's messages."""
+
+import logging
+import warnings
+
+import torch
+from omegaconf import DictConfig
+
+from gmlight.runtime.memory import keep_large_blocks
+
+
+def prepare_process(config: DictConfig) -> None:
+    """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
+    if config.speed.allocator == "auto":
+        keep_large_blocks()
+    _quieten_lightning()
+    # cuDNN's own default is TF32 for convolutions, whose results have three digits. The settings' names are
+    # those that every torch since 1.7 has; some releases ask for newer ones.
+    warnings.filterwarnings("ignore", message=".*new API settings to control TF32.*")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def _quieten_lightning() -> None:
+    # Its notes that say nothing about a run.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
+        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
+        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*`srun` command is available.*",  # to run where there is a Slurm, but not in it, is no mistake
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,140 @@
+"""Going on with a run where it stopped: `python -m gmlight.train resume=<run folder>`."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gmlight.artifacts.run_folder import CONFIG, finished_iterations, set_aside
+from gmlight.config.former_names import with_present_names
+from gmlight.config.overrides import PUT_IN, flat, override_key
+from gmlight.errors import ConfigError
+from gmlight.runtime import slurm
+from gmlight.runtime.atomic import whole
+from gmlight.runtime.paths import CONF_DIR
+
+# What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
+_CHANGEABLE = (
+    "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
+    "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
+    "speed.microbatch", "speed.classes_per_block", "speed.allocator",
+)  # fmt: skip
+
+_FIXED = ("trainer.precision", "evaluation.cutmix")  # of which the second would change a curve's protocol
+
+
+def expand(words: list[str]) -> list[str]:
+    """The words of a command line, `resume=` replaced by the words that began the run it names.
+
+    Words beside it win over those. Without `resume=` the words are as they were.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    named = [word for word in words if word.startswith("resume=")]
+    if not named:
+        return words
+    if "-m" in words or "--multirun" in words:
+        raise ConfigError(f"{named[-1]}: one run goes on, not a sweep; leave out --multirun")
+    folder = _latest() if named[-1] == "resume=latest" else Path(_unquoted(named[-1].removeprefix("resume=")))
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"resume={folder}: no run there; name the folder with its {CONFIG}")
+    anew = [word for word in words if not word.startswith(PUT_IN)]
+    changed = {override_key(word) for word in anew}
+    # Another option of a group has no use for what was said of the one before.
+    within = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
+    kept = [
+        word
+        for word in _stored_words(folder)
+        if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(within))
+    ]
+    # In a sweep it may have been one of several jobs; now it is the only one.
+    return [*kept, *anew, f"resume={_quoted(folder)}", f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
+
+
+def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
+    """Makes the folder this run's by its config.yaml, or goes on with the run that made it.
+
+    What a finished run has left keeps another name, where it goes on with more iterations.
+
+    Raises:
+        ConfigError: there is a run already; or the one that goes on differs where that changes S, or is
+            finished.
+    """
+    path = folder / CONFIG
+    content = f"# {record['command']}\n" + yaml.safe_dump(record["config"], sort_keys=False)
+    if goes_on:
+        refuse_changes(folder, record["config"])
+        before = finished_iterations(folder)
+        if before is not None and record["config"]["iterations"] <= before:
+            raise ConfigError(
+                f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate"
+            )
+    try:
+        with whole(path, new=not goes_on) as file:
+            file.write_text(content)
+    except FileExistsError:
+        raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
+    if goes_on:
+        set_aside(folder, before)
+
+
+def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...] = _CHANGEABLE) -> None:
+    """Compares the configuration with that of the folder's run.
+
+    Args:
+        but: keys, or the beginnings of keys, that may differ.
+
+    Raises:
+        ConfigError: another one does.
+    """
+    stored = with_present_names(yaml.safe_load((folder / CONFIG).read_text()))
+    before, now = dict(flat(stored)), dict(flat(wanted))
+    changed = [
+        f"{key}={now.get(key)} (was {before.get(key, 'not there yet')})"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and (key in _FIXED or not key.startswith(but))
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder}: would change the set that the run is about: {', '.join(changed)}; start a new run"
+        )
+    if now["iterations"] < before["iterations"]:
+        raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
+
+
+def already_finished(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether the folder has the result of this very configuration, from before its job was requeued.
+
+    Raises:
+        ConfigError: it has that of another one.
+    """
+    if not slurm.was_requeued() or finished_iterations(folder) != config["iterations"]:
+        return False
+    refuse_changes(folder, config, but=tuple(key for key in _CHANGEABLE if key != "evaluation"))
+    return True
+
+
+def _latest() -> Path:
+    configs = sorted(Path("runs").rglob(CONFIG), key=lambda path: path.stat().st_mtime)
+    if not configs:
+        raise ConfigError("resume=latest: there is no run in runs/; name its folder")
+    return configs[-1].parent
+
+
+def _stored_words(folder: Path) -> list[str]:
+    # The first line of config.yaml is the command: `# python -m gmlight.train ...`.
+    first = (folder / CONFIG).read_text().split("\n", 1)[0]
+    words = shlex.split(first.lstrip("# "))[3:]
+    return [word for word in words if not word.startswith(PUT_IN)]
+
+
+def _quoted(folder: Path) -> str:
+    # As Hydra's grammar wants a path with anything but plain characters.
+    path = str(folder)
+    return path if all(c.isalnum() or c in "/._-" for c in path) else "'" + path.replace("'", "\\'") + "'"
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1].replace("\\'", "'") if word.startswith("'") else word

@@ -1,0 +1,1 @@
+"""Real images, the batches drawn from them, and augmentation."""

@@ -1,0 +1,54 @@
+"""Floating-point operations per image, of convolutions and matrix products; a multiply-add is two."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gmlight.matching.class_gradients import block_gradients, matched_weights
+from gmlight.runtime.flops import forward_flops
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Per image: a real one's share of a class gradient, a synthetic one's with the derivative with respect
+    to the image, one in a step of the network's training, one in a test."""
+
+    real: int
+    synthetic: int
+    training: int
+    testing: int
+
+
+def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
+    """Counted by torch on an image [channels, H, W] without values."""
+    network = copy.deepcopy(network).to("meta").eval()
+    parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    dtype = next(iter(parameters.values())).dtype
+    image = torch.empty(1, 1, *shape, dtype=dtype, device="meta")
+    label = torch.zeros(1, 1, dtype=torch.long, device="meta")
+    weights = {name: parameters[name] for name in matched_weights(network)}
+    others = {name: value for name, value in parameters.items() if name not in weights}
+    others |= dict(network.named_buffers())
+
+    def counted(what: str) -> int:
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+            match what:
+                case "real":
+                    block_gradients(network, weights, others, image, label)
+                case "training":
+                    block_gradients(network, parameters, dict(network.named_buffers()), image, label)
+                case "synthetic":
+                    learned = image.clone().requires_grad_()
+                    of_layers = block_gradients(network, weights, others, learned, label, create_graph=True)
+                    torch.autograd.grad([layer.sum() for layer in of_layers.values()], learned)
+        return counter.get_total_flops()
+
+    return Operations(
+        real=counted("real"),
+        synthetic=counted("synthetic"),
+        training=counted("training"),
+        testing=forward_flops(network, shape),
+    )

@@ -1,0 +1,135 @@
+"""What a run has measured on its way, drawn for its page: as SVG, for light and for dark surroundings."""
+
+import base64
+import io
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from gmlight.reporting.figures import COLOURS
+
+Line = Mapping[str, str]  # of metrics.csv: name -> value, empty where there is none
+Points = list[tuple[float, float]]
+
+POINTS = 300  # of a curve at most; more are averaged
+LIGHTER = ("#5cb3ee", "#ff9a52", "#3fd0a0", "#e6a3cb", "#ffc14d", "#9ad7f5", "#ffffff")  # the same hues
+_INKS = {  # by theme: of text, of the grid, of lines
+    "light": ("#1f2328", "#e3e5e8", COLOURS),
+    "dark": ("#e6e6e6", "#3a3f47", LIGHTER),
+}
+LOSS_TERMS = {"total": "total", "intra": "within classes", "inter": "between classes"}
+SIDES = {"real": "real images T", "synthetic": "condensed set S"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A picture for a page: title, what is to be seen for who does not see it, and a data URI by theme."""
+
+    title: str
+    text: str
+    light: str
+    dark: str
+
+
+def curves(lines: Sequence[Line], beside: Mapping[str, float]) -> list[Curve]:
+    """All that the lines give material for.
+
+    Args:
+        lines: of metrics.csv. beside: accuracies in percent that the condensed set's are compared with.
+    """
+    losses = {name: _points(lines, f"matching_loss/{term}") for term, name in LOSS_TERMS.items()}
+    norms = {name: _points(lines, f"gradient_norm/{side}/overall") for side, name in SIDES.items()}
+    angles = {"all layers": _points(lines, "gradient_angle/overall")}
+    of_network = {name: _points(lines, f"loss/{side}") for side, name in SIDES.items()}
+    made = [
+        _accuracies(lines, beside),
+        _curve("Matching loss", "loss", losses, log=True),
+        _curve("Norm of the class gradients", "L2 norm, mean over classes", norms, log=True),
+        _curve("Angle between them", "degrees, mean over classes", angles),
+        _curve("Loss of the network that is matched", "cross-entropy, nats", of_network),
+    ]
+    return [curve for curve in made if curve is not None]
+
+
+def _points(lines: Sequence[Line], name: str) -> Points:
+    # Over outer iterations: means where there are many updates in one, or more points than can be seen.
+    by_iteration: dict[float, list[float]] = {}
+    for line in lines:
+        if line.get(name) and line.get("iteration"):
+            by_iteration.setdefault(float(line["iteration"]), []).append(float(line[name]))
+    points = [(iteration, statistics.fmean(values)) for iteration, values in sorted(by_iteration.items())]
+    size = -(-len(points) // POINTS)
+    groups = [points[i : i + size] for i in range(0, len(points), size or 1)]
+    return [
+        (statistics.fmean(x for x, _ in group), statistics.fmean(y for _, y in group)) for group in groups
+    ]
+
+
+def _curve(title: str, unit: str, series: Mapping[str, Points], *, log: bool = False) -> Curve | None:
+    present = {name: points for name, points in series.items() if len(points) > 1}
+    if not present:
+        return None
+
+    def draw(axes: Axes, colours: Sequence[str]) -> None:
+        for (name, points), colour in zip(present.items(), colours, strict=False):
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=name)
+        if log and all(y > 0 for points in present.values() for _, y in points):
+            axes.set_yscale("log")
+        if len(present) > 1:
+            axes.legend(frameon=False, fontsize="small")
+
+    text = "; ".join(
+        f"{name}: from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in present.items()
+    )
+    return _drawn(title, unit, f"{title} over outer iterations. {text}.", draw)
+
+
+def _accuracies(lines: Sequence[Line], beside: Mapping[str, float]) -> Curve | None:
+    found = [
+        (float(line["iteration"]), float(line["accuracy/mean"]), float(line["accuracy/std"]))
+        for line in lines
+        if line.get("accuracy/mean")
+    ]
+    if not found:
+        return None
+    iterations, means, stds = zip(*found, strict=True)
+
+    def draw(axes: Axes, colours: Sequence[str]) -> None:
+        axes.errorbar(
+            iterations, means, stds, color=colours[0], marker="o", capsize=3, label="condensed set S"
+        )
+        for (name, mean), colour in zip(beside.items(), colours[1:], strict=False):
+            axes.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=name)
+        axes.legend(frameon=False, fontsize="small")
+
+    text = "; ".join(f"{mean:.1f} after {iteration:.0f}" for iteration, mean, _ in found)
+    return _drawn(
+        "Test accuracy", "percent", f"Test accuracy in percent over outer iterations: {text}.", draw
+    )
+
+
+def _drawn(title: str, unit: str, text: str, draw: Callable[[Axes, Sequence[str]], None]) -> Curve:
+    pictures = {}
+    for theme, (ink, grid, colours) in _INKS.items():
+        inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+        style: Any = dict.fromkeys(inks, ink)
+        style |= {"grid.color": grid, "svg.hashsalt": title, "svg.fonttype": "none", "text.usetex": False}
+        with matplotlib.rc_context(style):
+            figure = Figure(figsize=(4.5, 3.0), layout="constrained")
+            axes = figure.subplots()
+            draw(axes, colours)
+            axes.set(xlabel="outer iteration", ylabel=unit)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(True, linewidth=0.7)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        pictures[theme] = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Curve(title, text, **pictures)

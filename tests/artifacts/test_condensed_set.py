@@ -1,0 +1,120 @@
+"""The condensed set on disk."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gmlight import CondensedDataset
+from gmlight.artifacts import condensed_set
+from gmlight.errors import ConfigError
+
+IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "condensed"
+    condensed_set.write(path, IMAGES, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25], seed=7)
+    return path
+
+
+def test_reads_what_was_written(folder: Path) -> None:
+    for path in (folder, folder.parent, str(folder)):
+        dataset = CondensedDataset(path)
+        assert torch.equal(dataset.images, IMAGES)
+        assert torch.equal(dataset.labels, LABELS)
+        assert dataset.images.dtype == torch.float32
+        assert (dataset.classes, dataset.mean, dataset.std) == (["a", "b", "c"], [0.5], [0.25])
+        assert dataset.metadata["seed"] == 7
+    assert (folder / "grid.png").stat().st_size > 0
+
+
+def test_is_a_torchvision_style_dataset(folder: Path) -> None:
+    dataset = CondensedDataset(
+        folder, transform=lambda image: image + 1, target_transform=lambda label: -label
+    )
+    image, label = dataset[3]
+    assert torch.equal(image, IMAGES[3] + 1)
+    assert label == -1
+    assert len(dataset) == 6
+    images, labels = next(iter(DataLoader(CondensedDataset(folder), batch_size=4)))
+    assert torch.equal(images, IMAGES[:4])
+    assert torch.equal(labels, LABELS[:4])
+
+
+def test_a_flipped_bit_is_refused(folder: Path) -> None:
+    path = folder / "condensed.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="wrong hash"):
+        CondensedDataset(folder)
+
+
+def test_a_newer_schema_is_refused(folder: Path) -> None:
+    path = folder / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    with pytest.raises(ConfigError, match=r"schema version 99 is newer.*upgrade gmlight"):
+        CondensedDataset(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema_version": 1}', '{"schema_version": "x"}'])
+def test_broken_metadata_is_refused(folder: Path, content: str) -> None:
+    (folder / "metadata.json").write_text(content)
+    with pytest.raises(ConfigError, match="metadata"):
+        CondensedDataset(folder)
+
+
+def test_absent_sets_and_tensors_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="no condensed set there"):
+        CondensedDataset(folder.parent.parent)
+    (folder / "condensed.safetensors").unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        CondensedDataset(folder)
+
+
+def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
+    condensed_set.update_metadata(folder, evaluations=[{"mean": 50.0}])
+    assert CondensedDataset(folder).metadata["evaluations"] == [{"mean": 50.0}]
+    with pytest.raises(OSError, match="not empty"):
+        condensed_set.write(folder, IMAGES + 1, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25])
+    assert torch.equal(CondensedDataset(folder).images, IMAGES)
+
+
+@pytest.mark.parametrize("name", ["condensed.safetensors", "metadata.json"])
+def test_no_damage_is_loaded_silently(folder: Path, name: str) -> None:
+    """Cut at every 4 KiB, and 200 single flipped bits: refused with a line, or nothing is changed by it."""
+    images = torch.randn(30, 3, 16, 16)
+    condensed_set.write(
+        folder, images, torch.arange(30) // 10, classes=["a", "b", "c"], mean=[0.5] * 3, std=[0.25] * 3,
+        replace=True, note="x" * 10000,
+    )  # fmt: skip
+    whole, expected = (folder / name).read_bytes(), CondensedDataset(folder)
+    damaged = [whole[:length] for length in range(0, len(whole), 4096)]
+    assert len(damaged) > 2
+    for bit in random.Random(0).sample(range(8 * len(whole)), 200):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    refused = 0
+    for content in damaged:
+        (folder / name).write_bytes(content)
+        try:
+            loaded = CondensedDataset(folder)
+        except ConfigError:
+            refused += 1
+        else:
+            assert loaded.metadata == expected.metadata
+            assert torch.equal(loaded.images, images)
+    assert refused > 0.95 * len(damaged)
+
+
+def test_an_evil_pickle_is_no_artifact(folder: Path) -> None:
+    torch.save({"images": IMAGES, "labels": LABELS}, folder / "condensed.safetensors")
+    with pytest.raises(ConfigError, match="wrong hash"):
+        CondensedDataset(folder)

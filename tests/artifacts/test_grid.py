@@ -1,0 +1,28 @@
+"""Grids: rows of classes, true colours."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gmlight.artifacts.grid import GAP, MIN_CELL, save_grid
+
+
+def test_grid(tmp_path: Path) -> None:
+    grey, white, below = torch.zeros(3, 8, 8), torch.ones(3, 8, 8), torch.full((3, 8, 8), -9.0)
+    images = torch.stack([grey, white, below, grey])
+    path = save_grid(
+        tmp_path / "new" / "grid.png",
+        images,
+        torch.tensor([0, 0, 1, 1]),
+        ["cat", "dog"],
+        [0.5] * 3,
+        [0.5] * 3,
+    )
+    picture = np.asarray(Image.open(path))
+    cell = MIN_CELL + GAP
+    assert picture.shape[0] == GAP + 2 * cell
+    middle = [GAP + MIN_CELL // 2, GAP + cell + MIN_CELL // 2]
+    columns = [picture.shape[1] - 2 * cell + MIN_CELL // 2, picture.shape[1] - cell + MIN_CELL // 2]
+    assert [[int(picture[y, x, 0]) for x in columns] for y in middle] == [[128, 255], [0, 128]]

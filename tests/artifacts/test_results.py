@@ -1,0 +1,64 @@
+"""result.json and the printed table."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from gmlight.artifacts import results
+from gmlight.artifacts.results import Accuracy
+from gmlight.reporting.tables import print_table
+
+RECORD = {
+    "method": "mda",
+    "scale": "paper with evaluation.networks=2",
+    "config": {"dataset": {"name": "digits"}, "ipc": 10, "seed": 0},
+}
+ROWS = [
+    results.Row("condensed", 100, 25600, "convnet", Accuracy([90.0, 92.0], epochs=300, protocol="plain")),
+    results.Row(
+        "whole train set",
+        1437,
+        367872,
+        "convnet_bn (instance)",
+        Accuracy([99.0], epochs=300, protocol="plain"),
+    ),
+]
+
+
+def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
+    found = json.loads(results.write(tmp_path, ROWS, RECORD).read_text())
+    assert found["method"] == "mda"
+    assert found["evaluations"][0] == {
+        "name": "condensed",
+        "images": 100,
+        "storage_bytes": 25600,
+        "architecture": "convnet",
+        "accuracy": {
+            "mean": 91.0,
+            "std": 1.0,
+            "n": 2,
+            "epochs": 300,
+            "protocol": "plain",
+            "values": [90.0, 92.0],
+        },
+    }
+
+
+def test_table_fits_80_columns_and_names_the_scale() -> None:
+    screen = io.StringIO()
+    print_table(ROWS, RECORD, Console(file=screen, width=80))
+    lines = screen.getvalue().splitlines()
+    assert "scale paper with evaluation.networks=2" in lines[0]
+    assert any("condensed" in line and "91.00 ± 1.00" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_environment_names_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert results.environment(torch.device("cpu"))["device"] == "CPU, 1 thread"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert results.environment(torch.device("cpu"))["device"] == "CPU, 2 threads"

@@ -1,0 +1,119 @@
+"""A dry run: what it foretells, and that it leaves nothing."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmlight.benchmarking.dry_run import Plan, Steps, condensing_seconds
+from gmlight.runtime.profiling import Parts
+from helpers.condensers import condenser
+from helpers.problems import random_images
+from helpers.runs import TINY, Run, refusal
+
+
+def test_a_dry_run_leaves_nothing(typed: Run, tmp_path: Path) -> None:
+    result = typed("train", *TINY, "dry_run=true", "logger=[csv,wandb]")
+    assert result.returncode == 0, result.stderr
+    for foretold in ("an image update", "condensing", "evaluating", "on the way", "memory", "disk"):
+        assert re.search(f"^{foretold} ", result.stdout, re.MULTILINE), foretold
+    assert "2 on the set, 2 on random images, 1 on whole train set" in result.stdout
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_a_set_that_is_not_learned(typed: Run, tmp_path: Path) -> None:
+    result = typed("train", *TINY, "method=whole", "dry_run=true")
+    assert result.returncode == 0, result.stderr
+    assert "condensing" not in result.stdout
+    assert "evaluating" in result.stdout
+    shortest = typed("train", *TINY, "ipc=1", "iterations=1", "dry_run=true")  # of one image update
+    assert "K=1, T=1" in shortest.stdout
+    assert not any(tmp_path.iterdir())
+
+
+def test_dry_runs_of_a_sweep_and_of_a_blank_cell_leave_nothing(typed: Run, tmp_path: Path) -> None:
+    result = typed("train", "-m", *TINY, "dry_run=true", "seed=0,1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("nothing was written") == 2
+    assert "report" not in result.stdout
+    words = ["experiment=table3", "hydra.mode=RUN", "dataset=digits", "ipc=1", "method=mdo", "seed=0"]
+    assert "not applicable" in typed("train", *words, "dry_run=true").stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(typed: Run, tmp_path: Path) -> None:
+    assert "ipc=0" in refusal(typed("train", "ipc=0", "dry_run=true"))
+    assert "class '" in refusal(typed("train", *TINY, "ipc=500", "initialization=real", "dry_run=true"))
+    assert "dry_run=2" in refusal(typed("train", "dry_run=2"))
+    assert not any(tmp_path.iterdir())
+    assert typed("train", *TINY, "hydra.run.dir=made").returncode == 0
+    before = sorted(tmp_path.rglob("*"))
+    assert "leave out resume=" in refusal(typed("train", "resume=made", "dry_run=true"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("ipc", "least"), [(1, 0.5), (10, 0.1)])
+def test_the_disk_it_foretells_is_enough(typed: Run, tmp_path: Path, ipc: int, least: float) -> None:
+    words = [*TINY, f"ipc={ipc}", "iterations=4", "evaluation.every=1", "log_every=1", "schedule=fixed"]
+    words += ["schedule.epochs=1", "architecture.width=8"]
+    found = re.search(r"^disk +([\d.]+) MiB", typed("train", *words, "dry_run=true").stdout, re.MULTILINE)
+    assert found is not None
+    assert typed("train", *words, "hydra.run.dir=made").returncode == 0
+    taken = sum(path.stat().st_size for path in (tmp_path / "made").rglob("*") if path.is_file()) / 2**20
+    # At ipc 10 it counts on checkpoints that hold a network, too.
+    assert least * float(found[1]) <= taken <= 1.1 * float(found[1])
+
+
+def steps(*rows: tuple[float, float, float]) -> Steps:
+    """As measured: seconds, of which in the network's training, zeta; the first is to warm up."""
+    measured = Steps(Parts(torch.device("cpu")))
+    for seconds, network, zeta in ((99.0, 9.0, 9.0), *rows):
+        measured.seconds.append(seconds)
+        measured.of_network.append(network)
+        measured.zetas.append(zeta)
+    return measured
+
+
+def plan(updates: int, iterations: int = 10) -> Plan:
+    return Plan(iterations, updates, evaluate_every=4, quick_networks=5, log_every=10)
+
+
+def test_seconds_of_condensing_go_by_the_schedule() -> None:
+    module = condenser(random_images(2, 2, 2, 8, 8), 4, [30, 20, 10])
+    measured = steps((5.0, 3.0, 30), (4.0, 2.0, 20), (3.0, 1.0, 10))
+    # 2 s a matching, four of them an iteration, and 0.1 s an epoch, 30 + 20 + 10 of them.
+    assert condensing_seconds(measured, module, plan(4)) == pytest.approx((2.0, 10 * (4 * 2.0 + 6.0)))
+
+
+def test_seconds_of_condensing_where_no_network_is_trained() -> None:
+    module = condenser(random_images(2, 2, 2, 8, 8), 1, [])
+    assert condensing_seconds(steps((2.0, 0.0, 0), (3.0, 0.0, 0)), module, plan(1)) == pytest.approx(
+        (2.5, 25.0)
+    )
+
+
+def test_a_schedule_that_looks_at_losses_goes_on_as_measured() -> None:
+    def looking(t: int, losses: object) -> Iterator[None]:
+        losses.real()  # type: ignore[attr-defined]
+        yield
+
+    module = condenser(random_images(2, 2, 2, 8, 8), 3, [], schedule=looking)
+    measured = steps(
+        (3.0, 1.0, 10), (4.0, 2.0, 20), (2.0, 0.0, 0)
+    )  # the last t of an iteration trains nothing
+    assert condensing_seconds(measured, module, plan(3)) == pytest.approx(
+        (2.0, 10 * (3 * 2.0 + 2 * 15 * 0.1))
+    )
+
+
+@pytest.mark.parametrize(("iterations", "every", "expected"), [(10, 4, 2), (8, 4, 1), (10, 0, 0), (1, 1, 0)])
+def test_evaluations_on_the_way_are_those_of_a_run(
+    run: Callable[..., Path], iterations: int, every: int, expected: int
+) -> None:
+    assert Plan(iterations, 1, every, 5, 10).evaluations == expected
+    folder = run(
+        "ipc=1", f"iterations={iterations}", f"evaluation.every={every}", "evaluation.quick_networks=1"
+    )
+    assert len(list((folder / "samples").glob("*.png"))) == expected + 2  # at the beginning and at the end

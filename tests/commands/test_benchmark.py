@@ -1,0 +1,138 @@
+"""What the benchmark measures and says."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmlight.benchmarking.table import ratios, work
+from gmlight.benchmarking.textbook import epochs_between, refuse_what_the_textbook_lacks, textbook_iteration
+from gmlight.builders.data import build_data
+from gmlight.builders.parts import build_factory
+from gmlight.config.validate import check
+from gmlight.errors import ConfigError
+from gmlight.runtime.console import refuse_bad_paths
+from gmlight.runtime.profiling import PARTS, Memory, Parts, Watch
+from helpers.runs import TINY, Run, composed, refusal
+
+CPU = torch.device("cpu")
+
+
+def test_against_the_plain_loop(command: Run, tmp_path: Path) -> None:
+    words = [*TINY, "architecture.width=8", "schedule=fixed", "rounds=2", "json=here.json"]
+    result = command("benchmark", *words)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    found = json.loads((tmp_path / "here.json").read_text())
+    (in_folder,) = tmp_path.glob("runs/benchmark/*/benchmark.json")
+    assert json.loads(in_folder.read_text()) == found
+
+    iterations = found["iterations"]
+    assert list(iterations) == ["plain", "gmlight"]
+    for measured in iterations.values():
+        assert len(measured) == 2
+        for one in measured:
+            assert one["real_images"] == 2 * 10 * found["config"]["real_batch"]
+            assert one["trained_images"] == found["config"]["schedule"]["epochs"]["2"] * 20
+    for profile in found["profiles"].values():
+        assert set(profile["parts"]) == set(PARTS)
+        assert 0 < sum(profile["parts"].values()) < profile["seconds"]
+    assert work(found, "plain") == work(found, "gmlight")
+    assert found["settings"]["gmlight"]["engine"][0]["compiled"] is False
+    assert "gradients on real images in microbatches of 8, classes at once 1" in result.stdout
+    assert [test["images"] for test in found["tests"]["plain"]] == [360] * 3
+    expected = [
+        a["seconds"] / b["seconds"] for a, b in zip(iterations["plain"], iterations["gmlight"], strict=True)
+    ]
+    assert ratios(found) == expected
+    assert f"{statistics.median(expected):.3g} (" in result.stdout
+    assert found["environment"]["torch"] == torch.__version__
+
+    assert "here.json: is there already" in refusal(command("benchmark", *words))
+    assert json.loads((tmp_path / "here.json").read_text()) == found
+
+
+@pytest.mark.slow
+def test_against_other_overrides(command: Run, tmp_path: Path) -> None:
+    result = command("benchmark", *TINY, "architecture.width=8", "rounds=1", "against={ipc:3,distance:cos}")
+    assert result.returncode == 0, result.stderr
+    (path,) = tmp_path.glob("runs/benchmark/*/benchmark.json")
+    found = json.loads(path.read_text())
+    assert list(found["iterations"]) == ["ipc=3,distance=cos", "gmlight"]
+    assert (
+        found["iterations"]["ipc=3,distance=cos"][0]["real_images"] == 3 * 10 * found["config"]["real_batch"]
+    )
+    assert found["iterations"]["gmlight"][0]["real_images"] == 2 * 10 * found["config"]["real_batch"]
+
+
+@pytest.mark.slow
+def test_what_the_plain_loop_cannot_do_is_refused(command: Run, tmp_path: Path) -> None:
+    assert "benchmark fixed" in refusal(command("benchmark", *TINY, "method=mdo"))
+    assert "is not finite" in refusal(command("benchmark", *TINY, "image_lr=1e30", "rounds=9"))
+    assert "ipcc" in refusal(command("benchmark", *TINY, "against={ipcc:3}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["image_steps=2"], "image_steps=2: the plain loop has 1;"),
+        (["schedule=fixed", "schedule.unit=steps"], "the plain loop has epochs"),
+        (["matching.class_weights=priors"], "the plain loop has equal"),
+        (["matching=interleaved", "matching.mixed_real=8"], "mixed_real=8"),
+        (["architecture=convnet_bn"], "no batch norm"),
+        (["schedule=until_overfit", "mixed_batch=4"], "benchmark fixed"),
+    ],
+    ids=str,
+)
+def test_refusals(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        refuse_what_the_textbook_lacks(composed(*TINY, *overrides, name="benchmark"))
+
+
+def test_epochs_are_the_schedules() -> None:
+    assert epochs_between(composed(*TINY, "ipc=4", "updates=3", "schedule=fixed")) == [50, 50]
+
+
+def test_the_plain_iteration_learns_where_the_data_are() -> None:
+    """The draws and the images of the plain loop lie on one device, S moves, and the counts are its own."""
+    config = composed(*TINY, "schedule=fixed", "architecture.width=8", name="benchmark")
+    data = build_data(config).load(CPU)
+    iterate, counts = textbook_iteration(config, build_factory(config.architecture, config.dataset), data)
+    parts = Parts(CPU)
+    watch = Watch(parts, profiled=True)
+    iterate(0, parts.profile)
+    measured = watch.stop()
+    assert set(measured["parts"]) == set(PARTS)
+    assert counts == {"real_images": 160, "synthetic_images": 40, "trained_images": 50 * 20}
+
+
+def test_memory_is_what_is_in_use_at_once() -> None:
+    memory = Memory(CPU)
+    blocks = [torch.ones(2**22) for _ in range(4)]  # 16 MiB each
+    del blocks
+    torch.ones(2**22)
+    peak = memory.peak()
+    assert peak is None or 60 * 2**20 < peak < 200 * 2**20
+
+
+def test_only_a_profile_looks_at_parts() -> None:
+    parts = Parts(CPU)
+    watch = Watch(parts, profiled=False)
+    with parts.profile("distance"):
+        pass
+    assert set(watch.stop()) == {"seconds"}
+    assert not parts.seconds
+
+
+def test_against_is_checked() -> None:
+    for word in ("fast", "{}", "[ipc]", "7"):
+        with pytest.raises(ConfigError, match="plain or other choices"):
+            check(composed(f"against={word}", name="benchmark"))
+
+
+def test_a_place_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="make it first"):
+        refuse_bad_paths({"a": tmp_path / "b.json", "json": tmp_path / "nowhere" / "b.json"})

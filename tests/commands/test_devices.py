@@ -1,0 +1,53 @@
+"""Without a GPU: another device gets the same numbers, and no tensor meets one of the CPU's there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch.utils import backend_registration
+
+SCALE = ["evaluation.every=0", "evaluation.baselines.random=0", "evaluation.baselines.whole=0"]
+COMPARE = "from helpers import fake_device; fake_device.compare()"
+CASES = {
+    "md": ["method=md", "updates=2", "schedule=fixed", "schedule.epochs=2"],
+    "chunks": ["method=md", "memory.classes_per_chunk=3"],
+    "batch norm": ["architecture=convnet_bn", "image_steps=2"],
+    "interleaved, mixed, siamese": [
+        "method=dsa", "matching=interleaved", "matching.mixed_real=64", "matching.mixed_synthetic=8",
+    ],
+    "formation, cutmix": ["method=formation", "evaluation=cutmix"],
+    "shared components": ["synthetic=shared_components"],
+    "real source": ["method=real_source", "updates=2"],
+    "representative": ["method=representative", "sampling.steps=2", "real_batch=4"],
+    "until overfit": ["updates=2", "schedule=until_overfit", "schedule.limit=2"],
+    "side by side": ["evaluation.networks_at_once=2", "augmentation=crop_scale_rotate"],
+    "herding": ["method=herding", "initialization.epochs=1"],
+}  # fmt: skip
+
+
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch cannot pretend a device",
+)
+def test_runs_on_another_device_give_the_same_and_seldom_wait_for_it(tmp_path: Path) -> None:
+    cases = {name: [*SCALE, *words] for name, words in CASES.items()}
+    subprocess.run(
+        [sys.executable, "-c", COMPARE, str(tmp_path), json.dumps(cases)],
+        cwd=Path(__file__).parents[1], check=True, timeout=600,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found.keys() == CASES.keys()
+    waiting = {}
+    for name, of_case in found.items():
+        assert "error" not in of_case, f"{name}: {of_case['error']}"
+        assert of_case["difference"] < 1e-4, name
+        here, there = of_case["evaluations"]
+        assert here == there, name
+        waiting[name] = set(of_case["waits"]) - {"engine.py: vmap_is_right"}  # once in a run
+    # An image update reads a value only where labels of any class or a loss decide what to do.
+    assert {name: of_case for name, of_case in waiting.items() if of_case} == {
+        "interleaved, mixed, siamese": {"condenser.py: _mixed_through"},
+        "until overfit": {"condenser.py: _measure"},
+    }

@@ -1,0 +1,175 @@
+"""A condensed set in other formats, each read again by those who read that format."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.transforms.functional import to_tensor
+
+from gmlight.artifacts import condensed_set, export_formats
+from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.errors import ConfigError
+from helpers.runs import TINY, Run, refusal
+
+
+@pytest.fixture
+def made(typed: Run, tmp_path: Path) -> Path:
+    """A run's folder."""
+    result = typed(
+        "train", *TINY, "architecture.width=8", "hydra.run.dir=made", "evaluation.baselines.whole=0"
+    )
+    assert result.returncode == 0, result.stderr
+    return tmp_path / "made"
+
+
+def a_set(folder: Path) -> CondensedDataset:
+    """Two images of each class, some of whose pixels are below 0 or above 1."""
+    rng = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(4, 3, 6, 5, generator=rng), torch.tensor([0, 0, 1, 1])
+    statistics = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+    condensed_set.write(folder / "condensed", images, labels, classes=["cat", "dog"], **statistics)
+    return CondensedDataset(folder)
+
+
+def rounded(condensed: CondensedDataset) -> torch.Tensor:
+    """By a plain loop: each pixel in 0..1 as the nearest of 256 steps."""
+    images = condensed.images.clone()
+    for image in images:
+        for channel, mean, std in zip(image, condensed.mean, condensed.std, strict=True):
+            pixels = torch.tensor([min(max(v * std + mean, 0), 1) for v in channel.flatten().tolist()])
+            channel.copy_((((pixels * 255).round() / 255 - mean) / std).view_as(channel))
+    return images
+
+
+def test_png_is_read_by_torchvision(tmp_path: Path) -> None:
+    condensed = a_set(tmp_path)
+    (tmp_path / "png").mkdir()
+    known = export_formats.png(tmp_path / "png", condensed)
+    read = ImageFolder(tmp_path / "png", transform=to_tensor)
+    assert read.classes == ["0_cat", "1_dog"]
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (condensed.mean, condensed.std))
+    images = torch.stack([(image - mean) / std for image, _ in read])
+    torch.testing.assert_close(images, rounded(condensed), rtol=0, atol=1e-5)
+    torch.testing.assert_close(known, images, rtol=0, atol=1e-5)
+    assert [label for _, label in read] == condensed.labels.tolist()
+
+
+def test_npz_and_pt_are_the_very_same(tmp_path: Path) -> None:
+    condensed = a_set(tmp_path)
+    assert export_formats.npz(tmp_path, condensed) is None
+    assert export_formats.pt(tmp_path, condensed) is None
+    arrays = np.load(tmp_path / "condensed.npz", allow_pickle=False)
+    content = torch.load(tmp_path / "condensed.pt", weights_only=True)
+    for read in ({name: torch.from_numpy(arrays[name]) for name in ("images", "labels")}, content):
+        assert torch.equal(read["images"], condensed.images)
+        assert torch.equal(read["labels"], condensed.labels)
+    for read in (arrays, content):
+        assert list(read["classes"]) == condensed.classes
+        assert (list(read["mean"]), list(read["std"])) == (condensed.mean, condensed.std)
+
+
+def test_parquet_is_read_by_its_ecosystem(
+    made: Path, typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
+    result = typed("export", f"run={made}", "format=parquet", "to=hf", "compare=0")
+    assert result.returncode == 0, result.stderr
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    read = datasets.load_dataset(str(tmp_path / "hf"), split="train", cache_dir=str(tmp_path / "cache"))
+    condensed = CondensedDataset(made)
+    assert read.features["label"].names == condensed.classes
+    assert read["label"] == condensed.labels.tolist()
+    images = torch.stack(
+        [(to_tensor(picture) - condensed.mean[0]) / condensed.std[0] for picture in read["image"]]
+    )
+    torch.testing.assert_close(images, rounded(condensed), rtol=0, atol=1e-5)
+    head = yaml.safe_load((tmp_path / "hf" / "README.md").read_text().split("---")[1])
+    assert head["size_categories"] == ["n<1K"]
+    card = (tmp_path / "hf" / "README.md").read_text()
+    own = condensed.metadata["evaluations"][0]["accuracy"]
+    assert f"{own['mean']:.2f} ± {own['std']:.2f} | {own['n']} |" in card
+    assert condensed.metadata["command"] in card
+
+
+def test_parquet_holds_pictures_and_labels(tmp_path: Path) -> None:
+    files = pytest.importorskip("pyarrow.parquet")
+    condensed = a_set(tmp_path)
+    condensed.metadata |= {"config": {"dataset": {"name": "pets"}, "ipc": 2, "iterations": 0}}
+    condensed.metadata |= {"method": "random", "scale": "paper", "command": "gmlight", "complete": True}
+    export_formats.parquet(tmp_path, condensed)
+    assert "4 real images (3x6x5, 2 classes), chosen by gmlight" in (tmp_path / "README.md").read_text()
+    (path,) = tmp_path.glob("data/*.parquet")
+    table = files.read_table(path)
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["label"]["names"] == ["cat", "dog"]
+    assert table["label"].to_pylist() == [0, 0, 1, 1]
+    assert [item["bytes"][:4] for item in table["image"].to_pylist()] == [b"\x89PNG"] * 4
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (("a", "b"), ["0_a", "1_b"]),
+        (
+            ("../evil", "a/b\\c", "con", "", ".", "naïve ☃"),
+            ["0_evil", "1_a_b_c", "2_con", "3", "4", "5_na_ve"],
+        ),
+        (tuple("same" for _ in range(11)), [f"{i:02d}_same" for i in range(11)]),
+        (("x" * 300,), ["0_" + "x" * 80]),
+    ],
+)
+def test_class_names_become_safe_folders_in_the_order_of_the_labels(classes: tuple, names: list[str]) -> None:
+    assert export_formats.folder_names(classes) == names
+    assert sorted(names) == names
+
+
+def test_images_that_no_png_holds_are_refused(tmp_path: Path) -> None:
+    condensed = a_set(tmp_path)
+    condensed.images, condensed.mean, condensed.std = condensed.images[:, :2], [0.0, 0.0], [1.0, 1.0]
+    with pytest.raises(ConfigError, match="2 channels cannot be PNGs; use format=npz"):
+        export_formats.png(tmp_path, condensed)
+    export_formats.npz(tmp_path, condensed)
+
+
+def test_what_a_format_loses_is_measured_and_said(made: Path, typed: Run, tmp_path: Path) -> None:
+    result = typed("export", f"run={made}", "format=png", "to=out", "compare=2")
+    assert result.returncode == 0, result.stderr
+    condensed = CondensedDataset(made)
+    pixels = condensed.images * condensed.std[0] + condensed.mean[0]
+    share = ((pixels < 0) | (pixels > 1)).double().mean().item()
+    assert f"{share:.1%} of them" in result.stdout
+    record = json.loads((tmp_path / "out" / "export.json").read_text())
+    before, after = record["evaluations"]
+    assert (before["accuracy"]["n"], after["name"]) == (2, "as png")
+    difference = after["accuracy"]["mean"] - before["accuracy"]["mean"]
+    assert f"as png {difference:+.2f} points on convnet, width=8 (n = 2 networks each)" in result.stdout
+    assert record["clipped"] == pytest.approx(share)
+    assert record["set"]["sha256"] == condensed.metadata["sha256"]
+    assert len(list((tmp_path / "out").glob("*/*.png"))) == len(condensed)
+    Image.open(next((tmp_path / "out").glob("*/*.png"))).verify()
+
+
+def test_a_format_that_loses_nothing_needs_no_data(made: Path, typed: Run, tmp_path: Path) -> None:
+    path = made / "condensed" / "metadata.json"
+    condensed_set.update_metadata(
+        path.parent, config=json.loads(path.read_text())["config"] | {"data_dir": "nowhere"}
+    )
+    result = typed("export", f"run={made}", "format=npz")
+    assert result.returncode == 0, result.stderr
+    assert "holds the set as it is" in result.stdout
+    (exported,) = made.glob("exports/*/condensed.npz")
+    again = typed("export", f"run={made}", "format=npz", f"to={exported.parent}")
+    assert "choose another" in refusal(again)
+
+
+def test_an_unknown_format_names_those_that_there_are(made: Path, typed: Run) -> None:
+    result = typed("export", f"run={made}", "format=jpeg")
+    assert result.returncode == 1
+    assert "npz" in result.stderr
+    assert "png" in result.stderr

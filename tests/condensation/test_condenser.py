@@ -1,0 +1,307 @@
+"""The LightningModule against the naive twin, and the same bits from the same seed."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from gmlight.artifacts.decoding import multi_formed
+from gmlight.condensation import schedules
+from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.synthetic import MultiFormation
+from gmlight.data.dsa import Siamese
+from gmlight.data.images import LabelledImages, RealBatch
+from gmlight.errors import NonFiniteError
+from gmlight.matching import rules
+from gmlight.runtime.seeding import generator, seeded
+from helpers import naive_algorithm
+from helpers.condensers import SETTINGS, condenser, fit, real_batches
+from helpers.problems import random_images, siamese, small_network
+
+
+class Recorder(lightning.Callback):
+    """The matching loss and the network epochs of every update."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.epochs: list[int] = []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
+        self.losses.append(trainer.callback_metrics["matching_loss/total"].item())
+        self.epochs.append(int(trainer.callback_metrics["zeta"]))
+
+
+def expected(
+    images: torch.Tensor, real: list[RealBatch], epochs: list[int], norm: str = "instance", **options: Any
+) -> tuple[torch.Tensor, list[float]]:
+    """The naive twin's images and losses, of two outer iterations on the same networks."""
+    networks, updates = [], len(epochs) + 1
+    for k in range(2):
+        with seeded(3, "network", k):
+            networks.append(small_network(norm))
+    by_update = [real[:updates], real[updates:]]
+    return naive_algorithm.condense(
+        images,
+        networks,
+        [[list(batch.images) for batch in of_k] for of_k in by_update],
+        rule="multilevel",
+        name="cos_euclid",
+        weight=1.0,
+        epochs=epochs,
+        statistics=[[batch.statistics for batch in of_k] for of_k in by_update],
+        **SETTINGS,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
+def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
+    images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
+    real = real_batches(outer=2, updates=3, classes=3)
+    module = condenser(images, 3, epochs, factory=functools.partial(small_network, norm))
+    recorder = Recorder()
+    fit(module, real, callbacks=[recorder])
+    condensed, losses = expected(images, real, epochs, norm, batches=[[torch.arange(6)]] * (2 * sum(epochs)))
+    torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
+    assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
+
+
+def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    module = condenser(images, 2, [0], siamese=siamese())
+    fit(module, batches)
+
+    def seen(k: int, t: int, c: int, images: torch.Tensor) -> torch.Tensor:
+        return siamese().of_update(3, k, t)(images, torch.full((len(images),), c))
+
+    condensed, _ = expected(images, batches, [0], batches=[], seen=seen)
+    torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
+    plain = condenser(images, 2, [0])
+    fit(plain, batches)
+    assert not torch.allclose(plain.synthetic(), module.synthetic())
+
+
+def test_what_is_learned_are_the_images_before_they_are_formed() -> None:
+    stored = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    module = condenser(stored, 2, [1], form=MultiFormation(stored, 2))
+    fit(module, batches)
+    assert module.synthetic().shape == (3, 8, 2, 8, 8)
+    condensed, _ = expected(
+        stored, batches, [1], batches=[[torch.arange(24)]] * 2, form=lambda images: multi_formed(images, 2)
+    )
+    (learned,) = module.synthetic.parameters()
+    torch.testing.assert_close(learned.detach(), condensed, rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_that_trains_on_real_images() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    real = LabelledImages(random_images(9, 2, 8, 8, seed=7), torch.arange(9) % 3)
+    module = condenser(images, 2, [2], network_images=real)
+    fit(module, batches)
+    condensed, _ = expected(
+        images,
+        batches,
+        [2],
+        batches=[[torch.arange(9)]] * 4,
+        trained_on=(real.images, real.labels),
+    )
+    torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_trains_on_images_as_they_are_augmented() -> None:
+    images, seen = random_images(3, 2, 2, 8, 8), []
+
+    class Noting(Siamese):
+        def __call__(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+            seen.append(super().__call__(images, rng))
+            return seen[-1]
+
+    fit(condenser(images, 2, [3], siamese=siamese(Noting)), real_batches(outer=1, updates=2, classes=3))
+    assert [len(batch) for batch in seen] == [6, 6, 6]
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_two_image_steps_at_each_network() -> None:
+    """Eq. 10 with zeta_S = 2 is the same network and real batch seen twice."""
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=1, updates=1, classes=3)
+    module = condenser(images, 1, [], image_steps=2)
+    assert fit(module, batches).global_step == 1
+    with seeded(3, "network", 0):
+        network = small_network()
+    real = [list(batches[0].images)]
+    expected, _ = naive_algorithm.condense(
+        images, [network, network], [real, real], rule="multilevel", name="cos_euclid", weight=1.0, epochs=[],
+        batches=[], **SETTINGS,
+    )  # fmt: skip
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_mixed_batch_is_matched_in_the_place_of_the_class_batches() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    real, labels = random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2])
+    batch.matched = (real, labels)
+    rule = functools.partial(rules.inter, inter_weight=None, class_weights="equal")
+    module = condenser(images, 1, [], matching=rule)
+    fit(module, [batch])
+
+    with seeded(3, "network", 0):
+        network = small_network()
+    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    images.requires_grad_()
+    synthetic_loss = cross_entropy(network(images.flatten(0, 1)), torch.arange(3).repeat_interleave(2))
+    on_synthetic = torch.autograd.grad(synthetic_loss, weights, create_graph=True)
+    on_real = torch.autograd.grad(cross_entropy(network(real), labels), weights)
+    layers = [
+        naive_algorithm.distance("cos_euclid", 1.0, s, r) for s, r in zip(on_synthetic, on_real, strict=True)
+    ]
+    (gradient,) = torch.autograd.grad(3 * sum(layers), images)
+    expected = images.detach() - SETTINGS["image_lr"] * gradient
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_schedule_can_count_steps() -> None:
+    images = random_images(10, 30, 2, 8, 8)  # two mini-batches an epoch
+    batches = real_batches(outer=1, updates=2, classes=10)
+    by_steps = condenser(images, 2, [2], schedule_unit="steps")
+    by_epochs = condenser(images, 2, [1])
+    fit(by_steps, batches)
+    fit(by_epochs, batches)
+    assert torch.equal(by_steps.synthetic(), by_epochs.synthetic())
+    assert (by_steps.zeta_used, by_epochs.zeta_used) == ([[2]], [[1]])
+
+
+@pytest.mark.parametrize("criterion", ["rise", "gap"])
+def test_epochs_until_the_network_overfits(criterion: str) -> None:
+    """The losses a schedule sees are those of the network as it is, on the mixed batch and on S."""
+    images = random_images(3, 2, 2, 8, 8)
+    batches = real_batches(outer=1, updates=2, classes=3)
+    schedule = functools.partial(schedules.until_overfit, criterion=criterion, margin=0.1, limit=50)
+    module = condenser(images, 2, [], schedule=schedule, network_lr=0.1)
+    recorder = Recorder()
+    stopped: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
+
+    class AfterFirst(lightning.Callback):
+        def on_train_batch_end(self, trainer: lightning.Trainer, module: Condenser, *args: object) -> None:  # type: ignore[override]
+            if not stopped:
+                assert module.network is not None
+                parameters = [parameter.detach().clone() for parameter in module.network.parameters()]
+                stopped.append((module.synthetic.labelled().images.clone(), parameters))
+
+    fit(module, batches, callbacks=[recorder, AfterFirst()])
+
+    learned, parameters = stopped[0]
+    with seeded(3, "network", 0):
+        network = small_network()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
+    labels = torch.arange(3).repeat_interleave(2)
+    assert batches[0].mixed is not None
+    mixed, mixed_labels = batches[0].mixed
+    before, epochs = cross_entropy(network(mixed), mixed_labels).item(), 0
+    while True:
+        optimizer.zero_grad()
+        cross_entropy(network(learned), labels).backward()
+        optimizer.step()
+        epochs += 1
+        real = cross_entropy(network(mixed), mixed_labels).item()
+        gap = real - cross_entropy(network(learned), labels).item()
+        if (real > before if criterion == "rise" else gap > 0.1) or epochs == 50:
+            break
+        before = real
+    assert recorder.epochs == [epochs, 0]
+    assert 0 < epochs < 50
+    for actual, expected in zip(parameters, network.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_an_epoch_of_300_images_has_two_mini_batches() -> None:
+    images = random_images(10, 30, 2, 8, 8)
+    batches = real_batches(outer=1, updates=2, classes=10)
+    module = condenser(images, 2, [2])
+    fit(module, batches)
+
+    with seeded(3, "network", 0):
+        network = small_network(classes=10)
+    rng = generator(3, "network-batches", 0, 0)
+    shuffled = [torch.randperm(300, generator=rng).split(256) for _ in range(2)]
+    assert [len(batch) for batch in shuffled[0]] == [256, 44]
+    real = [[list(batch.images) for batch in batches]]
+    expected, _ = naive_algorithm.condense(
+        images, [network], real, rule="multilevel", name="cos_euclid", weight=1.0, epochs=[2],
+        batches=[list(batch) for batch in shuffled], **SETTINGS,
+    )  # fmt: skip
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_the_network_is_not_trained_after_the_last_update() -> None:
+    batches = real_batches(outer=1, updates=1, classes=3)
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [50])
+    fit(module, batches)
+    with seeded(3, "network", 0):
+        fresh = small_network()
+    assert module.network is not None
+    for actual, expected in zip(module.network.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_a_run_resumed_at_any_update_ends_in_the_same_bits(stop: int, tmp_path: Path) -> None:
+    batches = real_batches(outer=2, updates=3, classes=3)
+
+    def fresh() -> Condenser:
+        return condenser(random_images(3, 2, 2, 8, 8), 3, [2, 1])
+
+    undisturbed = fresh()
+    fit(undisturbed, batches)
+    fit(fresh(), batches[:stop]).save_checkpoint(tmp_path / "stopped.ckpt")
+    resumed = fresh()
+    trainer = fit(resumed, batches[stop:], resume=tmp_path / "stopped.ckpt")
+    assert trainer.global_step == 6
+    assert torch.equal(resumed.synthetic(), undisturbed.synthetic())
+
+
+@pytest.mark.parametrize("at_once", [None, 1])
+@pytest.mark.parametrize("where", ["real", "images"])
+def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | None) -> None:
+    batches = real_batches(outer=3, updates=1, classes=3)
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], classes_per_chunk=at_once)
+    if where == "real":
+        assert isinstance(batches[1].images, torch.Tensor)
+        batches[1].images[2, 0, 0, 0, 0] = math.nan
+        message = "k=1, t=0, class '2': the class gradient on real images is not finite"
+    else:
+        module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=1e300, classes_per_chunk=at_once)
+        message = "k=1, t=0, class '0': .* is not finite"
+    with pytest.raises(NonFiniteError, match=message):
+        fit(module, batches)
+    assert module.last_good().isfinite().all()
+
+
+def test_images_that_end_infinite_are_refused() -> None:
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=math.inf)
+    with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
+        fit(module, real_batches(outer=1, updates=1, classes=3))
+    assert module.last_good().isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_ran_before(run: Callable[..., Path]) -> None:
+    def learned(*overrides: str) -> bytes:
+        return (run(*overrides) / "condensed" / "condensed.safetensors").read_bytes()
+
+    first = learned("seed=5")
+    torch.manual_seed(123)
+    torch.randn(1000)
+    other = learned("seed=6")
+    again = learned("seed=5", "evaluation.networks=1", "evaluation.baselines.random=0")
+    assert first == again
+    assert first != other

@@ -1,0 +1,45 @@
+"""Verdicts are read in order, late where the device is another."""
+
+import pytest
+import torch
+
+from gmlight.condensation.finiteness import FiniteWatch
+from gmlight.errors import NonFiniteError
+
+
+def test_on_a_cpu_a_verdict_is_read_at_once() -> None:
+    watch = FiniteWatch()
+    watch.note(torch.tensor(True), lambda: "not asked")
+    with pytest.raises(NonFiniteError, match="k=1"):
+        watch.note(torch.tensor(False), lambda: "k=1")
+    watch.settle()
+
+
+def test_on_an_accelerator_one_update_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        def __init__(self, device: torch.device) -> None:
+            assert device.type == "meta"
+
+        def record(self) -> None: ...
+        def synchronize(self) -> None: ...
+
+    class Elsewhere:
+        """A verdict on another device."""
+
+        device = torch.device("meta")
+
+        def __init__(self, value: bool) -> None:
+            self.value = value
+
+        def to(self, device: str, non_blocking: bool) -> torch.Tensor:
+            assert non_blocking
+            return torch.tensor(self.value)
+
+    monkeypatch.setattr(torch, "Event", Event)
+    watch = FiniteWatch()
+    watch.note(Elsewhere(True), lambda: "not asked")
+    watch.note(Elsewhere(False), lambda: "the second")
+    with pytest.raises(NonFiniteError, match="the second"):
+        watch.note(Elsewhere(False), lambda: "the third")
+    with pytest.raises(NonFiniteError, match="the third"):
+        watch.settle()

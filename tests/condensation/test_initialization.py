@@ -1,0 +1,99 @@
+"""Real images, and sets made before, as S."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmlight import CondensedDataset
+from gmlight.artifacts import condensed_set
+from gmlight.builders.condenser import build_start
+from gmlight.builders.data import build_data
+from gmlight.condensation.initialization import herd
+from gmlight.data.images import LabelledImages
+from gmlight.errors import ConfigError
+from helpers.runs import composed
+
+CPU = torch.device("cpu")
+
+
+def test_the_herd_follows_its_mean() -> None:
+    """Against the plain definition: at each step try every image that is left."""
+    features = torch.randn(30, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    chosen: list[int] = []
+    for _ in range(12):
+        left = [i for i in range(30) if i not in chosen]
+        chosen.append(
+            min(left, key=lambda i: (features[[*chosen, i]].mean(0) - features.mean(0)).norm().item())
+        )
+    assert herd(features, 12).tolist() == chosen
+
+
+@pytest.mark.parametrize("features", ["network", "pixels"])
+def test_herding_chooses_different_real_images_of_each_class(features: str) -> None:
+    settings = [
+        "initialization.epochs=1",
+        "initialization.network.width=8",
+        f"initialization.features={features}",
+    ]
+    config = composed("initialization=herding", "ipc=4", *settings)
+    data = build_data(config).load(CPU)
+    start = build_start(config, data)
+    assert isinstance(start, LabelledImages)
+    assert start.labels.tolist() == [c for c in range(10) for _ in range(4)]
+    real, labels = data.train.batch(torch.arange(len(data.train)))
+    for image, label in zip(start.images, start.labels, strict=True):
+        assert (real[labels == label] == image).flatten(1).all(1).any()
+    assert len(torch.unique(start.images.flatten(1), dim=0)) == 40
+    by_pixels = torch.cat([real[labels == c][herd(real[labels == c].flatten(1), 4)] for c in range(10)])
+    assert torch.equal(start.images, by_pixels) == (features == "pixels")
+
+
+def test_herding_more_images_than_a_class_has_is_refused() -> None:
+    config = composed("initialization=herding", "ipc=140")
+    with pytest.raises(ConfigError, match="140 images of class '8' are wanted"):
+        build_start(config, build_data(config).load(CPU))
+
+
+def test_a_condensed_set_can_be_the_start(run: Callable[..., Path]) -> None:
+    first = run()
+    second = run("initialization=artifact", f"initialization.path={first}", "iterations=0")
+    assert torch.equal(CondensedDataset(first).images, CondensedDataset(second).images)
+    with pytest.raises(ConfigError, match="number of images per class is"):
+        run("initialization=artifact", f"initialization.path={first}", "ipc=3")
+    with pytest.raises(ConfigError, match="name a run folder or artifact"):
+        run("initialization=artifact")
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "mean", "message"),
+    [
+        ((10, 1, 9, 9), list("0123456789"), 0.3054, "image shape is"),
+        ((10, 1, 8, 8), list("abcdefghij"), 0.3054, "classes are"),
+        ((10, 1, 8, 8), list("0123456789"), 0.5, "normalisation is"),
+    ],
+    ids=["shape", "classes", "normalisation"],
+)
+def test_a_set_of_another_dataset_is_no_start(
+    shape: tuple[int, ...], classes: list[str], mean: float, message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "condensed"
+    condensed_set.write(
+        folder, torch.zeros(shape), torch.arange(10), classes=classes, mean=[mean], std=[0.376]
+    )
+    config = composed("initialization=artifact", f"initialization.path={folder}", "ipc=1")
+    with pytest.raises(ConfigError, match=message):
+        build_start(config, build_data(config).load(CPU))
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "whole"])
+def test_methods_that_condense_nothing(method: str, run: Callable[..., Path]) -> None:
+    quick = ["initialization.epochs=1"] if method == "herding" else []
+    folder = run(f"method={method}", *quick)
+    assert (folder / "condensed").exists() == (method != "whole")
+    found = json.loads((folder / "result.json").read_text())
+    assert found["method"] == " with ".join([method, *quick])
+    assert found["evaluations"][0]["images"] == (1437 if method == "whole" else 20)
+    assert found["config"]["iterations"] == 0

@@ -1,0 +1,156 @@
+"""Real batches near the centres of clusters."""
+
+import pytest
+import torch
+
+from gmlight.builders.data import build_data, build_sampler
+from gmlight.builders.parts import build_factory
+from gmlight.condensation.sampling import Representatives, near_centres
+from gmlight.config.validate import check
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import RealImages, at_random
+from gmlight.errors import ConfigError
+from gmlight.training.features import before_last_layer, features_of
+from helpers.problems import small_network
+from helpers.runs import composed
+
+CPU = torch.device("cpu")
+
+
+def loaded(*words: str) -> CondensationData:
+    config = composed("scale=smoke", "sampling=representative", "architecture.width=8", *words)
+    factory = build_factory(config.architecture, config.dataset)
+    return build_data(config, sampler=build_sampler(config, factory)).load(CPU)
+
+
+def test_each_cluster_has_its_own() -> None:
+    """Three far clouds: of each the point in its middle, then the next nearest."""
+    offsets = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 0.2], [-0.1, -0.2]])  # whose mean is 0
+    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    features = (centres.unsqueeze(1) + offsets).flatten(0, 1)
+    found = near_centres(features, 3, 2, seed=0)
+    assert sorted(found[:, 0].tolist()) == [0, 4, 8]
+    assert {tuple(row) for row in found.tolist()} == {(0, 1), (4, 5), (8, 9)}
+    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 5)  # the first of two again
+
+
+def test_no_image_is_in_two_clusters() -> None:
+    features = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    found = near_centres(features, 40, 4, seed=0)
+    for row in found:
+        assert not set(row.tolist()) & set(found[found[:, 0] != row[0]].flatten().tolist())
+    labels = {int(i): c for c, row in enumerate(found) for i in row}
+    centres = torch.stack([features[[i for i in labels if labels[i] == c]].mean(0) for c in range(40)])
+    assert torch.cdist(features[found[:, 0]], centres).argmin(1).tolist() == list(range(40))
+
+
+def test_features_that_are_equal_give_different_images_all_the_same() -> None:
+    found = near_centres(torch.zeros(20, 3), 8, 1, seed=0)
+    assert len(found.unique()) == 8
+
+
+def test_a_network_that_diverges_is_a_line() -> None:
+    data = loaded("real_batch=8", "network_lr=1e30", "sampling.steps=5")
+    with pytest.raises(ConfigError, match="network_lr"):
+        data.draw(0, 0)
+
+
+def test_mixed_batches_have_no_representatives() -> None:
+    with pytest.raises(ConfigError, match="mixed_real=0"):
+        check(composed("sampling=representative", "matching=inter", "matching.mixed_real=64"))
+
+
+def test_what_was_found_goes_on_with_a_run() -> None:
+    words = ("real_batch=8", "sampling.every=4")
+    first, later = loaded(*words), loaded(*words)
+    drawn = first.draw(1, 0).images[:]
+    state = first.state_dict()
+    state["found"][1][0][:, 0] = 77  # whatever another device would have found
+    later.load_state_dict(state)
+    assert not torch.equal(later.draw(1, 0).images[:][0], drawn[0])
+    assert torch.equal(later.draw(1, 0).images[:][1:], drawn[1:])
+    assert first.sampling_seconds > 0
+
+
+def test_a_batch_has_as_many_images_of_each_class_as_are_wanted() -> None:
+    data = loaded("real_batch=8")
+    batch = data.draw(0, 0)
+    assert batch.images.sizes == [8] * 10
+    labels = [data.train.labels[indices].unique().tolist() for indices in batch.images._indices]
+    assert labels == [[c] for c in range(10)]
+    assert all(len(indices.unique()) == 8 for indices in batch.images._indices)
+
+
+def test_of_a_class_with_few_images_all_are_taken() -> None:
+    data = loaded("real_batch=500")
+    assert data.draw(0, 0).images.sizes == data.train.counts
+
+
+def test_batches_are_of_their_seed_and_iteration_alone() -> None:
+    """A run that goes on at k = 3 draws what the one before would have drawn."""
+    words = ("real_batch=8", "sampling.every=2", "sampling.steps=3", "sampling.nearest=2")
+    whole = loaded(*words)
+    drawn = {(k, t): whole.draw(k, t).images[:] for k in range(4) for t in range(2)}
+    later = loaded(*words)
+    for place in ((3, 1), (2, 0), (3, 0), (0, 1)):
+        assert torch.equal(later.draw(*place).images[:], drawn[place])
+    assert not torch.equal(loaded(*words, "seed=1").draw(0, 0).images[:], drawn[0, 0])
+    assert not torch.equal(drawn[0, 0], drawn[0, 1])  # one of two at each centre
+
+
+def test_they_are_refreshed_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    refreshes = []
+    found = Representatives._candidates
+
+    def counted(self: Representatives, train: RealImages, size: int, refresh: int) -> list[torch.Tensor]:
+        refreshes.append(refresh)
+        return found(self, train, size, refresh)
+
+    monkeypatch.setattr(Representatives, "_candidates", counted)
+    data = loaded("real_batch=4", "sampling.every=2", "sampling.steps=0")
+    drawn = [data.draw(k, t).images[:] for k in range(5) for t in range(2)]
+    assert refreshes == [0, 1, 2]
+    assert torch.equal(drawn[0], drawn[3])  # the same until the next, where only the nearest is drawn
+    assert not torch.equal(drawn[0], drawn[4])
+
+
+def test_they_are_nearer_to_the_centres_than_random_ones() -> None:
+    data = loaded("real_batch=8", "sampling.steps=20")
+    sampler = data._sampler
+    assert isinstance(sampler, Representatives)
+    extract = sampler._features(data.train, 0)
+
+    def spread(indices: torch.Tensor) -> float:
+        features = features_of(extract, data.train, torch.arange(data.train.counts[0]))
+        chosen = features_of(extract, data.train, indices)
+        return torch.cdist(features, chosen).min(1).values.mean().item()
+
+    chosen = sampler(data.train, 8, 0, torch.Generator())._indices[0]
+    others = [data.train.draw_later(8, torch.Generator().manual_seed(i))._indices[0] for i in range(20)]
+    assert spread(chosen) < min(spread(indices) for indices in others)
+
+
+def test_features_are_what_the_last_layer_sees() -> None:
+    network = small_network()
+    images = torch.randn(3, 2, 8, 8, dtype=torch.double)
+    features = before_last_layer(network)(images)
+    torch.testing.assert_close(list(network)[-1](features), network.eval()(images))
+
+    class Other(torch.nn.Module):
+        pass
+
+    with pytest.raises(ConfigError, match="architecture"):
+        before_last_layer(Other())
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet", "alexnet", "vgg11", "resnet18", "convnet"])
+def test_every_architecture_has_features(name: str) -> None:
+    config = composed("dataset=cifar10", f"architecture={name}")
+    network = build_factory(config.architecture, config.dataset)()
+    features = before_last_layer(network)(torch.randn(2, 3, 32, 32))
+    assert features.flatten(1).shape[1] == list(network)[-1].in_features
+
+
+def test_by_default_they_are_random() -> None:
+    config = composed()
+    assert build_sampler(config, build_factory(config.architecture, config.dataset)) is at_random

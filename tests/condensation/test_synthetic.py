@@ -1,0 +1,175 @@
+"""The forms of a synthetic set: from what is learned to images, and through an artifact back again."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gmlight.artifacts import condensed_set
+from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts.decoding import composed as composed_images
+from gmlight.artifacts.decoding import multi_formed
+from gmlight.condensation.synthetic import (
+    MultiFormation,
+    Pixels,
+    SharedComponents,
+    Synthetic,
+    multi_formation,
+    shared_components,
+)
+from gmlight.config.validate import check
+from gmlight.errors import ConfigError
+from helpers.problems import random_images
+from helpers.runs import Run, composed, refusal
+
+MEAN, STD = [0.4, 0.5], [0.2, 0.3]
+RGB_MEAN, RGB_STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
+
+
+def enlarged(part: Tensor, height: int, width: int) -> Tensor:
+    """[channels, h, w] to the size, bilinear by hand: the middle of a pixel is half a pixel from its edge."""
+    h, w = part.shape[1:]
+    result = part.new_empty(len(part), height, width)
+    for y in range(height):
+        for x in range(width):
+            from_y = min(max((y + 0.5) * h / height - 0.5, 0), h - 1)
+            from_x = min(max((x + 0.5) * w / width - 0.5, 0), w - 1)
+            top, left = int(from_y), int(from_x)
+            down, right = from_y - top, from_x - left
+            below, beside = min(top + 1, h - 1), min(left + 1, w - 1)
+            upper = part[:, top, left] * (1 - right) + part[:, top, beside] * right
+            lower = part[:, below, left] * (1 - right) + part[:, below, beside] * right
+            result[:, y, x] = upper * (1 - down) + lower * down
+    return result
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "cuts"), [(8, 2, [0, 4, 8]), (7, 3, [0, 3, 5, 7]), (6, 1, [0, 6])]
+)
+def test_every_part_becomes_an_image(size: int, factor: int, cuts: list[int]) -> None:
+    stored = random_images(3, 2, 2, size, size)
+    images = multi_formed(stored, factor)
+    assert images.shape == (3, 2 * factor**2, 2, size, size)
+    for c in range(3):
+        n = 0
+        for image in stored[c]:
+            for i in range(factor):
+                for j in range(factor):
+                    part = image[:, cuts[i] : cuts[i + 1], cuts[j] : cuts[j + 1]]
+                    torch.testing.assert_close(images[c, n], enlarged(part, size, size))
+                    n += 1
+
+
+def test_forms_can_be_differentiated() -> None:
+    stored = random_images(2, 1, 2, 5, 5).requires_grad_()
+    assert torch.autograd.gradcheck(lambda stored: multi_formed(stored, 2), stored)
+    components, weights = (
+        random_images(2, 3, 2, 2, 2).requires_grad_(),
+        random_images(2, 4, 3).requires_grad_(),
+    )
+    assert torch.autograd.gradcheck(
+        lambda *parts: composed_images(*parts, torch.tensor(MEAN), torch.tensor(STD)), (components, weights)
+    )
+
+
+def test_shared_components_are_sums_through_a_sigmoid() -> None:
+    components, weights = random_images(2, 3, 2, 4, 4), random_images(2, 5, 3, seed=1)
+    images = SharedComponents(components, weights, MEAN, STD)()
+    assert images.shape == (2, 5, 2, 4, 4)
+    for c in range(2):
+        for n in range(5):
+            total = sum(weights[c, n, p] * components[c, p] for p in range(3))
+            pixels = 1 / (1 + torch.exp(-total))
+            for channel in range(2):
+                expected = (pixels[channel] - MEAN[channel]) / STD[channel]
+                torch.testing.assert_close(images[c, n, channel], expected)
+
+
+def test_real_images_are_reduced_to_parts() -> None:
+    """An image of one value stays it; parts lie as they are formed."""
+    start = torch.arange(8.0).view(1, 8, 1, 1, 1).expand(1, 8, 2, 6, 6)
+    form = multi_formation(start, ipc=2, factor=2)
+    torch.testing.assert_close(form(), start)
+    assert form.images.shape == (1, 2, 2, 6, 6)
+    torch.testing.assert_close(form.images[0, 1, 0, :3, 3:], torch.full((3, 3), 5.0))
+    stored = torch.randn(1, 2, 2, 6, 6)
+    assert torch.equal(multi_formation(stored, ipc=2, factor=2).images, stored)
+
+
+def test_components_begin_as_the_images_they_start_from() -> None:
+    pixels = 0.1 + 0.8 * torch.rand(3, 2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    start = (pixels - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
+    form = shared_components(start, mean=MEAN, std=STD, rng=torch.Generator().manual_seed(0), images=5)
+    assert form().shape == (3, 5, 2, 4, 4)
+    form.weights.data = torch.eye(2)[[0, 1, 0, 1, 0]].expand(3, -1, -1)
+    torch.testing.assert_close(form()[:, 2], start[:, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Pixels(torch.randn(2, 3, 3, 6, 6)),
+        MultiFormation(torch.randn(2, 3, 3, 6, 6), 2),
+        SharedComponents(torch.randn(2, 3, 3, 6, 6), torch.randn(2, 7, 3), RGB_MEAN, RGB_STD),
+    ],
+    ids=lambda form: type(form).__name__,
+)
+def test_an_artifact_gives_the_images_that_were_learned(form: Synthetic, tmp_path: Path) -> None:
+    learned = form.labelled()
+    condensed_set.write(
+        tmp_path / "condensed", learned.images, learned.labels, stored=form.stored(), classes=["a", "b"],
+        mean=RGB_MEAN, std=RGB_STD,
+    )  # fmt: skip
+    read = CondensedDataset(tmp_path)
+    assert torch.equal(read.images, learned.images)
+    assert torch.equal(read.labels, learned.labels)
+    assert read.floats == learned.floats == form.floats == read.metadata["storage"]["floats"]
+    size = (tmp_path / "condensed" / condensed_set.TENSORS).stat().st_size
+    assert 4 * form.floats < size < 4 * form.floats + 8 * len(learned) + 500
+
+
+def test_a_form_that_nobody_knows_is_a_line(tmp_path: Path) -> None:
+    images = torch.randn(2, 3, 6, 6)
+    condensed_set.write(
+        tmp_path / "condensed", images, torch.arange(2), classes=["a", "b"], mean=RGB_MEAN, std=RGB_STD
+    )
+    condensed_set.update_metadata(tmp_path / "condensed", form={"name": "fractal"})
+    with pytest.raises(ConfigError, match="fractal"):
+        CondensedDataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words", [["synthetic=multi_formation"], ["synthetic=shared_components", "initialization=real"]]
+)
+def test_a_run_with_a_form(words: list[str], typed: Run, run, tmp_path: Path) -> None:
+    folder = run(*words, "evaluation.baselines.whole=0")
+    read = CondensedDataset(folder)
+    stored = 4 * (2 * 10 * 64 + (10 * 4 * 2 if "shared" in words[0] else 0))
+    assert read.metadata["storage"]["bytes"] == stored
+    assert len(read) == (80 if "multi" in words[0] else 40)
+    result = typed("evaluate", f"run={folder}", "evaluation.networks=1", "evaluation.epochs=1")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"condensed +(40|80) +(\S+ KiB)", result.stdout)[2] == (  # type: ignore[index]
+        "5 KiB" if "multi" in words[0] else "5.31 KiB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["synthetic=multi_formation", "synthetic.factor=0"], "synthetic.factor=0"),
+        (["synthetic=multi_formation", "method=random"], "synthetic=pixels"),
+        (["synthetic=multi_formation", "initialization=artifact"], "synthetic=pixels"),
+    ],
+)
+def test_what_cannot_be_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check(composed(*words))
+    assert said in str(error.value)
+
+
+def test_more_parts_than_pixels_are_refused(typed: Run) -> None:
+    words = ["scale=smoke", "synthetic=multi_formation", "synthetic.factor=9"]
+    assert "synthetic.factor=9" in refusal(typed("train", *words))

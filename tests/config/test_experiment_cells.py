@@ -1,0 +1,173 @@
+"""The paper's experiments: every cell composes, is labelled, and is blank where the paper's is."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gmlight.artifacts.results import images_per_class
+from gmlight.config.experiment_cells import blank_cell, settle_cell
+from gmlight.config.labels import describe, labels
+from gmlight.config.validate import check
+from gmlight.runtime.paths import CONF_DIR
+from helpers.runs import TINY, Run, composed
+
+EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+EXPERIMENTS.remove("search")  # whose runs are not known beforehand: test_launchers.py
+SIZES = {
+    "beyond": 64, "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14, "table3": 240,
+    "table4": 12, "tiny_imagenet": 4,
+}  # fmt: skip
+
+
+def cells_of(experiment: str) -> list[list[str]]:
+    node = yaml.safe_load((CONF_DIR / "experiment" / f"{experiment}.yaml").read_text())
+    params = {key: str(values).split(",") for key, values in node["hydra"]["sweeper"]["params"].items()}
+    return [
+        [f"{key}={value}" for key, value in zip(params, values, strict=True)]
+        for values in itertools.product(*params.values())
+    ]
+
+
+def label(*overrides: str) -> str:
+    config = composed(*overrides)
+    settle_cell(config)
+    return labels(config, describe(config))["method"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_number_of_cells(experiment: str) -> None:
+    assert len(cells_of(experiment)) == SIZES[experiment]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_cell_of_a_seed_composes(experiment: str) -> None:
+    for overrides in cells_of(experiment):
+        if overrides[-1] == "seed=1" or ("dataset=fashion_mnist" in overrides):
+            continue  # as seed 0, as mnist
+        config = composed(f"experiment={experiment}", *overrides)
+        settle_cell(config)
+        check(config)
+        assert config.scale.name == "paper"
+
+
+def test_blank_cells_of_table_3() -> None:
+    for ipc, method, dataset, blank in [
+        (1, "mdo", "mnist", True), (1, "mda", "svhn", True), (1, "md", "svhn", False),
+        (10, "mda", "svhn", False), (50, "md", "cifar100", True), (10, "md", "cifar100", False),
+        (1, "whole", "mnist", False), (10, "whole", "mnist", True),
+    ]:  # fmt: skip
+        config = composed("experiment=table3", f"dataset={dataset}", f"ipc={ipc}", f"method={method}")
+        assert (blank_cell(config) is not None) is blank
+    assert blank_cell(composed("ipc=1", "method=mda")) is None
+
+
+def test_the_ladder_beyond_the_paper() -> None:
+    """Each step has what the one before has."""
+    steps = ("dsa", "formation", "real_source", "representative")
+    said = [composed("experiment=beyond", "dataset=cifar10", "ipc=10", f"method={step}") for step in steps]
+    has = [
+        (
+            config.augmentation["_target_"].endswith(".Siamese"),
+            config.synthetic["_target_"].endswith(".multi_formation"),
+            config.network_images == "real",
+            config.sampling["_target_"].endswith(".Representatives"),
+        )
+        for config in said
+    ]
+    assert has == [tuple(i <= step for i in range(4)) for step in range(4)]
+    for step in steps:
+        config = composed("dataset=mnist", "ipc=10", f"method={step}")
+        record = describe(config)
+        record |= labels(config, record)
+        assert (record["method"], record["scale"], record["protocol"]) == (step, "paper", "dsa")
+        assert record["departures"][-2:] == [f"method={step}", "protocol dsa"]
+        assert config.evaluation.epochs == 1000
+    assert images_per_class(said[1]) == 40
+    assert images_per_class(composed("dataset=mnist", "ipc=10", "method=formation")) == 90
+    assert images_per_class(composed("synthetic=shared_components", "ipc=5")) == 10
+
+
+def test_what_is_beyond_the_paper_is_named() -> None:
+    assert label("method=md", "augmentation=dsa") == "md with augmentation=dsa"
+    assert label("method=md", "synthetic=multi_formation") == "md with synthetic=multi_formation"
+    assert label("method=dsa") == "dsa"
+    assert label("method=random", "augmentation=dsa") == "random"
+    for words in (["augmentation=dsa"], ["evaluation=cutmix"], ["method=random", "augmentation=dsa"]):
+        config = composed("ipc=10", *words)
+        assert labels(config, describe(config))["departures"], words
+    for words, protocol in (
+        (["augmentation=dsa", "evaluation=cutmix"], "dsa + cutmix"),
+        (["augmentation=dsa", "evaluation.cutmix=1"], "dsa + cutmix 1"),
+        (["dataset=mnist"], "plain"),
+        (["dataset=mnist", "augmentation=none"], "none"),
+        (["dataset=cifar10", "augmentation=crop_scale_rotate"], "crop_scale_rotate"),
+    ):
+        config = composed(*words)
+        found = labels(config, describe(config))
+        assert found["protocol"] == protocol
+        assert (protocol == "plain") == (found["departures"] == [])
+    assert label("method=dsa", "augmentation=none") == "dsa with augmentation=none"
+
+
+def test_what_a_set_depends_on_is_named_wherever_it_was_chosen(tmp_path: Path, typed: Run) -> None:
+    """On the command line, in a dataset's node, in an experiment of one's own."""
+    assert label("method=formation", "dataset=mnist", "dataset.formation_factor=2").endswith("factor=2")
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "all.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /synthetic: multi_formation\n"
+        "  - override /sampling: representative\nnetwork_images: real\n"
+    )
+    words = [*TINY, "experiment=all", "method=md", "hydra.run.dir=here", "evaluation.baselines.whole=0"]
+    done = typed("train", "--config-dir", "mine", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "here" / "result.json").read_text())
+    named = ["synthetic=multi_formation", "sampling=representative", "network_images=real"]
+    assert result["departures"] == named
+    assert result["method"] == f"md with {', '.join(named)}"
+
+
+def test_footnote_5_and_table_4() -> None:
+    here = ["experiment=table3", "dataset=cifar10", "ipc=50"]
+    config = composed(*here, "method=md")
+    settle_cell(config)
+    assert config.distance.weight == 0.1
+    assert label(*here, "method=md") == "md with distance.weight=0.1"
+    assert label(*here, "method=m") == "m"
+    assert label("experiment=table3", "dataset=cifar10", "ipc=10", "method=md") == "md"
+    config = composed("experiment=table4", "dataset=mnist", "method=md", "architecture=mlp")
+    settle_cell(config)
+    assert config.image_lr == 0.01
+    assert len(config.evaluation.architectures) == 6
+
+
+def test_a_sweep_runs_its_cells_and_records_the_blank_ones(command: Run, tmp_path: Path) -> None:
+    words = ["experiment=table3", "dataset=digits", "ipc=1", "method=random,mda", "seed=0", "scale=smoke"]
+    result = command("train", *words, "architecture.width=8", "trainer=cpu")
+    assert result.returncode == 0, result.stderr
+    found = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/table3/*/*/result.json"))]
+    assert [one["method"] for one in found] == ["random", "mda"]
+    assert "blank" not in found[0]
+    assert found[0]["evaluations"][0]["images"] == 10
+    assert "not applicable" in found[1]["blank"]
+    assert found[1]["evaluations"] == []
+    assert "not applicable" in result.stdout
+
+
+def test_blank_writes_nothing_else(run: Callable[..., Path]) -> None:
+    folder = run("experiment=table3", "ipc=1", "method=mdo")
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
+def test_a_method_of_ones_own_is_in_no_table_of_the_papers(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "slow.yaml").write_text("# @package _global_\nimage_lr: 0.01\n")
+    done = command("train", "--config-dir", "mine", "method=slow", *TINY, "hydra.run.dir=here")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "here" / "result.json").read_text())
+    assert result["departures"] == ["method=slow"]
+    assert result["method"].startswith("slow with matching=multilevel")
+    assert "method=" not in result["method"]

@@ -1,0 +1,93 @@
+"""Sets, run folders and yaml from before the packages still work."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from gmlight import CondensedDataset
+from gmlight.config.former_names import FORMER_NAMES, present_name, with_former_names, with_present_names
+from gmlight.runtime.paths import CONF_DIR
+from helpers.runs import Run
+
+BEFORE = Path(__file__).parent / "before_packages"  # made by gmlight when all modules lay in one folder
+SAME = ["trainer=cpu", "download=false"]
+
+
+def copied(name: str, tmp_path: Path) -> Path:
+    """A run folder from before, where it may be written to."""
+    return Path(shutil.copytree(BEFORE / name, tmp_path / name))
+
+
+def test_names_are_found_by_their_longest_entry() -> None:
+    assert present_name("gmlight.distances.cos") == "gmlight.matching.distances.cos"
+    assert present_name("gmlight.synthetic.noise") == "gmlight.condensation.initialization.noise"
+    assert present_name("gmlight.synthetic.pixels") == "gmlight.condensation.synthetic.pixels"
+    assert present_name("gmlight.distances_of_mine.cos") == "gmlight.distances_of_mine.cos"
+    assert present_name("mine.distances.cos") == "mine.distances.cos"
+
+
+def test_present_names_stay_and_there_is_a_way_back() -> None:
+    for name in FORMER_NAMES:
+        node = {"a": [{"_target_": f"{name}.x", "b": {"_target_": name}}], "path": name}
+        now = with_present_names(node)
+        assert now["path"] == name  # names no function here
+        assert with_present_names(now) == now
+        assert with_former_names(now) == node
+    found = {"_target_": "hydra.utils.get_method", "path": "gmlight.data.at_random"}
+    assert with_present_names(found)["path"] == "gmlight.data.images.at_random"
+
+
+def test_a_set_is_read_and_evaluated(typed: Run, tmp_path: Path) -> None:
+    folder = copied("finished", tmp_path)
+    assert len(CondensedDataset(folder)) == 80  # 2 stored images a class, 4 of each
+    done = typed("evaluate", f"run={folder}", "evaluation.networks=1", *SAME)
+    assert done.returncode == 0, done.stderr
+    (result,) = folder.glob("evaluations/*/result.json")
+    assert json.loads(result.read_text())["changed"] == []  # the names alone are other ones
+
+
+def test_a_stopped_run_goes_on(typed: Run, tmp_path: Path) -> None:
+    folder = copied("stopped", tmp_path)
+    done = typed("train", f"resume={folder}", *SAME)
+    assert done.returncode == 0, done.stderr
+    assert "goes on after image update 3" in done.stdout
+    words = json.loads((folder / "result.json").read_text())["overrides"]
+    assert typed("train", *words, "download=false", "hydra.run.dir=whole").returncode == 0
+    resumed, whole = (
+        load_file(run / "condensed" / "condensed.safetensors") for run in (folder, tmp_path / "whole")
+    )
+    # Begun on another machine, whose rounding may differ.
+    torch.testing.assert_close(resumed["images"], whole["images"], rtol=1e-3, atol=1e-3)
+
+
+def test_noted_accuracies_are_not_computed_again(typed: Run, tmp_path: Path) -> None:
+    folder = copied("finished", tmp_path)  # stopped, say, between its last network and its result
+    *_, of_random, of_whole = (folder / "evaluation.jsonl").read_text().splitlines()
+    done = typed("train", f"resume={folder}", *SAME)
+    assert done.returncode == 0, done.stderr
+    lines = (folder / "evaluation.jsonl").read_text().splitlines()
+    noted = [json.loads(line)[0] for line in lines if line]
+    # The set itself is formed anew, whose last digits another machine may round otherwise.
+    assert noted.count(json.loads(of_whole)[0]) == 1
+    assert noted.count(json.loads(of_random)[0]) == 2  # its two networks
+
+
+def test_yaml_of_ones_own_may_have_former_names(typed: Run, tmp_path: Path) -> None:
+    own = tmp_path / "conf" / "distance"
+    own.mkdir(parents=True)
+    own.joinpath("mine.yaml").write_text(
+        "_target_: gmlight.distances.cos_mse\n_partial_: true\nweight: 2.0\n"
+    )
+    words = ["--config-dir", str(tmp_path / "conf"), "distance=mine", "scale=smoke", *SAME]
+    done = typed("train", *words, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "gmlight.matching.distances.cos_mse" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_conf_has_present_names_only() -> None:
+    for path in CONF_DIR.rglob("*.yaml"):
+        for name in FORMER_NAMES:
+            assert f"{name}." not in path.read_text().replace("gmlight.matching.rules.", ""), path

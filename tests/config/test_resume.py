@@ -1,0 +1,263 @@
+"""A run that was stopped, anywhere, ends in the bits of one that was not."""
+
+import csv
+import itertools
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gmlight import CondensedDataset
+from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS
+from gmlight.artifacts.run_folder import held
+from gmlight.condensation.condenser import Condenser
+from gmlight.config.resume import expand
+from gmlight.errors import ConfigError
+from gmlight.training.evaluator import Evaluator
+from helpers.runs import TINY, Run, refusal
+
+WORDS = [
+    *TINY, "iterations=3", "updates=2", "schedule.epochs=2", "schedule=fixed", "architecture.width=8",
+    "evaluation.epochs=2", "evaluation.every=2", "evaluation.quick_networks=2", "log_every=1",
+    "evaluation.baselines.whole=0", "checkpoint.every=2",
+]  # fmt: skip
+
+
+@pytest.fixture
+def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str, int], None]:
+    """Sends SIGTERM to this process when a method is called for the nth time, counted from 0."""
+
+    def _stop_in(owner: type, name: str, nth: int) -> None:
+        method, calls = getattr(owner, name), itertools.count()
+
+        def stopping(*args: Any, **keywords: Any) -> Any:
+            if next(calls) == nth:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return method(*args, **keywords)
+
+        monkeypatch.setattr(owner, name, stopping)
+
+    return _stop_in
+
+
+OUTCOMES: list[tuple] = []
+OUTCOMES_BEYOND: list[tuple] = []
+
+
+@pytest.fixture
+def undisturbed(typed: Run, tmp_path: Path) -> tuple:
+    """The outcome of the run that nobody stops, made once."""
+    if not OUTCOMES:
+        result = typed("train", *WORDS, "hydra.run.dir=undisturbed")
+        assert result.returncode == 0, result.stderr
+        OUTCOMES.append(outcome(tmp_path / "undisturbed"))
+    return OUTCOMES[0]
+
+
+def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[float]]]:
+    """Whatever of a run must not depend on whether it was stopped."""
+    result = json.loads((folder / "result.json").read_text())
+    with (folder / "metrics.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    of_the_moment = {"speed/iterations_per_second", "memory/peak_gib"}
+    # Sorted, for an evaluation may come later.
+    metrics = sorted(json.dumps([line[key] for key in sorted(line.keys() - of_the_moment)]) for line in lines)
+    return (
+        (folder / "condensed" / "condensed.safetensors").read_bytes(),
+        result["zeta_used"] if result["config"]["iterations"] else None,
+        metrics,
+        [row["accuracy"]["values"] for row in result["evaluations"]],
+    )
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 4])
+def test_steps_beyond_the_paper_go_on_in_the_same_bits(
+    typed: Run, stop_in: Callable[..., None], tmp_path: Path, kill_at: int
+) -> None:
+    words = [
+        *WORDS, "augmentation=dsa", "synthetic=multi_formation", "network_images=real",
+        "sampling=representative", "sampling.every=2", "sampling.steps=2", "sampling.nearest=2",
+        "evaluation.every=0",
+    ]  # fmt: skip
+    if not OUTCOMES_BEYOND:
+        assert typed("train", *words, "hydra.run.dir=undisturbed").returncode == 0
+        OUTCOMES_BEYOND.append(outcome(tmp_path / "undisturbed"))
+    stop_in(Condenser, "training_step", kill_at)
+    assert typed("train", *words, "hydra.run.dir=made").returncode == 143
+    result = typed("train", "resume=made")
+    assert result.returncode == 0, result.stderr
+    assert outcome(tmp_path / "made") == OUTCOMES_BEYOND[0]
+
+
+STOPS = [
+    *((Condenser, "training_step", nth) for nth in range(6)),
+    (Evaluator, "trained", 0),  # in a quick evaluation
+    (Evaluator, "trained", 3),  # in the evaluation at the end
+    (Evaluator, "trained", 5),  # of random images
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "nth"), STOPS, ids=lambda part: getattr(part, "__name__", str(part))
+)
+def test_stopped_and_resumed(
+    typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path, owner: type, name: str, nth: int
+) -> None:
+    stop_in(owner, name, nth)
+    stopped = typed("train", *WORDS, "hydra.run.dir=run")
+    assert stopped.returncode == 143
+    assert stopped.stderr == f"gmlight: stopped by SIGTERM; go on with resume={tmp_path / 'run'}\n"
+    resumed = typed("train", "resume=run")
+    assert resumed.returncode == 0, resumed.stderr
+    if name == "training_step":  # it came to the end of that update
+        assert f"goes on after image update {nth + 1}\n" in resumed.stdout
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_accuracies_that_are_known_are_not_computed_again(
+    typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in(Evaluator, "trained", 5)
+    typed("train", *WORDS, "hydra.run.dir=run")
+    monkeypatch.undo()
+    made: list[int] = []
+    trained = Evaluator.trained
+
+    def counted(self: Evaluator, images: Any, members: Any, *progress: Any) -> Any:
+        made.extend(members)
+        return trained(self, images, members, *progress)
+
+    monkeypatch.setattr(Evaluator, "trained", counted)
+    assert typed("train", "resume=run").returncode == 0
+    assert made == [1]  # the last of four
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_chosen_images_stay_chosen(
+    typed: Run, stop_in: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for word in WORDS if not word.startswith("iterations")]
+    words += ["method=herding", "initialization.epochs=1"]
+    assert typed("train", *words, "hydra.run.dir=undisturbed").returncode == 0
+    stop_in(Evaluator, "trained", 1)
+    assert typed("train", *words, "hydra.run.dir=run").returncode == 143
+    monkeypatch.undo()
+    monkeypatch.delattr(
+        "gmlight.condensation.initialization.herd"
+    )  # by another device's rounding it might choose others
+    other = typed("train", "resume=run", "ipc=1")
+    assert other.returncode == 1
+    assert "would change the set that the run is about: ipc=1 (was 2)" in other.stderr
+    result = typed("train", "resume=run")
+    assert result.returncode == 0, result.stderr
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
+
+
+def test_more_iterations(typed: Run, undisturbed: tuple, tmp_path: Path) -> None:
+    shorter = [word for word in WORDS if not word.startswith("iterations")]
+    assert typed("train", *shorter, "iterations=2", "hydra.run.dir=run").returncode == 0
+    finished = refusal(typed("train", "resume=run"))
+    assert "the run is finished; raise iterations= above 2" in finished
+    fewer = refusal(typed("train", "resume=run", "iterations=1"))
+    assert "iterations=1: the run has 2; use no fewer" in fewer
+    assert typed("train", "resume=run", "iterations=3").returncode == 0
+    assert outcome(tmp_path / "run")[0] == undisturbed[0]
+    kept = json.loads((tmp_path / "run" / "result-k2.json").read_text())
+    assert kept["config"]["iterations"] == 2
+    assert len(CondensedDataset(tmp_path / "run" / "condensed-k2")) == 20
+    command = json.loads((tmp_path / "run" / "result.json").read_text())["command"]
+    assert command == "python -m gmlight.train " + " ".join([*shorter, "iterations=3"])
+
+
+def test_a_job_of_a_sweep_goes_on(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
+    stop_in(Condenser, "training_step", 2)
+    sweep = typed("train", "-m", *WORDS, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert sweep.returncode == 143
+    assert not (tmp_path / "sweep" / "1").exists()  # the signal was for all of it
+    resumed = typed("train", "resume=sweep/0")
+    assert resumed.returncode == 0, resumed.stderr
+    assert outcome(tmp_path / "sweep" / "0") == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["image_lr=1"], "would change the set that the run is about: image_lr=1 (was 0.1)"),
+        (
+            ["distance=cos"],
+            "distance._target_=gmlight.matching.distances.cos (was gmlight.matching.distances.cos_euclid)",
+        ),
+        (["speed.precision=bfloat16"], "speed.precision=bfloat16 (was float32)"),
+        (["-m"], "one run goes on, not a sweep"),
+    ],
+)
+def test_what_would_be_another_run(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
+    assert (
+        typed("train", *WORDS, "iterations=1", "evaluation.networks=1", "hydra.run.dir=run").returncode == 0
+    )
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert message in refusal(typed("train", "resume=run", *words))
+    del before[tmp_path / "run" / ".lock"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_run_that_is_not_there(typed: Run, tmp_path: Path) -> None:
+    assert "resume=nowhere: no run there" in refusal(typed("train", "resume=nowhere"))
+    assert "there is no run in runs/" in refusal(typed("train", "resume=latest"))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
+    stop_in(Condenser, "training_step", 4)
+    typed("train", *WORDS, "hydra.run.dir=run")
+    last = tmp_path / "run" / "checkpoints" / LAST
+    last.write_bytes(last.read_bytes()[:-1])
+    resumed = typed("train", "resume=run")
+    assert "last.ckpt: not a checkpoint as it was written; the one before it is used" in resumed.stdout
+    assert "goes on after image update 4\n" in resumed.stdout
+    assert outcome(tmp_path / "run") == undisturbed
+    for name in (LAST, PREVIOUS):
+        (last.parent / name).write_bytes(b"")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    for words in (["resume=run"], ["resume=run", "iterations=9"]):
+        assert "no checkpoint can be read, start a new run" in refusal(typed("train", *words))
+    for name in (LAST, PREVIOUS):
+        (last.parent / name).unlink()
+        del before[last.parent / name]
+    assert "has no checkpoint any more" in refusal(typed("train", "resume=run", "iterations=9"))
+    del before[tmp_path / "run" / ".lock"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a", 0), ("b", 1)):
+        folder = tmp_path / "runs" / "it's" / name
+        folder.mkdir(parents=True)
+        command = (
+            f"# python -m gmlight.train --config-dir conf 'dataset.mean=[.1, .2]' seed={seed} hydra.run.dir=x"
+        )
+        (folder / "config.yaml").write_text(command + "\nseed: 0\n")
+        os.utime(folder / "config.yaml", (seed, seed))
+    words = expand(["resume=latest", "+seed=7", "log_every=1"])
+    assert words == [
+        "--config-dir", "conf", "dataset.mean=[.1, .2]", "+seed=7", "log_every=1",
+        "resume='runs/it\\'s/b'", "hydra.run.dir='runs/it\\'s/b'", "hydra.mode=RUN",
+    ]  # fmt: skip
+    assert expand(words)[-5:] == words[-5:]  # as Lightning starts the other processes of a run
+    assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
+
+
+def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
+    with (
+        held(tmp_path),
+        pytest.raises(ConfigError, match=rf"is in use by process {os.getpid()} on "),
+        held(tmp_path),
+    ):
+        pass
+    with held(tmp_path):
+        pass

@@ -1,0 +1,47 @@
+"""What the README shows works as it stands there."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers.runs import TINY
+
+HERE = Path(__file__).parents[2]
+README = (HERE / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def test_training_on_a_condensed_set(run: Callable[..., Path]) -> None:
+    (code,) = [block for language, block in BLOCKS if language == "python" and "CondensedDataset" in block]
+    folder = run()
+    code = code.replace("runs/digits-ipc10/<time>", str(folder)).replace("range(300)", "range(100)")
+    found: dict = {}
+    exec(code, found)
+    images, labels = found["condensed"].images, found["condensed"].labels
+    assert (found["network"](images).argmax(1) == labels).float().mean() > 0.5  # it learned what it was shown
+
+
+def test_an_own_distance(tmp_path: Path) -> None:
+    (code,) = [block for language, block in BLOCKS if language == "python" and "manhattan" in block]
+    (node,) = [block for language, block in BLOCKS if language == "yaml"]
+    (words,) = re.findall(r"gmlight\.train (--config-dir [^\n]*)", README)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "my_conf" / "distance").mkdir(parents=True)
+    (tmp_path / "my_conf" / "distance" / "manhattan.yaml").write_text(node)
+
+    def command(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
+
+    command("gmlight.train", *words.split(), *TINY)
+    (result,) = tmp_path.glob("runs/*/*/result.json")
+    assert json.loads(result.read_text())["config"]["distance"]["_target_"] == "mine.manhattan"
+    command("gmlight.evaluate", f"run={result.parent}", "evaluation.networks=1")
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README.replace("GMLIGHT_DATA_DIR", ""))
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (Path(__file__).parents[2] / picture).is_file()

@@ -1,0 +1,81 @@
+"""Tiny problems in double precision."""
+
+import functools
+import inspect
+
+import torch
+from torch import nn
+
+from gmlight.architectures.convnet import ConvNet
+from gmlight.data.datasets import Splits, digits
+from gmlight.data.dsa import TRANSFORMS, Siamese
+from gmlight.matching import distances, rules
+from gmlight.matching.engine import GradientEngine
+from gmlight.runtime.compile import Compilation
+
+
+def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
+    """Two digits of each class, each pixel four times as wide and as high: 1x32x32."""
+
+    def two_of_each(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.cat([(labels == c).nonzero().squeeze(1)[:2] for c in range(10)])
+        return images[chosen].repeat_interleave(4, 2).repeat_interleave(4, 3), labels[chosen]
+
+    train, test = digits(root, download, test_share=0.2, split_seed=0)
+    return two_of_each(*train), two_of_each(*test)
+
+
+def small_network(norm: str = "instance", channels: int = 2, size: int = 8, classes: int = 3) -> nn.Module:
+    """A ConvNet of two blocks in double precision."""
+    return ConvNet(
+        channels=channels,
+        size=(size, size),
+        classes=classes,
+        width=4,
+        depth=2,
+        activation="relu",
+        norm=norm,
+        pooling="avg",
+    ).double()
+
+
+def gradient_engine(**options: object) -> GradientEngine:
+    """As a run has it on a CPU, not compiled."""
+    settings: dict = {
+        "microbatch": None,
+        "classes_per_block": None,
+        "precision": "float32",
+        "compilation": Compilation(False, print),
+        "real_images": 1,
+    }
+    return GradientEngine(**(settings | options))
+
+
+def siamese(kind: type[Siamese] = Siamese, **options: object) -> Siamese:
+    """With the published amounts."""
+    settings: dict = {"transforms": TRANSFORMS, "flip": 0.5, "crop": 0.125, "cutout": 0.5, "scale": 1.2}
+    settings |= {"rotate": 15.0, "brightness": 1.0, "saturation": 2.0, "contrast": 0.5}
+    return kind(**(settings | options))
+
+
+def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+
+
+DISTANCES = ("cos", "euclid", "sse", "mse", "cos_euclid", "cos_sse", "cos_mse")
+
+
+def distance_named(name: str, weight: float) -> distances.Distance:
+    function = getattr(distances, name)
+    return (
+        functools.partial(function, weight=weight)
+        if "weight" in inspect.signature(function).parameters
+        else function
+    )
+
+
+def rule_with(name: str, **options: object) -> rules.Matching:
+    rule = getattr(rules, name)
+    return functools.partial(
+        rule, **{k: v for k, v in options.items() if k in inspect.signature(rule).parameters}
+    )

@@ -1,0 +1,56 @@
+"""Configurations and runs in this process, tiny unless told otherwise."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from gmlight.config.compose import name_classes, register_resolvers
+from gmlight.config.process import prepare_process
+from gmlight.config.validate import check
+from gmlight.runtime.paths import CONF_DIR
+from gmlight.train import train
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+# Side by side, as `pytest -n` runs them, each test has one thread.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+# The smallest run that goes through everything.
+TINY = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    """The configuration of a command line, with Hydra's own part set as in a run."""
+    register_resolvers()
+    with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
+        config = compose(name, list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def train_tiny(folder: Path, *overrides: str) -> None:
+    """gmlight.train in this process, tiny unless told otherwise, into a new folder."""
+    folder.mkdir(parents=True)
+    config = composed(*TINY, *overrides)
+    if "width" in config.architecture:
+        config.architecture.width = 8
+    name_classes(config)
+    check(config)
+    prepare_process(config)
+    train(config, folder)
+
+
+def refusal(result: subprocess.CompletedProcess) -> str:
+    """The one line of an error a user caused."""
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("gmlight: ")
+    return lines[0]

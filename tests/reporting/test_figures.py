@@ -1,0 +1,75 @@
+"""What the pictures show is what was measured."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gmlight.reporting.collect import Entry, Gathered, Zetas
+from gmlight.reporting.dynamics import Point
+from gmlight.reporting.figures import plot_accuracies, plot_trajectory, plot_zetas, save, save_plots
+from gmlight.reporting.paper import Cell
+
+
+def entry(choice: str, ipc: int, *values: float, scale: str = "paper") -> Entry:
+    return Entry("mnist", Cell("table3", "mnist", ipc, choice), scale, {0: list(values)}, {0: "command"})
+
+
+def test_zeta_stands_beside_equation_12() -> None:
+    figure = plot_zetas("title", [[10 * t, 10 * t + 4] for t in range(12)], "epochs")
+    (axes,) = figure.axes
+    mean, paper = axes.get_lines()
+    assert list(mean.get_ydata()) == [10 * t + 2 for t in range(12)]
+    assert list(paper.get_ydata()) == [50, 40, 30, 20, 10, 10, 10, 10, 10, 10, 5, 5]
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-1] == "Eq. 12"
+    assert plot_zetas("one outer iteration", [[3], [2]], "epochs").axes[0].get_ylim()[0] == 0
+
+
+def test_accuracies_by_ipc() -> None:
+    series = {"random": [entry("random", 1, 60, 70), entry("random", 10, 95, 95)]}
+    figure = plot_accuracies("title", series, entry("whole", 1, 99.0, scale="paper with evaluation.epochs=9"))
+    (axes,) = figure.axes
+    assert list(axes.get_lines()[0].get_ydata()) == [65, 95]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(labels) == ["random", "whole with evaluation.epochs=9 (99.0 %)"]
+
+
+def test_a_trajectory_shows_every_network() -> None:
+    networks = [[Point(epoch, 1.0 + n, 2.0, 30.0, 0.5, 0.7) for epoch in (0, 1, 10)] for n in (0, 1)]
+    figure = plot_trajectory("title", networks)
+    norms, angle, losses = figure.axes
+    assert list(norms.get_lines()[0].get_ydata()) == [1.5, 1.5, 1.5]
+    assert list(norms.get_lines()[1].get_ydata()) == [2, 2, 2]
+    assert list(angle.get_lines()[0].get_xdata()) == [0, 1, 10]
+    assert list(losses.get_lines()[1].get_ydata()) == [0.7] * 3
+
+
+def test_files(tmp_path: Path) -> None:
+    figure = plot_zetas("title", [[3, 4], [2, 2]], "epochs")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        png = save(figure, tmp_path / folder / "v1.5-zeta")
+        assert png.name == "v1.5-zeta.png"
+    Image.open(png).verify()
+    svg = [(tmp_path / folder / "v1.5-zeta.svg").read_bytes() for folder in ("a", "b")]
+    assert svg[0] == svg[1]
+    assert b">Eq. 12<" in svg[0]
+    with pytest.raises(FileExistsError):
+        save(figure, tmp_path / "a" / "v1.5-zeta")
+
+
+def test_plots_of_runs(tmp_path: Path) -> None:
+    entries = [
+        entry("dc", 1, 90.0),
+        entry("dc", 10, 97.0, scale="paper with iterations=9"),
+        entry("random", 1, 60.0),
+        entry("random", 10, 95.0),
+        entry("dc", 1, 10.0, scale="smoke"),
+    ]
+    zetas = [Zetas("mnist", 10, "mdo", "paper", seed, "epochs", [[3, 4], [2, 2]]) for seed in (0, 1)]
+    gathered = Gathered({"table3": entries}, {}, zetas, [], {})
+    pictures = save_plots(gathered, tmp_path / "plots")
+    assert [path.name for path in pictures] == ["mnist-paper-accuracy.png", "mnist-ipc10-zeta-0.png"]
+    assert len(list((tmp_path / "plots").iterdir())) == 4
+    assert save_plots(Gathered({"table3": entries[:1]}, {}, [], [], {}), tmp_path / "none") == []
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,288 @@
+"""report.html: what it holds, and how it behaves in a browser."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from gmlight import report
+from gmlight.callbacks import page
+from gmlight.condensation.condenser import Condenser
+from gmlight.errors import ConfigError
+from gmlight.reporting import run_page
+from gmlight.reporting.curves import POINTS, curves
+from gmlight.reporting.run_page import PICTURES, State, write_run_page
+from gmlight.runtime.signals import Stopped
+
+OFTEN = ("log_every=1", "evaluation.every=1", "evaluation.quick_networks=1")
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_a_finished_run_has_everything_on_its_page(run: Callable[..., Path]) -> None:
+    folder = run(*OFTEN)
+    page, result = Page(folder / "report.html"), json.loads((folder / "result.json").read_text())
+    assert "finished" in page.text
+    assert result["command"] in page.text
+    for row in result["evaluations"]:
+        assert f"{row['accuracy']['mean']:.2f} ± {row['accuracy']['std']:.2f}" in page.text
+    assert result["environment"]["torch"] in page.text
+    assert "real_batch:" in page.text  # the configuration
+    pictures = [image for image in page.all("img") if image.get("class") == "picture"]
+    assert [image["data-iteration"] for image in pictures] == ["0", "1", "2"]
+    assert ["hidden" in image for image in pictures] == [True, True, False]
+    titles = ("Test accuracy", "Matching loss", "Norm of the class", "Angle between", "Loss of the network")
+    assert all(title in page.text for title in titles)
+    assert len(page.all("source")) == len(titles)  # each in the dark, too
+
+
+def test_nothing_outside_the_page_is_named(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run(*OFTEN)
+    report.report({"runs": str(folder), "html": str(tmp_path / "all.html")})
+    for path in (folder / "report.html", tmp_path / "all.html"):
+        page = Page(path)
+        named = [element.get(key) for _, element in page.elements for key in ("src", "srcset", "href")]
+        assert [place for place in named if place is not None and not place.startswith("data:")] == []
+        assert all(image.get("alt") for image in page.all("img"))
+        assert not {"iframe", "object", "embed"} & {name for name, _ in page.elements}
+        for word in ("@import", "url("):
+            assert word not in path.read_text()
+
+
+def test_the_paper_is_named_where_it_has_the_cell(tmp_path: Path) -> None:
+    record = a_record(dataset="mnist", method="md")
+    page = Page(write_run_page(tmp_path, record, ("0", "1"), State("condensing", 3, 10, 60.0, 140.0)))
+    assert "the paper (Table 3, md)" in page.text
+    assert "91.9 ± 0.4" in page.text
+    for beside in ("random", "herding", "whole"):
+        assert f"the paper (Table 3, {beside})" in page.text
+    assert "3 of 10 outer iterations" in page.text
+    assert "0:02:20 left" in page.text
+    assert "goes on with" in page.text
+    departed = record | {"departures": ["image_lr=1"]}
+    assert (
+        "the paper" not in Page(write_run_page(tmp_path, departed, ("0",), State("condensing", 3, 10))).text
+    )
+
+
+def test_what_a_user_named_is_shown_as_it_is(tmp_path: Path) -> None:
+    record = a_record(dataset="<script>alert(1)</script>", method="md")
+    (tmp_path / "samples").mkdir()
+    a_picture(tmp_path / "samples" / "00000.png")
+    path = write_run_page(tmp_path, record, ('a"b', "<i>"), State("stopped", 1, 2, said="<b>why</b>"))
+    page = Page(path)
+    assert "<script>alert" not in path.read_text()
+    assert "<b>why</b>" in page.text
+    assert page.all("img")[0]["alt"] == 'Synthetic images after 0 outer iterations, a row a class: a"b, <i>'
+
+
+def test_a_page_bears_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "samples").mkdir()
+    for k in range(0, 1010, 10):
+        a_picture(tmp_path / "samples" / f"{k:05d}.png")
+    a_picture(tmp_path / "samples" / "notes.png")  # somebody's own
+    page = Page(write_run_page(tmp_path, a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000)))
+    shown = [int(image["data-iteration"] or -1) for image in page.all("img")]
+    assert (len(shown), shown[0], shown[-1]) == (PICTURES, 0, 1000)
+    assert shown == sorted(set(shown))
+    monkeypatch.setattr(run_page, "PICTURES_BYTES", 10)
+    page = Page(write_run_page(tmp_path, a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000)))
+    assert page.all("img") == []
+    assert "too large for a page" in page.text
+
+
+def test_the_page_is_there_from_the_beginning(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    write = page.write_run_page
+
+    def noting(folder: Path, record: dict, classes: Any, state: State) -> Path:
+        path = write(folder, record, classes, state)
+        assert state.name in Page(path).text
+        seen.append((state.name, state.done))
+        return path
+
+    monkeypatch.setattr(page, "write_run_page", noting)
+    run(*OFTEN)
+    assert seen == [("condensing", 0), ("condensing", 1), ("evaluating", 2), ("finished", 2)]
+
+
+def test_a_page_that_cannot_be_made_does_not_end_the_run(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> Path:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(page, "write_run_page", failing)
+    assert (run() / "result.json").exists()
+    assert "report.html cannot be made: RuntimeError('no fonts')" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_says_so_on_its_page(run: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not finite"):
+        run("image_lr=1e30")
+    page = Page(tmp_path / "run0" / "report.html")
+    assert "stopped" in page.text
+    assert "is not finite" in page.text
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Condenser.training_step
+
+    def stopped(self: Condenser, batch: Any, batch_idx: int) -> None:
+        if batch.k == 1:
+            raise Stopped(signal.SIGTERM)
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Condenser, "training_step", stopped)
+    with pytest.raises(Stopped):
+        run()
+    page = Page(tmp_path / "run0" / "report.html")
+    assert "stopped by SIGTERM" in page.text
+    assert f"resume={tmp_path / 'run0'}" in page.text
+
+
+def test_without_csv_the_page_says_what_gives_curves(run: Callable[..., Path]) -> None:
+    assert "Add csv to logger" in Page(run("logger=none") / "report.html").text
+
+
+def test_the_page_of_a_set_that_is_not_learned(run: Callable[..., Path]) -> None:
+    page = Page(run("method=random") / "report.html")
+    assert "finished" in page.text
+    assert "outer iterations" not in page.text.split("Real images")[0]
+    assert page.all("progress") == []
+    assert "Real images" in page.text
+    assert str(page.all("img")[0]["alt"]).startswith(
+        "Real images after 0 outer iterations, a row a class: 0, 1"
+    )
+
+
+def test_long_curves_are_averaged() -> None:
+    lines = [{"iteration": str(k), "gradient_angle/overall": str(k % 2)} for k in range(5 * POINTS)]
+    (curve,) = curves(lines, {})
+    assert curve.title == "Angle between them"
+    assert "from 0.4 to 0.6" in curve.text  # each point is the mean of five
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no chromium with its driver here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+def opened(browser: Any, path: Path) -> None:
+    """Shows the page, and holds that it neither complains nor asks for anything but itself."""
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)  # forgotten
+    browser.get(path.as_uri())
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+
+
+def test_in_a_browser_the_slider_moves_the_picture(run: Callable[..., Path], browser: Any) -> None:
+
+    opened(browser, run(*OFTEN) / "report.html")
+    pictures = browser.find_elements(By.CSS_SELECTOR, "img.picture")
+    slider = browser.find_element(By.CSS_SELECTOR, "input[type=range]")
+    assert [picture.is_displayed() for picture in pictures] == [False, False, True]
+    slider.send_keys(Keys.ARROW_LEFT)
+    assert [picture.is_displayed() for picture in pictures] == [False, True, False]
+    assert browser.find_element(By.TAG_NAME, "output").text == "1 outer iterations"
+    slider.send_keys(Keys.HOME)
+    assert [picture.is_displayed() for picture in pictures] == [True, False, False]
+    assert all(picture.get_property("naturalWidth") > 0 for picture in pictures)
+    curves = browser.find_elements(By.CSS_SELECTOR, ".curves img")
+    assert len(curves) == 5
+    assert all(curve.get_property("naturalWidth") > 0 for curve in curves)
+    for width in (1200, 400):  # nothing sticks out of a small screen
+        browser.set_window_size(width, 900)
+        inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert inner[0] <= inner[1]
+
+
+def test_in_a_browser_sorting_sorts(run: Callable[..., Path], browser: Any, tmp_path: Path) -> None:
+
+    for seed, ipc in ((0, 2), (1, 10), (2, 1)):
+        run(f"ipc={ipc}", f"seed={seed}")
+    report.report({"runs": str(tmp_path / "run*"), "html": str(tmp_path / "all.html")})
+    opened(browser, tmp_path / "all.html")
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".grids img")) == 3
+
+    def column(i: int) -> list[str]:
+        cells = browser.find_elements(By.CSS_SELECTOR, f"#runs tbody td:nth-child({i + 1})")
+        return [cell.text for cell in cells]
+
+    heads = browser.find_elements(By.CSS_SELECTOR, "#runs th")
+    for name, key in (("ipc", float), ("seed", float), ("accuracy, %", float), ("folder", str)):
+        (i,) = [i for i, head in enumerate(heads) if head.text.startswith(name)]
+        button = heads[i].find_element(By.TAG_NAME, "button")
+        button.click()
+        assert column(i) == sorted(column(i), key=key)
+        assert heads[i].get_attribute("aria-sort") == "ascending"
+        button.click()
+        assert column(i) == sorted(column(i), key=key, reverse=True)
+        assert heads[i].get_attribute("aria-sort") == "descending"
+
+
+def a_record(dataset: str, method: str) -> dict[str, Any]:
+    config = {
+        "dataset": {"name": dataset, "classes": ["0"]}, "ipc": 1, "iterations": 10, "seed": 0,
+        "logger": {"csv": {}},
+        "evaluation": {"epochs": 1, "quick_networks": 1},
+    }  # fmt: skip
+    choices = {
+        "architecture": "convnet", "matching": "multilevel", "distance": "cos_euclid", "schedule": "fixed",
+    }  # fmt: skip
+    return {
+        "config": config, "choices": choices, "method": method, "scale": "paper", "departures": [],
+        "architecture": "convnet", "command": "python -m gmlight.train",
+    }  # fmt: skip
+
+
+def a_picture(path: Path) -> None:
+
+    Image.new("RGB", (8, 8)).save(path)

@@ -1,0 +1,125 @@
+"""What is compiled, when, and what happens where it cannot be."""
+
+import functools
+import shutil
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from gmlight.builders.data import build_data
+from gmlight.builders.evaluators import build_evaluator
+from gmlight.runtime.compile import WORTH_COMPILING, Compilation, Compiled, compiler_lacks
+from helpers.problems import gradient_engine, random_images, small_network
+from helpers.runs import composed
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("choice", "operations", "device", "expected"),
+    [
+        ("auto", WORTH_COMPILING * 2, "cpu", True),
+        ("auto", WORTH_COMPILING / 2, "cpu", False),
+        ("auto", WORTH_COMPILING * 2, "cuda", False),
+        (True, 1, "cpu", True),
+        (False, WORTH_COMPILING * 2, "cpu", False),
+    ],
+)
+def test_when_it_pays(
+    choice: bool | str, operations: float, device: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert Compilation(choice, print).pays(lambda: operations, torch.device(device)) is expected
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("CXX", raising=False)
+    lines: list[str] = []
+    compilation = Compilation(True, lines.append)
+    assert not compilation.pays(lambda: 1, CPU)
+    assert not compilation.pays(lambda: 1, CPU)
+    assert lines == [
+        "speed.compile=true: not compiled, for want of the C++ compiler g++ (install it or set CXX)"
+    ]
+
+
+def test_only_the_first_shapes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def compile(function: Callable[[torch.Tensor], torch.Tensor], **options: object) -> Callable:
+        def compiled(values: torch.Tensor) -> torch.Tensor:
+            calls.append("compiled")
+            return function(values)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    lines: list[str] = []
+    doubled = Compiled(lambda values: 2 * values, "doubling", lines.append)
+    for size in (4, 4, 3, 4):
+        assert torch.equal(doubled(torch.ones(size)), torch.full((size,), 2.0))
+    assert calls == ["compiled"] * 3
+    assert len(lines) == 1
+    assert lines[0].startswith("compiled doubling in ")
+    assert doubled.active
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile(function: Callable, **options: object) -> Callable:
+        def compiled(values: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("\nno backend\nand a long story")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    lines: list[str] = []
+    doubled = Compiled(lambda values: 2 * values, "doubling", lines.append)
+    assert doubled(torch.ones(2)).tolist() == [2, 2]
+    assert doubled(torch.ones(2)).tolist() == [2, 2]
+    assert not doubled.active
+    assert lines == ["doubling cannot be compiled and runs as it is: no backend"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+@pytest.mark.parametrize("norm", ["instance", "batch", "layer"])
+def test_compiled_gradients_equal_the_loop(norm: str) -> None:
+    lines: list[str] = []
+    compiled = gradient_engine(compilation=Compilation(True, lines.append), microbatch=4)
+    for network in (small_network(norm).eval(), small_network(norm).eval()):
+        images = [random_images(n, 2, 8, 8, seed=n) for n in (8, 6, 4)]  # 6 leaves a smaller microbatch
+        expected = gradient_engine().real(network, images)
+        for name, actual in compiled.real(network, images).items():
+            torch.testing.assert_close(actual, expected[name], rtol=1e-10, atol=1e-14)
+        network.train()  # as the network trains between updates
+        network.eval()
+    assert len(lines) == 1  # one compilation serves every network
+    assert lines[0].startswith("compiled the gradient on real images in ")
+    assert compiled.describe()[0]["compiled"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+def test_any_number_of_functions_can_be_compiled() -> None:
+    for number in range(torch._dynamo.config.recompile_limit + 2):
+        compiled = Compiled(functools.partial(torch.add, torch.tensor(number)), "adding", print)
+        assert compiled(torch.ones(2)).tolist() == [number + 1] * 2
+        assert compiled.active
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+def test_a_compiled_test_finds_the_same_accuracy() -> None:
+    config = composed("architecture.width=8", "evaluation.epochs=8", "evaluation.test_batch=50")
+    data = build_data(config).load(CPU)  # 360 test images: the last batch is smaller
+    found = []
+    for choice in (False, True):
+        lines: list[str] = []
+        evaluator = build_evaluator(config, config.architecture, data, Compilation(choice, lines.append))
+        found.append(evaluator(data.train, 2).values)
+        assert len(lines) == choice
+    assert found[1] == pytest.approx(found[0], abs=0.6)  # an image near a border may change sides

@@ -1,0 +1,76 @@
+"""Several processes end in what one ends in."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gmlight.runtime.distributed import share
+from helpers import ddp_worker
+
+
+@pytest.mark.parametrize(("units", "size"), [(10, 1), (10, 3), (3, 2), (3, 3), (3, 4), (1, 4), (10, 32)])
+def test_every_unit_is_somebodys(units: int, size: int) -> None:
+    shares = [share(units, rank, size) for rank in range(size)]
+    led = [unit for each in shares if each.leads for unit in each.units]
+    assert sorted(led) == list(range(units))
+    numbers = [len(each.units) for each in shares]
+    assert max(numbers) - min(numbers) <= 1
+    for unit in range(units):
+        parts = [each for each in shares if unit in each.units]
+        assert [each.part for each in parts] == list(range(len(parts)))
+        assert {each.parts for each in parts} == {len(parts)}
+        slices = [each.slice(7) for each in parts]
+        assert [i for part in slices for i in range(part.start, part.stop)] == list(range(7))
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    outcome = ddp_worker.everything(lambda: "auto")
+    torch.set_num_threads(threads)
+    return outcome
+
+
+@pytest.mark.parametrize("name", ddp_worker.CASES)
+def test_chunks_of_classes_change_nothing(alone: dict[str, Any], name: str) -> None:
+    case = ddp_worker.CASES[name]
+    joint = alone[f"{name}, chunk None, torch.float64"]
+    for chunk in (1, 2):
+        chunked = ddp_worker.condense(case, chunk, lambda: "auto", torch.float64)
+        torch.testing.assert_close(chunked["images"], joint["images"], rtol=1e-10, atol=1e-11)
+        torch.testing.assert_close(chunked["metrics"], joint["metrics"], rtol=1e-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_ranks_change_nothing(alone: dict[str, Any], tmp_path: Path, size: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--nproc-per-node", str(size), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, ddp_worker.__file__, str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    of_ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(size)]
+    assert of_ranks[0].pop("known") == {rank: float(rank) for rank in range(size)}
+    for case, expected in alone.items():
+        for of_rank in of_ranks[1:]:  # on no rank anything else than on rank 0
+            assert torch.equal(of_rank[case]["images"], of_ranks[0][case]["images"]), case
+        found = of_ranks[0][case]
+        assert found["zeta"] == expected["zeta"], case
+        if case.startswith("intra") and size <= ddp_worker.CLASSES:  # no sum is taken in another order
+            assert torch.equal(found["images"], expected["images"]), case
+        elif "float64" in case:
+            torch.testing.assert_close(found["metrics"], expected["metrics"], rtol=1e-7, atol=1e-6)
+            torch.testing.assert_close(found["images"], expected["images"], rtol=1e-10, atol=1e-11)

@@ -1,0 +1,88 @@
+"""Where memory is at its end, one line says what to halve."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gmlight import CondensedDataset
+from gmlight.errors import ConfigError
+from gmlight.matching.image_gradient import ImageGradient
+from gmlight.runtime.memory import halved_by
+from gmlight.training.ensemble import Ensemble
+from gmlight.training.evaluator import Evaluator
+from helpers.runs import TINY, Run, refusal
+
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(CPU)]
+)
+def test_all_kinds_of_it(error: Exception) -> None:
+    message = r"out of memory in the test, evaluation\.test_batch=9: evaluation\.test_batch=4 halves it"
+    with pytest.raises(ConfigError, match=message), halved_by("the test", "evaluation.test_batch", lambda: 9):
+        raise error
+    with pytest.raises(ConfigError, match="use a device with more"), halved_by("it", "key", lambda: 1):
+        raise error
+
+
+def test_other_errors_are_what_they_were() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), halved_by("it", "key", lambda: 1):
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "key"),
+    [
+        (ImageGradient, "_real_chunks", "real images, speed.microbatch="),
+        (
+            ImageGradient,
+            "_of_chunks",
+            "synthetic images, memory.classes_per_chunk=10: memory.classes_per_chunk=5",
+        ),
+        (Ensemble, "train", "evaluation networks, evaluation.networks_at_once=1"),
+        (Evaluator, "_logits", "the test, evaluation.test_batch="),
+    ],
+)
+def test_a_run_without_memory(
+    typed: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, key: str
+) -> None:
+    def full(*args: Any, **keywords: Any) -> Callable:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(owner, name, full)
+    assert key in refusal(typed("train", *TINY, "iterations=1", "updates=1", "architecture.width=8"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
+def test_memory_that_is_really_at_its_end(tmp_path: Path) -> None:
+    command = [
+        "prlimit", "--as=8000000000", sys.executable, "-m", "gmlight.train", "dataset=made_up", "scale=smoke",
+        "dataset.number=20", "dataset.images=5", "dataset.size=[64,64]", "ipc=20", "updates=1", "trainer=cpu",
+        "iterations=1", "real_batch=2", "evaluation=quick", "evaluation.baselines.random=0",
+        "evaluation.baselines.whole=0",
+    ]  # fmt: skip
+
+    def run(chunk: int) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*command, f"memory.classes_per_chunk={chunk}", f"hydra.run.dir={tmp_path / str(chunk)}"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        )  # fmt: skip
+
+    everything = run(20)
+    assert everything.returncode == 1
+    assert everything.stderr.count("\n") == 1
+    assert "on synthetic images, memory.classes_per_chunk=20: memory.classes_per_chunk=10 halves it" in (
+        everything.stderr
+    )
+    run(5)  # whose evaluation may still be too large
+    assert CondensedDataset(tmp_path / "5").images.shape == (400, 3, 64, 64)

@@ -1,0 +1,93 @@
+"""The layers of the house: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gmlight
+
+# From the ground up: a package imports only packages of earlier lines, never one of its own line.
+LAYERS = [
+    ["errors"],
+    ["architectures", "runtime"],
+    ["data"],
+    ["artifacts"],
+    ["matching", "training", "config"],
+    ["condensation"],
+    ["reporting"],
+    ["callbacks"],
+    ["builders"],
+    ["benchmarking"],
+]
+COMMANDS = {"train", "evaluate", "analyze", "export", "report", "schedule", "benchmark"}
+MAY_USE_HYDRA = {"config", "builders", "benchmarking"} | COMMANDS
+PACKAGE = Path(gmlight.__file__).parent
+MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+PACKAGES = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]
+
+
+def top(path: Path) -> str:
+    """`errors`, or the package that a module lies in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of what a module imports, at its top or anywhere inside."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports by full name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_module_is_in_a_layer_or_is_a_command() -> None:
+    known = {name for layer in LAYERS for name in layer} | COMMANDS
+    assert {top(path) for path in MODULES} == known
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_layers_below(path: Path) -> None:
+    here = top(path)
+    below: set[str] = {"__version__"}
+    for layer in LAYERS:
+        if here in layer:
+            below.add(here)  # within a package: see the test of circles
+            break
+        below |= set(layer)
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("gmlight.")}
+    assert ours <= below
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_circle_inside_a_package(package: str) -> None:
+    prefix = f"gmlight.{package}."
+    files = {path.stem: path for path in (PACKAGE / package).rglob("*.py") if path.stem != "__init__"}
+    edges = {
+        stem: {name.removeprefix(prefix).split(".")[0] for name in imports(path) if name.startswith(prefix)}
+        & files.keys()
+        for stem, path in files.items()
+    }
+    while edges:  # takes away what imports nothing that is left
+        leaves = {stem for stem, wanted in edges.items() if not wanted & edges.keys()}
+        assert leaves, f"a circle among {sorted(edges)}"
+        edges = {stem: wanted for stem, wanted in edges.items() if stem not in leaves}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_door_knows_hydra(path: Path) -> None:
+    if top(path) not in MAY_USE_HYDRA:
+        assert not {name.split(".")[0] for name in imports(path)} & {"hydra", "omegaconf"}
+
+
+def test_importing_gmlight_loads_neither_lightning_nor_hydra() -> None:
+    code = (
+        "import sys, gmlight; print(sorted({'hydra', 'lightning', 'omegaconf', 'wandb'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
