@@ -13,6 +13,25 @@ from gmlight.runtime.seeding import moved
 ByLabel = Callable[[Tensor, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known about a dataset besides its images.
+
+    Args:
+        classes: class names, in the order of the labels.
+        mean: per channel, of pixels in 0..1.
+        std: per channel, of pixels in 0..1.
+        shape: (channels, H, W) of an image.
+        priors: each class's share of the training images, [C].
+    """
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shape: tuple[int, int, int]
+    priors: tuple[float, ...]
+
+
 class TrainingSet(Protocol):
     """What a network can be trained on."""
 
