@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from gmlight.artifacts import condensed_set, results
 from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.decoding import Stored
-from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.results import Evaluation
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.benchmarking import dry_run
+from gmlight.benchmarking.dry_run import rehearse
 from gmlight.builders.run import Run, build_run
-from gmlight.builders.trainer import build_trainer
-from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation, save_samples
+from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation
 from gmlight.config.command_line import command
 from gmlight.config.experiment_cells import blank_cell
 from gmlight.config.labels import describe
@@ -31,7 +28,6 @@ from gmlight.reporting.loggers import closing_loggers, log_artifact, places
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import is_main, ranks
-from gmlight.runtime.profiling import Parts as Timed
 from gmlight.runtime.signals import ending_launched_processes, interruption, resumable
 
 
@@ -66,12 +62,12 @@ def train(config: DictConfig, path: Path) -> float | None:
     if resumed and already_finished(folder, record.config):
         console.print(f"{record.headline}: finished already")
         return results.read_accuracy(folder)
-    if config.dry_run:
-        if resumed:
-            raise ConfigError("dry_run=true: is for a new run; leave out resume=")
-        rehearse(config, folder, record, console)
-        return None
+    if config.dry_run and resumed:
+        raise ConfigError("dry_run=true: is for a new run; leave out resume=")
     run = build_run(config, folder, record, console, resumed=resumed)
+    if config.dry_run:
+        rehearse(run, config)
+        return None
     page, trainer = run.callbacks.page, run.trainer
     only_this_process = folder.locked() if is_main() else nullcontext()
     with only_this_process, page.showing_errors(), resumable(), ending_launched_processes(trainer.strategy):
@@ -125,8 +121,6 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
             save_set(run, chosen, None, complete=True)
         return chosen
     synthetic = run.condenser.synthetic
-    if checkpoint is None:
-        save_samples(run.folder, 0, synthetic.labelled(), run.data.info)
     try:
         with interruption.deferred():
             run.trainer.fit(run.condenser, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
@@ -174,19 +168,28 @@ def evaluate(run: Run, images: TrainingSet) -> list[Evaluation]:
     log = AccuracyLog(run.folder.accuracy_log, run.evaluation.protocol) if is_main() else None
     evaluations = run.evaluation(images, run.console, log)
     if isinstance(images, LabelledImages):
-        iterations, metrics = run.record.config["iterations"], metrics_of_all(evaluations)
-        record_evaluation(run.trainer, run.folder, iterations, images, run.data.info, metrics)
-    if log is None:
-        return evaluations
-    if isinstance(images, LabelledImages):
-        name = run.evaluation.start.name
-        accuracies = [each.as_dict() for each in evaluations if each.name == name]
-        condensed_set.update_metadata(run.folder.condensed, evaluations=accuracies)
-        log_artifact(
-            run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracies[0]["accuracy"]
-        )
-    results.write_result(run.folder, run.record, evaluations, measured(run, log.seconds))
+        publish_set(run, images, evaluations)
+    if log is not None:
+        results.write_result(run.folder, run.record, evaluations, measured(run, log.seconds))
     return evaluations
+
+
+def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluation]) -> None:
+    """Adds the accuracies to the stored set, and shows both on dashboards; only rank 0 writes.
+
+    Args:
+        run: that made the set.
+        images: the set after its last update.
+        evaluations: the set on each architecture, then the baselines.
+    """
+    name = run.evaluation.start.name
+    accuracies = [each.as_dict() for each in evaluations if each.name == name]
+    if is_main():
+        condensed_set.update_metadata(run.folder.condensed, evaluations=accuracies)
+    iterations, metrics = run.record.config["iterations"], metrics_of_all(evaluations)
+    record_evaluation(run.trainer, run.folder, iterations, images, run.data.info, metrics)
+    accuracy = accuracies[0]["accuracy"]
+    log_artifact(run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracy)
 
 
 def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
@@ -224,35 +227,6 @@ def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mappi
         print_path(name, place, console)
     if run.folder.condensed.exists():
         print_path("picture", run.folder.condensed / condensed_set.GRID, console)
-
-
-def rehearse(config: DictConfig, folder: RunFolder, record: RunRecord, console: Console) -> None:
-    """Builds a run, makes a few of its steps, and prints what the whole run will take; writes nothing."""
-    config.logger = {}
-    run, steps = build_run(config, folder, record, console), None
-    trainer = run.trainer
-    device = trainer.strategy.root_device
-    console.print(record.headline)
-    if run.condenser is not None:
-        steps = dry_run.Steps(Timed(device))
-        updates = min(dry_run.WARM_UP + dry_run.STEPS, config.iterations * config.updates)
-        trainer = build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
-    plan = dry_run.Plan(
-        iterations=config.iterations,
-        updates=config.updates,
-        evaluate_every=config.evaluation.every,
-        quick_networks=config.evaluation.quick_networks,
-        log_every=config.log_every,
-    )
-    with ending_launched_processes(trainer.strategy):
-        images = run.evaluation.start.images
-        if run.condenser is not None:
-            trainer.fit(run.condenser, datamodule=run.data)
-            images = run.condenser.synthetic.labelled().to(device)
-        sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
-        evaluators = run.evaluation.evaluators
-        dry_run.report(device, steps, run.condenser, images, run.data, evaluators, sets, plan, console)
-    ranks.leave()
 
 
 if __name__ == "__main__":

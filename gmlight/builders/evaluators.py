@@ -50,6 +50,12 @@ def build_evaluators(
     return evaluators
 
 
+def build_quick_evaluator(config: DictConfig, data: CondensationData, compilation: Compilation) -> Evaluator:
+    """Builds what evaluates the synthetic set during condensation, on the run's own architecture."""
+    target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
+    return build_evaluator(config, target, data, compilation)
+
+
 def build_evaluator(
     config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
 ) -> Evaluator:

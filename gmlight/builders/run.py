@@ -14,9 +14,8 @@ from gmlight.builders.condenser import build_condenser, build_start
 from gmlight.builders.data import build_matched_data
 from gmlight.builders.evaluators import (
     build_baselines,
-    build_evaluator,
     build_evaluators,
-    evaluation_architecture,
+    build_quick_evaluator,
     evaluation_protocol,
 )
 from gmlight.builders.parts import build_compilation, build_factory, build_loggers
@@ -92,12 +91,10 @@ def build_run(
     data = build_matched_data(config, factory)
     compilation = build_compilation(config, console.print)
     evaluators = build_evaluators(config, data, record.architecture, compilation, console)
-    target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
-    quick_evaluator = build_evaluator(config, target, data, compilation)
+    quick_evaluator = build_quick_evaluator(config, data, compilation)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
-    trainer = build_trainer(
-        config, logger=build_loggers(config, folder.path, about(record.as_dict())), callbacks=callbacks
-    )
+    loggers = [] if config.dry_run else build_loggers(config, folder.path, about(record.as_dict()))
+    trainer = build_trainer(config, logger=loggers, callbacks=callbacks)
     refuse_several_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")

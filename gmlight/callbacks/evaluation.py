@@ -24,7 +24,8 @@ from gmlight.training.evaluator import Evaluator
 class QuickEvaluation(lightning.Callback):
     """Evaluates the synthetic set with a few networks during condensation, but not after its last update.
 
-    An evaluation that a signal interrupts is repeated when the run resumes.
+    A picture of the set is saved with each evaluation, and before the first update. An evaluation that a
+    signal interrupts is repeated when the run resumes.
 
     Args:
         evaluator: of the run's first architecture.
@@ -58,7 +59,9 @@ class QuickEvaluation(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, Condenser)
         done, t = divmod(trainer.global_step, module.updates)
-        if done and t == 0 and not ranks.agree(self.folder.samples(done).exists()):
+        if trainer.global_step == 0:
+            save_samples(self.folder, 0, module.synthetic.labelled(), self.evaluator.data.info)
+        elif t == 0 and not ranks.agree(self.folder.samples(done).exists()):
             self._evaluate_if_due(trainer, module, done)
 
     def on_train_batch_end(
