@@ -23,7 +23,12 @@ def main() -> None:
 
 
 def evaluate(config: DictConfig, folder: Path) -> None:
-    """Trains fresh networks on the set, prints the table and writes result.json."""
+    """Trains fresh networks on the set, prints their accuracies, and writes them into the folder.
+
+    Args:
+        config: the set's own, with the changes of the command line.
+        folder: of the evaluation.
+    """
     console, called = new_console(), describe_use(config)
     stored = open_set(config, called, console)
     started = time.monotonic()
@@ -44,20 +49,25 @@ def evaluate(config: DictConfig, folder: Path) -> None:
 
 
 def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
-    """What an accuracy depends on and is other than in the run that made the set.
+    """Lists the settings that accuracies depend on and that differ from the run that made the set.
 
-    Less the architecture, which has a column of its own, and what the name of the protocol says: its
-    augmentation, and its epochs.
+    The architecture is left out, which has a column of its own, and so are the augmentation and the epochs
+    that the protocol's name implies.
+
+    Args:
+        config: of this evaluation.
+        made: the configuration of the run that made the set.
+        overrides: of this evaluation's command line.
     """
     now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
-    said = ["architecture", "augmentation", "dataset", "cutmix"]
+    named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
-        said.append("epochs")
+        named.append("epochs")
     return [word for word in overrides if override_key(word).startswith("augmentation.")] + [
         f"{key}={now.get(key)}"
         for key in sorted(now.keys() | before.keys())
-        if (now.get(key) or 0) != (before.get(key) or 0)  # which an older set may not say
-        and key.split(".")[0] not in said
+        if (now.get(key) or 0) != (before.get(key) or 0)  # older sets lack some keys
+        and key.split(".")[0] not in named
     ]
 
 
