@@ -137,11 +137,15 @@ def write(
     (beside / TENSORS).write_bytes(content)
     save_grid(beside / GRID, images, info)
     _write_metadata(beside, {**known, **metadata})
-    before = folder.with_name(f"{folder.name}.before")
+    _rename_folder(beside, folder, replace=replace)
+
+
+def _rename_folder(source: Path, target: Path, *, replace: bool) -> None:
+    before = target.with_name(f"{target.name}.before")
     shutil.rmtree(before, ignore_errors=True)
-    if replace and folder.exists():
-        folder.rename(before)
-    beside.rename(folder)
+    if replace and target.exists():
+        target.rename(before)
+    source.rename(target)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -151,7 +155,7 @@ def update_metadata(folder: Path, **changes: Any) -> None:
 
 
 def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
-    # As it will be read: JSON turns keys that are numbers into words.
+    # Through JSON, which turns keys that are numbers into text, so that the hash is that of what is read.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
     content[METADATA_HASH] = _hash_of(content)
     with whole(folder / METADATA) as file:
