@@ -36,8 +36,8 @@ from gmlight.reporting.run_page import PAGE
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import is_main, ranks
-from gmlight.runtime.profiling import Parts as Timed
-from gmlight.runtime.signals import Stopped, interruption
+from gmlight.runtime.profiling import PartTimer as Timed
+from gmlight.runtime.signals import Stopped, signal_handler
 from gmlight.training.evaluator import evaluate_sets
 
 
@@ -91,7 +91,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
                 hand_over(parts.trainer, learned, folder, rows, record)
             dashboards = dict(places(parts.trainer.loggers))
         parts.page.finish()
-    ranks.leave()
+    ranks.shut_down()
     print_table(rows, record, console)
     print_path("run", folder, console)
     print_path("page", folder / PAGE, console)
@@ -129,7 +129,7 @@ def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: 
         dry_run.report(
             device, steps, parts.condenser, images, parts.data, parts.evaluators, sets, plan, console
         )
-    ranks.leave()
+    ranks.shut_down()
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def condense(parts: Parts, folder: Path, keep: Callable[..., Path], checkpoint: 
         if checkpoint is None:
             save_samples(folder, 0, condenser.synthetic.labelled(), parts.data)
         try:
-            with interruption.deferred():
+            with signal_handler.deferred():
                 trainer.fit(condenser, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
         except NonFiniteError as error:
             good = condenser.last_good

@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import unfinished, whole
+from gmlight.runtime.atomic import atomic_write, partial_path
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 _HEAD = b"gmlight checkpoint, sha256 %s of what follows\n"
@@ -40,7 +40,7 @@ class AtomicCheckpointIO(CheckpointIO):
         free = shutil.disk_usage(final.parent).free
         if free < len(content) + _LENGTH:
             raise _no_room(final, f"{free / 2**20:.1f} MiB are free, {len(content) / 2**20:.1f} are needed")
-        beside = unfinished(final)
+        beside = partial_path(final)
         try:
             with beside.open("wb") as file:
                 file.write(_HEAD % hashlib.sha256(content).hexdigest().encode())
@@ -52,7 +52,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise _no_room(final, str(error.strerror)) from None
         if final.exists():
             # By way of a link, so that at no moment there is none of that name.
-            with whole(final.with_name(PREVIOUS)) as link:
+            with atomic_write(final.with_name(PREVIOUS)) as link:
                 os.link(final, link)
         beside.replace(final)
         _flush_names(final.parent)

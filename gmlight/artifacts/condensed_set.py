@@ -23,7 +23,7 @@ from gmlight.artifacts.decoding import Stored, formed
 from gmlight.artifacts.grid import save_grid
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import unfinished, whole
+from gmlight.runtime.atomic import atomic_write, partial_path
 
 SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
@@ -124,7 +124,7 @@ def write(
         "std": std,
     }
     known |= {"form": stored.form, "storage": {"floats": floats, "bytes": 4 * floats}}
-    beside = unfinished(folder)
+    beside = partial_path(folder)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     (beside / TENSORS).write_bytes(content)
@@ -147,7 +147,7 @@ def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     # As it will be read: JSON turns keys that are numbers into words.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
     content[METADATA_HASH] = _hash_of(content)
-    with whole(folder / METADATA) as file:
+    with atomic_write(folder / METADATA) as file:
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 
 MIN_CELL = 48  # pixels: small images are enlarged by a whole factor to at least this
 GAP = 4
@@ -25,7 +25,7 @@ def save_grid(
     """Writes what `grid` draws as a PNG."""
     sheet = grid(images, labels, classes, mean, std)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as file:
+    with atomic_write(path) as file:
         sheet.save(file, "PNG")
     return path
 

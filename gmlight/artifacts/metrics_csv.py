@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 
-from gmlight.runtime.atomic import unfinished, whole
+from gmlight.runtime.atomic import atomic_write, partial_path
 
 METRICS = _ExperimentWriter.NAME_METRICS_FILE
 
@@ -21,7 +21,7 @@ def forget_from(folder: Path, step: int, *, evaluated: bool) -> None:
     # An evaluation after update i is logged at step i + 1.
     kept = [row for row in rows if int(row["step"]) < step + bool(evaluated and row.get("accuracy/mean"))]
     if len(kept) < len(rows):
-        with whole(path) as file:
+        with atomic_write(path) as file:
             _write_rows(file, keys, kept)
 
 
@@ -32,8 +32,8 @@ def read_metrics(folder: Path) -> list[dict[str, str]]:
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     # Whole lines alone: the last one may have been cut short.
-    if not path.exists() and unfinished(path).exists():
-        path = unfinished(path)
+    if not path.exists() and partial_path(path).exists():
+        path = partial_path(path)
     if not path.exists():
         return [], []
     with path.open(newline="") as file:

@@ -12,8 +12,8 @@ import lightning
 import torch
 
 import gmlight
-from gmlight.runtime.atomic import whole
-from gmlight.runtime.console import counted
+from gmlight.runtime.atomic import atomic_write
+from gmlight.runtime.console import pluralize
 
 SCHEMA_VERSION = 1
 
@@ -68,7 +68,7 @@ def read_accuracy(folder: Path) -> float:
 
 def write_record(path: Path, record: dict[str, Any]) -> Path:
     """Writes plain containers as JSON, whole or not at all; nothing is written over."""
-    with whole(path, new=True) as file:
+    with atomic_write(path, new=True) as file:
         file.write_text(json.dumps({"schema_version": SCHEMA_VERSION} | record, indent=2) + "\n")
     return path
 
@@ -93,7 +93,7 @@ def environment(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
+        name = f"CPU, {pluralize(torch.get_num_threads(), 'thread')}"
     return {
         "device": name,
         "host": socket.gethostname(),

@@ -10,7 +10,7 @@ import lightning
 from gmlight.artifacts.checkpoint_io import LAST
 from gmlight.condensation.condenser import Condenser
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.signals import interruption
+from gmlight.runtime.signals import signal_handler
 
 
 class Checkpoints(lightning.Callback):
@@ -35,7 +35,7 @@ class Checkpoints(lightning.Callback):
         self.seconds = state["seconds"]
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        interruption.take()
+        signal_handler.reinstall()
         self._counted = self._saved = time.monotonic()
 
     def on_train_batch_end(
@@ -50,11 +50,11 @@ class Checkpoints(lightning.Callback):
         last_update = batch.t == module.updates - 1
         due = last_update and any((batch.k + 1) % number == 0 for number in self.every)
         late = time.monotonic() - self._saved > 60 * self.minutes
-        stopped, late = ranks.any([interruption.signum is not None, late], module.device)
+        stopped, late = ranks.any([signal_handler.signum is not None, late], module.device)
         if due or late or stopped or trainer.global_step == trainer.max_steps:
             self.save(trainer)
         if stopped:  # in good order: what this update has logged is still to be written
-            interruption.signum = interruption.signum or signal.SIGTERM  # told to another rank
+            signal_handler.signum = signal_handler.signum or signal.SIGTERM  # told to another rank
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:

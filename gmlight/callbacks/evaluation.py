@@ -14,9 +14,9 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages
 from gmlight.reporting.loggers import log_picture
-from gmlight.runtime.console import counted
+from gmlight.runtime.console import pluralize
 from gmlight.runtime.distributed import is_main, ranks
-from gmlight.runtime.signals import Stopped, interruption
+from gmlight.runtime.signals import Stopped, signal_handler
 from gmlight.training.evaluator import Evaluator
 
 
@@ -50,7 +50,7 @@ class QuickEvaluation(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, Condenser)
         done, t = divmod(trainer.global_step, module.updates)
-        if done and t == 0 and not ranks.agree(samples_path(self.folder, done).exists()):
+        if done and t == 0 and not ranks.broadcast(samples_path(self.folder, done).exists()):
             self._evaluate_if_due(trainer, module, done)
 
     def on_train_batch_end(
@@ -79,12 +79,12 @@ class QuickEvaluation(lightning.Callback):
         images = module.synthetic.labelled()
         try:
             # Several processes evaluate together, and none of them may leave while there is time.
-            with interruption.at_once() if ranks.size == 1 else nullcontext():
+            with signal_handler.immediate() if ranks.size == 1 else nullcontext():
                 accuracy = self.evaluator(images, self.networks)
         finally:
             self.seconds += time.monotonic() - started
         record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy_metrics(accuracy))
-        n = counted(self.networks, "network")
+        n = pluralize(self.networks, "network")
         protocol = "" if accuracy.protocol == "plain" else f", protocol {accuracy.protocol}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n}{protocol})")
 

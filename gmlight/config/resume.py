@@ -11,7 +11,7 @@ from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.paths import CONF_DIR
 
 # What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
@@ -72,7 +72,7 @@ def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
                 f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate"
             )
     try:
-        with whole(path, new=not goes_on) as file:
+        with atomic_write(path, new=not goes_on) as file:
             file.write_text(content)
     except FileExistsError:
         raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
