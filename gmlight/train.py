@@ -28,7 +28,7 @@ from gmlight.reporting.loggers import closing_loggers, log_artifact, places
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import is_main, ranks
-from gmlight.runtime.signals import ending_launched_processes, interruption, resumable
+from gmlight.runtime.signals import ending_launched_processes, resumable, signal_handler
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def train(config: DictConfig, path: Path) -> float | None:
             evaluations = evaluate(run, images)
             dashboards = dict(places(trainer.loggers))
         page.show_finished()
-    ranks.leave()
+    ranks.shut_down()
     print_outcome(run, evaluations, dashboards)
     return evaluations[0].accuracy.mean
 
@@ -122,7 +122,7 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
         return chosen
     synthetic = run.condenser.synthetic
     try:
-        with interruption.deferred():
+        with signal_handler.deferred():
             run.trainer.fit(run.condenser, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteError as error:
         good = run.condenser.last_good

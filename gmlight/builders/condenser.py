@@ -17,7 +17,7 @@ from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.runtime.compile import Compilation
-from gmlight.runtime.progress import shown
+from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 
@@ -31,7 +31,7 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
     if console is None or config.initialization.get("features") != "network":
         return make(data.train, drawn, rng)
     doing, epochs = "herding: training its network", config.initialization.epochs
-    with shown(doing, "epoch", epochs, console) as progress:
+    with show_progress(doing, "epoch", epochs, console) as progress:
         return make(data.train, drawn, rng, progress=progress)
 
 

@@ -25,7 +25,7 @@ from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import ImageGradient, Outcome, RealGradients
 from gmlight.matching.rules import Matching
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.seeding import generator, moved, seeded
+from gmlight.runtime.seeding import generator, seeded, to_device
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.steps import steps_per_epoch, training_steps
 
@@ -140,7 +140,7 @@ class Condenser(lightning.LightningModule):
         with seeded(self.seed, "network", k):
             network = self.factory()
         for tensor in (*network.parameters(), *network.buffers()):
-            tensor.data = moved(tensor.data, self.device)
+            tensor.data = to_device(tensor.data, self.device)
         optimizer = torch.optim.SGD(network.parameters(), lr=self.network_lr, momentum=self.network_momentum)
         return network, optimizer
 
@@ -179,7 +179,7 @@ class Condenser(lightning.LightningModule):
             parameters = list(self.synthetic.parameters())
             gradients = torch.autograd.grad(images, parameters, outcome.of_images)
             # On an accelerator the way back to what is learned need not end in the same digits everywhere.
-            ranks.copy(gradients)
+            ranks.broadcast_tensors(gradients)
 
         loss = torch.stack(list(outcome.terms.values())).sum()
         finite = torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all()
@@ -212,7 +212,7 @@ class Condenser(lightning.LightningModule):
         chosen = torch.randperm(len(everything), generator=rng)[: self.matched_synthetic]
         outcome = self._gradient.of_mixed(network, *everything.batch(chosen), real, batch.k, diagnose)
         of_images = torch.zeros_like(everything.images)
-        of_images[moved(chosen, of_images.device)] = outcome.of_images
+        of_images[to_device(chosen, of_images.device)] = outcome.of_images
         return replace(outcome, of_images=of_images.view_as(images))
 
     def _optimizer(self) -> LightningOptimizer:
@@ -239,7 +239,7 @@ class Condenser(lightning.LightningModule):
                 next(steps)
             zeta += 1
         # On an accelerator the same steps may end in other digits: rank 0's are everybody's.
-        ranks.copy(tensor.data for tensor in (*network.parameters(), *network.buffers()))
+        ranks.broadcast_tensors(tensor.data for tensor in (*network.parameters(), *network.buffers()))
         self.zeta_used[batch.t].append(zeta)
         return zeta
 

@@ -12,7 +12,7 @@ from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.paths import CONF_DIR
 
 # What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
@@ -77,7 +77,7 @@ def claim(folder: RunFolder, record: RunRecord, *, goes_on: bool) -> None:
                 "gmlight.evaluate"
             )
     try:
-        with whole(folder.config, new=not goes_on) as file:
+        with atomic_write(folder.config, new=not goes_on) as file:
             file.write_text(content)
     except FileExistsError:
         raise ConfigError(f"{folder.path} already holds a run; choose another with hydra.run.dir=") from None

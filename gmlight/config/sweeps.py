@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gmlight.artifacts import results
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.runtime.console import new_console, print_path, short
+from gmlight.runtime.console import new_console, print_path, relative_path
 
 
 class Sweep(Callback):
@@ -25,7 +25,7 @@ class Sweep(Callback):
             optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def on_multirun_end(self, config: DictConfig, **keywords: Any) -> None:
-        console, folder = new_console(), short(Path(config.hydra.sweep.dir))
+        console, folder = new_console(), relative_path(Path(config.hydra.sweep.dir))
         if "dry_run=true" in config.hydra.overrides.task:
             (folder / "multirun.yaml").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # there is something in it, or it is not there

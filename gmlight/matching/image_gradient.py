@@ -28,7 +28,7 @@ from gmlight.matching.rules import (
     shares_of,
 )
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.memory import halved_by
+from gmlight.runtime.memory import explain_out_of_memory
 
 REAL_BYTES = 2**30  # of real images at once
 Timed = Callable[[str], AbstractContextManager]
@@ -127,7 +127,7 @@ class ImageGradient:
         share, rule = ranks.share(len(images)), levels(self.matching, k)
         chunks = self._chunks(network, images, share.units)
         diagnosis = GradientDiagnosis(active=diagnose)
-        with halved_by(
+        with explain_out_of_memory(
             "the gradients on synthetic images", "memory.classes_per_chunk", lambda: len(chunks[0])
         ):
             return self._of_chunks(network, images, real, k, rule, chunks, diagnosis)
@@ -174,7 +174,9 @@ class ImageGradient:
         return self._summed(self._differentiate(leaf, layers, real, [len(labels)], k, diagnosis))
 
     def _real_memory(self) -> AbstractContextManager:
-        return halved_by("the gradients on real images", "speed.microbatch", lambda: self.engine.microbatch)
+        return explain_out_of_memory(
+            "the gradients on real images", "speed.microbatch", lambda: self.engine.microbatch
+        )
 
     def _jointly(
         self,
