@@ -193,7 +193,7 @@ def evaluate(
         record_evaluation(parts.trainer, folder, config.iterations, learned, parts.data, all_accuracies(rows))
     if parts.condenser is not None:
         record["zeta_used"] = parts.condenser.zeta_used
-        record["speed"] = parts.condenser.engine.describe()
+        record["speed"] = parts.condenser.matcher.engine.describe()
     record["seconds"] = {
         "condensing": parts.checkpoints.seconds - parts.quick.seconds,
         "evaluation": parts.quick.seconds + (journal.seconds if journal is not None else 0.0),
