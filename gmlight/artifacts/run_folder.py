@@ -11,10 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO, find_checkpoint
-from gmlight.artifacts.metrics_csv import forget_from
 from gmlight.errors import ConfigError
-from gmlight.runtime.distributed import is_main
+from gmlight.runtime.rank import is_main
 
 CONFIG, LOCK = "config.yaml", ".lock"
 
@@ -85,6 +83,8 @@ def find_start(folder: Path, console: Console) -> Path | None:
     Raises:
         ConfigError: none can be read; or the run is finished and there is none.
     """
+    from gmlight.artifacts.checkpoint_io import find_checkpoint  # slow to import: loads Lightning
+
     checkpoint, unreadable = find_checkpoint(folder / "checkpoints")
     for line in unreadable:
         console.print(f"{line}; the one before it is used", soft_wrap=True)
@@ -98,6 +98,9 @@ def forget_after(
     folder: Path, checkpoint: Path | None, iterations: int, updates: int, console: Console
 ) -> None:
     """Takes away what was left after the checkpoint, for it comes again; a damaged one above all."""
+    from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO
+    from gmlight.artifacts.metrics_csv import forget_from
+
     step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
     console.print(f"goes on after image update {step}")
     if not is_main():

@@ -18,14 +18,13 @@ from gmlight.builders.evaluators import (
     evaluation_architecture,
 )
 from gmlight.builders.parts import build_compilation, build_factory, build_loggers
-from gmlight.builders.trainer import build_trainer
+from gmlight.builders.trainer import build_trainer, refuse_processes_in_a_sweep
 from gmlight.callbacks.checkpoints import Checkpoints
 from gmlight.callbacks.evaluation import QuickEvaluation
 from gmlight.callbacks.metrics import MetricsLines
 from gmlight.callbacks.page import RunPage
 from gmlight.callbacks.progress_bar import ProgressBar
 from gmlight.condensation.condenser import Condenser
-from gmlight.config.command_line import refuse_several_in_a_sweep
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
@@ -88,7 +87,7 @@ def prepare(
             page,
         ],
     )
-    refuse_several_in_a_sweep(trainer)
+    refuse_processes_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import lightning
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -56,3 +58,20 @@ def build_trainer(
             else "Use trainer=cpu or trainer=auto"
         )
         raise ConfigError(f"the trainer cannot start: {reason} {mend}") from None
+
+
+def refuse_processes_in_a_sweep(trainer: lightning.Trainer) -> None:
+    """Refuses several processes a run in a sweep: each would start the whole sweep again.
+
+    Raises:
+        ConfigError: this is a sweep, and a run has several processes that are not tasks of its own job.
+    """
+    hydra_config = HydraConfig.get()
+    if trainer.world_size == 1 or hydra_config.mode != RunMode.MULTIRUN:
+        return
+    launcher = str(hydra_config.runtime.choices["hydra/launcher"])
+    if trainer.strategy.launcher is not None or not launcher.startswith("submitit"):
+        raise ConfigError(
+            f"trainer.devices: {trainer.world_size} processes a run in a sweep, each would run the whole "
+            "sweep; start the runs one by one, or as jobs of Slurm with trainer=slurm"
+        )

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import named_with
-from gmlight.config.experiment_cells import cells_here
+from gmlight.config.experiment_cells import find_cells
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
 
@@ -144,7 +144,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     of_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
     known = [*changed, *swapped, *of_bundle]
     changed += [word for word in _beyond(config, choices) if word not in known]
-    for cell in cells_here(config):
+    for cell in find_cells(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return named_with(choices["method"], swapped + changed)
 
