@@ -17,7 +17,7 @@ from gmlight.builders.evaluators import (
     build_evaluators,
     evaluation_architecture,
 )
-from gmlight.builders.parts import build_compilation, build_factory, build_loggers
+from gmlight.builders.parts import build_callbacks, build_compilation, build_factory, build_loggers
 from gmlight.builders.trainer import build_trainer, refuse_processes_in_a_sweep
 from gmlight.callbacks.checkpoints import Checkpoints
 from gmlight.callbacks.evaluation import QuickEvaluation
@@ -85,7 +85,9 @@ def prepare(
             checkpoints,
             quick,
             page,
+            *build_callbacks(config),
         ],
+        folder=folder,
     )
     refuse_processes_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:

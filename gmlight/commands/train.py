@@ -157,6 +157,9 @@ def condense(parts: Parts, folder: Path, keep: Callable[..., Path], checkpoint: 
             good = condenser.last_good
             kept = keep(good.labelled(), good.stored(), complete=False)
             raise ConfigError(f"{error}; the last good images are in {kept}") from None
+        if trainer.global_step < trainer.max_steps:
+            done = f"{trainer.global_step} of {trainer.max_steps}"
+            raise ConfigError(f"a callback stopped the run after image update {done}; resume={folder}")
         synthetic = condenser.synthetic
         learned = synthetic.labelled().to(trainer.strategy.root_device)
         keep(learned, synthetic.stored(), complete=True)

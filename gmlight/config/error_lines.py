@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.overrides import override_key
+from gmlight.config.trainer_keys import REFUSED
 from gmlight.runtime.paths import CONF_DIR
 
 _CANNOT_WRITE = (
@@ -62,9 +64,17 @@ def explain_error(error: Exception) -> str | None:
         return "hydra/launcher=submitit_slurm: there is no Slurm here; use hydra/launcher=joblib"
     if isinstance(error, ValueError) and "Unavailable parameter" in str(error):  # submitit's
         return f"hydra.launcher: {_shortened(error)}"
+    unknown = re.match(r"Could not override 'trainer\.(\w+)'", str(error))
+    if unknown and unknown[1] in REFUSED:  # Hydra would propose to add it
+        return f"trainer.{unknown[1]}: {REFUSED[unknown[1]][1]}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return f"{error}{cause}"
+    # A callback that is added on the command line cannot work here.
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported here
+        return f"Lightning refuses the trainer or a callback: {_shortened(error)}"
+    if isinstance(error, ModuleNotFoundError) and "pip install" in str(error):
+        return _shortened(error)
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return f"cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's

@@ -28,9 +28,9 @@ _METHOD_GROUPS = ("matching", "distance", "schedule")
 _OF_THE_DATASET = ("dataset.flip", "dataset.formation_factor")  # that have a part in S
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
-    "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "diagnose_every",
-    "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every",
-    "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
+    "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
+    "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
+    "log_every", "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 
