@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.builders.condenser import build_condenser, build_start
-from gmlight.builders.data import build_matched_data
+from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
     build_evaluator,
@@ -91,7 +91,7 @@ def prepare(
     refuse_several_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
-    data.load(trainer.strategy.root_device)
+    load_data(data, trainer)
     chosen = folder / "condensed"
     if goes_on and not config.iterations and chosen.exists():
         # What was chosen stays chosen: networks may have been evaluated on it already.
