@@ -1,6 +1,5 @@
 """A dry run: a few steps of everything, and from them what the whole will take. Nothing is written."""
 
-import dataclasses
 import io
 import statistics
 import time
@@ -85,7 +84,7 @@ def condensing_seconds(steps: Steps, condenser: Condenser, plan: Plan) -> tuple[
 
 def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: int) -> tuple[float, float]:
     """Of training one network on one image once, and of testing it."""
-    shorter = dataclasses.replace(evaluator, epochs=EPOCHS)
+    shorter = evaluator.with_epochs(EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.together(images), networks)))
     with explain_out_of_memory(
@@ -165,7 +164,7 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
     if condenser is not None and steps is not None:
         matching, whole = condensing_seconds(steps, condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
-        sampling = data.sampling_seconds
+        sampling = data.sampling_seconds(plan.iterations)
         of_sampling = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
         line(
             "condensing",
@@ -176,14 +175,14 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
     seconds, quick = 0.0, 0.0
     for i, evaluator in enumerate(evaluators.values()):
         of_image, testing = evaluation_seconds(evaluator, few, sets[0][2])
-        large = [n for _, each, n in sets if len(each) > evaluator.batch_size]
+        large = [n for _, each, n in sets if len(each) > evaluator.protocol.sgd.batch_size]
         # Full mini-batches take less time an image than those of a small set.
         of_many = evaluation_seconds(evaluator, _few(data), large[0])[0] if large else of_image
         for _, each, n in sets:
-            of_each = of_many if len(each) > evaluator.batch_size else of_image
-            seconds += n * (evaluator.epochs * len(each) * of_each + testing)
+            of_each = of_many if len(each) > evaluator.protocol.sgd.batch_size else of_image
+            seconds += n * (evaluator.protocol.epochs * len(each) * of_each + testing)
         if i == 0 and condenser is not None:
-            of_one = evaluator.epochs * len(few) * of_image + testing
+            of_one = evaluator.protocol.epochs * len(few) * of_image + testing
             quick = plan.evaluations * plan.quick_networks * of_one
     counts = ", ".join(f"{n} on {name}" for name, _, n in sets)
     line("evaluating", format_duration(seconds), f"networks: {counts}")
