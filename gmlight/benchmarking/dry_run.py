@@ -4,22 +4,25 @@ import dataclasses
 import io
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import lightning
 import torch
-from rich.console import Console
+from omegaconf import DictConfig
 
-from gmlight.artifacts.grid import grid
+from gmlight.artifacts.grid import draw_grid
+from gmlight.builders.run import Run
+from gmlight.builders.trainer import build_trainer
 from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.reporting.run_page import PICTURES, PICTURES_BYTES
 from gmlight.runtime.console import clock
+from gmlight.runtime.distributed import ranks
 from gmlight.runtime.memory import halved_by, peak_bytes
 from gmlight.runtime.profiling import Parts, seconds_of
+from gmlight.runtime.signals import ending_launched_processes
 from gmlight.training.evaluator import Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates
@@ -103,7 +106,7 @@ def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationD
     # A checkpoint has it only where it is written between two updates of one network.
     of_network = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())  # and momentum
     buffer = io.BytesIO()
-    grid(images.images, images.labels, data.classes, data.mean, data.std).save(buffer, "PNG")
+    draw_grid(images, data.info).save(buffer, "PNG")
     of_picture, pictures = buffer.tell(), plan.evaluations + 2
     on_page = min(pictures, PICTURES, max(2, PICTURES_BYTES // of_picture)) * of_picture * 4 // 3
     lines = plan.iterations * plan.updates // plan.log_every
@@ -111,16 +114,47 @@ def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationD
     return of_set + checkpoints + (pictures + 1) * of_picture + on_page + CURVES + lines * METRICS_LINE
 
 
-def report(
-    device: torch.device, steps: Steps | None, condenser: Condenser | None, images: TrainingSet,
-    data: CondensationData, evaluators: dict[str, Evaluator], sets: Sequence[tuple[str, TrainingSet, int]],
-    plan: Plan, console: Console,
-) -> None:  # fmt: skip
-    """Prints what the whole run will take, after the steps are done.
+def rehearse(run: Run, config: DictConfig) -> None:
+    """Makes a few steps of a run and prints what the whole run will take; writes nothing.
 
     Args:
-        images: S, or the set that is only evaluated. sets: (name, set, networks), evaluated at the end.
+        run: ready to start, without loggers.
+        config: from which it was built.
     """
+    trainer, steps, images = run.trainer, None, run.evaluation.start.images
+    device = trainer.strategy.root_device
+    run.console.print(run.record.headline)
+    if run.condenser is not None:
+        steps = Steps(Parts(device))
+        updates = min(WARM_UP + STEPS, config.iterations * config.updates)
+        trainer = build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
+    plan = Plan(
+        iterations=config.iterations,
+        updates=config.updates,
+        evaluate_every=config.evaluation.every,
+        quick_networks=config.evaluation.quick_networks,
+        log_every=config.log_every,
+    )
+    with ending_launched_processes(trainer.strategy):
+        if run.condenser is not None:
+            trainer.fit(run.condenser, datamodule=run.data)
+            images = run.condenser.synthetic.labelled().to(device)
+        report(run, steps, images, plan)
+    ranks.leave()
+
+
+def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> None:
+    """Prints what the whole run will take, after a few of its steps.
+
+    Args:
+        run: whose steps were made.
+        steps: what they took; None if nothing is condensed.
+        images: the synthetic set, or the set that is only evaluated.
+        plan: how often the run does what was measured.
+    """
+    device, condenser = run.trainer.strategy.root_device, run.condenser
+    data, evaluators, console = run.data, run.evaluation.evaluators, run.console
+    sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
 
     def line(what: str, value: str, said: str = "") -> None:
         console.print(f"{what:<15} {value:<16} {said}".rstrip(), soft_wrap=True)

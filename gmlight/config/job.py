@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.compose import complete, register_resolvers
 from gmlight.config.process import prepare_process
 from gmlight.errors import ConfigError
@@ -20,8 +21,6 @@ from gmlight.runtime import slurm
 from gmlight.runtime.console import numbered_streams
 from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped, interruption
-
-_LEFT_BY_REFUSED_RUNS = {".lock", "config.yaml.unfinished"}
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,10 @@ def prepare_hydra() -> None:
 
 
 def _check_folder(config: DictConfig, folder: Path) -> None:
-    files = {path.name for path in folder.iterdir()} - _LEFT_BY_REFUSED_RUNS
-    if "resume" in config and slurm.was_requeued() and files & {"config.yaml", "result.json"}:
+    run = RunFolder(folder)
+    if "resume" in config and slurm.was_requeued() and run.has_run:
         config.resume = str(folder)
-    if is_main() and config.get("resume") is None and files:
+    if is_main() and config.get("resume") is None and not run.is_free:
         raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
 
 

@@ -1,9 +1,13 @@
 """Signals, in a process of their own."""
 
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from gmlight.runtime.signals import Stopped, ending_launched_processes, resumable
 
 SETUP = """
 import ctypes, os, signal, sys, threading
@@ -72,3 +76,23 @@ def test_a_process_that_hangs_in_one_call_ends_all_the_same() -> None:
     body += "with interruption.deferred():\n    while True: libc.pthread_mutex_lock(mutex)"
     result = process(body, grace=0.01)
     assert (result.returncode, result.stdout) == (143, ""), result.stderr
+
+
+def test_a_stop_is_resumable_only_inside_its_block() -> None:
+    assert not Stopped(signal.SIGTERM).resumable
+    with pytest.raises(Stopped) as caught, resumable():
+        raise Stopped(signal.SIGTERM)
+    assert caught.value.resumable
+
+
+def test_launched_processes_end_with_an_error_only() -> None:
+    killed: list[int] = []
+    strategy = SimpleNamespace(launcher=SimpleNamespace(kill=killed.append))
+    with ending_launched_processes(strategy):
+        pass
+    assert killed == []
+    with pytest.raises(KeyboardInterrupt), ending_launched_processes(strategy):
+        raise KeyboardInterrupt
+    assert killed == [signal.SIGTERM]
+    with pytest.raises(ValueError, match="alone"), ending_launched_processes(SimpleNamespace(launcher=None)):
+        raise ValueError("alone")
