@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO, find_checkpoint
-from gmlight.artifacts.metrics_csv import forget_from
+from gmlight.artifacts.metrics_csv import drop_rows_from
 from gmlight.errors import ConfigError
 from gmlight.runtime.distributed import is_main
 
@@ -104,7 +104,7 @@ def forget_after(
         return
     if checkpoint is not None and checkpoint.name == PREVIOUS:
         checkpoint.with_name(LAST).unlink(missing_ok=True)
-    forget_from(folder, step, evaluated=step < iterations * updates)
+    drop_rows_from(RunFolder(folder).metrics, step, keep_evaluation=step < iterations * updates)
     for picture in (folder / "samples").glob("*.png"):
         if int(picture.stem) * updates > step:
             picture.unlink()

@@ -10,14 +10,12 @@ from typing import Any
 
 import lightning
 import numpy as np
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from gmlight.artifacts.metrics_csv import METRICS, _read_rows, _write_rows
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import whole
+from gmlight.reporting.csv_logger import MetricsCSVLogger
 from gmlight.runtime.console import short
 
 TAG = 64  # characters, as many as W&B takes
@@ -53,34 +51,9 @@ def about(record: dict[str, Any]) -> About:
     return About(f"{group}, seed {config['seed']}", group, [tag[:TAG] for tag in tags], config)
 
 
-class MetricsCSV(CSVLogger):
-    """metrics.csv in the run folder itself, and no file of hyper-parameters: config.yaml holds them."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
-
-    @property
-    @rank_zero_only
-    def experiment(self) -> _ExperimentWriter:
-        if self._experiment is None:
-            path = Path(self.log_dir) / METRICS
-            keys, rows = _read_rows(path)
-            if not rows:
-                self._experiment = _ExperimentWriter(log_dir=self.log_dir)
-                return self._experiment
-            with whole(path) as kept:
-                _write_rows(kept, keys, rows)
-                self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # which removes the file
-            self._experiment.metrics_keys = keys
-        return self._experiment
-
-    def log_hyperparams(self, *args: Any, **keywords: Any) -> None:
-        pass
-
-
 def csv_logger(folder: Path, about: About) -> Logger:
-    """metrics.csv in the run folder."""
-    return MetricsCSV(folder)
+    """Logs to metrics.csv in the run folder."""
+    return MetricsCSVLogger(RunFolder(folder).metrics)
 
 
 def tensorboard_logger(folder: Path, about: About) -> Logger:
