@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmlight.artifacts import results
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
-from gmlight.config.labels import describe, protocol_epochs
+from gmlight.config.labels import describe_use, protocol_epochs
 from gmlight.config.overrides import flat, override_key
 from gmlight.config.stored import command_on_a_set
 from gmlight.reporting.tables import print_table
@@ -23,21 +23,21 @@ def main() -> None:
 
 def evaluate(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set, prints the table and writes result.json."""
-    console, record = new_console(), describe(config)
-    stored = open_set(config, record, console)
+    console, called = new_console(), describe_use(config)
+    stored = open_set(config, called, console)
     started = time.monotonic()
     sets = [
         (stored.name, stored.images, config.evaluation.networks),
         *build_baselines(config, stored.data),
     ]
     rows = evaluate_sets(stored.evaluators, sets, console)
-    record |= {
+    found = {
         "set": results.origin(stored.made),
-        "changed": changed(config, stored.made["config"], record["overrides"]),
+        "changed": changed(config, stored.made["config"], called.overrides),
         "seconds": {"evaluation": time.monotonic() - started},
         "environment": results.environment(stored.device),
     }
-    path = results.write(folder, rows, record)
+    path = results.write(folder, rows, called.as_dict() | found)
     print_table(rows, stored.made, console)
     print_path("result", path, console)
 

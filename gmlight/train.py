@@ -26,7 +26,7 @@ from gmlight.builders.trainer import build_trainer
 from gmlight.callbacks.evaluation import all_accuracies, record_evaluation, save_samples
 from gmlight.config.command_line import command
 from gmlight.config.experiment_cells import blank_cell
-from gmlight.config.labels import describe, labels
+from gmlight.config.labels import describe
 from gmlight.config.resume import already_finished, claim, expand
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
@@ -58,8 +58,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         Mean test accuracy of the set on the first architecture, in percent; null: the cell is blank.
     """
     goes_on, config.resume = config.resume is not None, None
-    console, record = new_console(), describe(config)
-    record |= labels(config, record)
+    console, record = new_console(), describe(config).as_dict()
     if reason := blank_cell(config):
         if is_main() and not goes_on and not config.dry_run:
             results.write(folder, [], record | {"blank": reason})

@@ -13,6 +13,8 @@ from gmlight.artifacts.results import Accuracy
 from gmlight.reporting.tables import print_table
 
 RECORD = {
+    "command": "python -m gmlight.train",
+    "architecture": "convnet",
     "method": "mda",
     "scale": "paper with evaluation.networks=2",
     "config": {"dataset": {"name": "digits"}, "ipc": 10, "seed": 0},
