@@ -57,7 +57,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
             "seconds": {"analysis": time.monotonic() - started},
             "environment": results.environment(stored.device),
         }
-        path = results.write_record(folder / f"{name}.json", called.as_dict() | about)
+        path = results.write_json(folder / f"{name}.json", called.as_dict() | about)
         print_path("picture", picture, console)
         print_path("points", path, console)
 

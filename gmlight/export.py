@@ -18,7 +18,7 @@ from gmlight.config.stored import command_on_a_set
 from gmlight.data.images import LabelledImages
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
-from gmlight.training.evaluator import evaluate_sets
+from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
 RECORD = "export.json"
 
@@ -43,7 +43,7 @@ def export(config: DictConfig, folder: Path) -> None:
         console.print(f"{name} has 8 bits a channel: {lost}")
         if config.compare:
             record["evaluations"] = compare(config, called, read_back, name, console)
-    results.write_record(folder / RECORD, record)
+    results.write_json(folder / RECORD, record)
     print_path(name, folder, console)
 
 
@@ -53,7 +53,10 @@ def compare(
     """Trains networks on the set and on what is read back, with the same seeds, and prints both."""
     stored = open_set(config, called, console)
     after = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)
-    sets = [(stored.name, stored.images, config.compare), (f"as {name}", after, config.compare)]
+    sets = [
+        EvaluatedSet(stored.name, stored.images, config.compare),
+        EvaluatedSet(f"as {name}", after, config.compare),
+    ]
     rows = evaluate_sets(stored.evaluators, sets, console)
     print_table(rows, stored.made, console)
     for before, now in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True):
@@ -61,7 +64,7 @@ def compare(
         console.print(
             f"as {name} {difference:+.2f} points on {now.architecture} (n = {config.compare} networks each)"
         )
-    return [results.as_record(row) for row in rows]
+    return [row.as_dict() for row in rows]
 
 
 if __name__ == "__main__":
