@@ -27,7 +27,7 @@ from gmlight.config.labels import describe
 from gmlight.config.resume import already_finished, claim, expand
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
-from gmlight.reporting.loggers import closing_loggers, log_artifact, places
+from gmlight.reporting.loggers import closing_loggers, dashboard_locations, log_artifact
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import is_main, ranks
@@ -81,7 +81,7 @@ def train(config: DictConfig, path: Path) -> float | None:
             images = condense(run, checkpoint)
             page.show_evaluating()
             evaluations = evaluate(run, images)
-            dashboards = dict(places(trainer.loggers))
+            dashboards = dict(dashboard_locations(trainer.loggers))
         page.show_finished()
     ranks.leave()
     print_outcome(run, evaluations, dashboards)
@@ -182,9 +182,7 @@ def evaluate(run: Run, images: TrainingSet) -> list[Evaluation]:
         name = run.evaluation.start.name
         accuracies = [each.as_dict() for each in evaluations if each.name == name]
         condensed_set.update_metadata(run.folder.condensed, evaluations=accuracies)
-        log_artifact(
-            run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracies[0]["accuracy"]
-        )
+        log_artifact(run.trainer.loggers, run.folder.condensed, run.record, accuracies[0]["accuracy"])
     results.write_result(run.folder, run.record, evaluations, measured(run, log.seconds))
     return evaluations
 
@@ -217,7 +215,7 @@ def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mappi
         dashboards: by name, where each shows the run.
     """
     console = run.console
-    print_table(evaluations, run.record.as_dict(), console)
+    print_table(evaluations, run.record.headline, console)
     print_path("run", run.folder.path, console)
     print_path("page", run.folder.page, console)
     for name, place in dashboards.items():

@@ -13,7 +13,7 @@ from torch import nn
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.config.compose import instantiate
 from gmlight.data.augmentation import Augmentation
-from gmlight.reporting.loggers import About
+from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.distributed import is_main
 
@@ -47,9 +47,9 @@ def build_augmentation(config: DictConfig) -> Augmentation:
     return instantiate(without(config.augmentation, "evaluation_epochs"))
 
 
-def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
+def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
     """Lightning's loggers, where this is the process that writes."""
-    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+    return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:

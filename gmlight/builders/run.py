@@ -31,7 +31,7 @@ from gmlight.config.command_line import refuse_several_in_a_sweep
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
-from gmlight.reporting.loggers import about
+from gmlight.reporting.loggers import dashboard_labels
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.final_evaluation import FinalEvaluation
 
@@ -95,9 +95,8 @@ def build_run(
     target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     quick_evaluator = build_evaluator(config, target, data, compilation)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
-    trainer = build_trainer(
-        config, logger=build_loggers(config, folder.path, about(record.as_dict())), callbacks=callbacks
-    )
+    loggers = build_loggers(config, folder.path, dashboard_labels(record))
+    trainer = build_trainer(config, logger=loggers, callbacks=callbacks)
     refuse_several_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
