@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
-from gmlight.runtime.console import folders_named
+from gmlight.runtime.console import matching_folders
 
 USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated by commas>"
 
@@ -32,7 +32,7 @@ def finished_runs(patterns: Sequence[str]) -> list[RunFolder]:
     Raises:
         ConfigError: there is none.
     """
-    folders = [RunFolder(path) for path in folders_named(list(patterns))]
+    folders = [RunFolder(path) for path in matching_folders(list(patterns))]
     runs = [folder for folder in folders if folder.result.is_file()]
     if not runs:
         raise ConfigError(f"runs={','.join(patterns)}: no finished run there; name folders of finished runs")

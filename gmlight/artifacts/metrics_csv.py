@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
@@ -30,7 +30,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Replaces the file atomically; a metric that a row lacks is left empty."""
-    with whole(path) as unfinished, unfinished.open("w", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -12,7 +12,7 @@ from gmlight.errors import ConfigError
 from gmlight.reporting.entries import Entry, MeasuredZeta, find_whole_set
 from gmlight.reporting.measurements import Measurement, is_evaluated_again, measure_run, measure_set
 from gmlight.reporting.paper import RELATIVE_FROM, Cell, PaperAccuracy, read_paper_accuracies
-from gmlight.runtime.console import folders_named
+from gmlight.runtime.console import matching_folders
 
 
 @dataclass
@@ -43,7 +43,7 @@ class RunCollection:
         for found in measurement.cells:
             entry = self._entry(measurement, found.cell)
             if measurement.source in entry.accuracies:
-                self.notes.append(f"{folder.path}: {_same_source(measurement)} is counted instead")
+                self.notes.append(f"{folder.path}: {_same_source(measurement)} is pluralize instead")
                 continue
             entry.accuracies[measurement.source] = found.accuracies
             entry.commands[measurement.source] = measurement.command
@@ -70,7 +70,7 @@ def collect_runs(patterns: Sequence[str]) -> RunCollection:
         ConfigError: there is no run.
     """
     collection = RunCollection(read_paper_accuracies())
-    found = {folder for root in folders_named(list(patterns)) for folder in RunFolder.find_all(root)}
+    found = {folder for root in matching_folders(list(patterns)) for folder in RunFolder.find_all(root)}
     folders = sorted(found, key=lambda folder: folder.result)
     for folder in folders:
         if not folder.result.exists():

@@ -17,7 +17,7 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 from gmlight.reporting.csv_logger import MetricsCSVLogger
-from gmlight.runtime.console import short
+from gmlight.runtime.console import relative_path
 
 MAX_TAG_LENGTH = 64  # characters; W&B refuses longer ones
 
@@ -177,6 +177,6 @@ def dashboard_locations(loggers: Iterable[Logger]) -> Iterator[tuple[str, str]]:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
-            yield "wandb", f"wandb sync {short(Path(run.dir).parent)}" if run.offline else run.url
+            yield "wandb", f"wandb sync {relative_path(Path(run.dir).parent)}" if run.offline else run.url
         elif isinstance(logger, TensorBoardLogger):
-            yield "events", f"tensorboard --logdir {short(Path(logger.log_dir))}"
+            yield "events", f"tensorboard --logdir {relative_path(Path(logger.log_dir))}"

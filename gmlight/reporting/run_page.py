@@ -15,8 +15,8 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.reporting.curves import draw_curves
 from gmlight.reporting.html import data_uri, render
 from gmlight.reporting.paper import TITLES, paper_accuracies_for
-from gmlight.runtime.atomic import whole
-from gmlight.runtime.console import clock, counted, in_bytes
+from gmlight.runtime.atomic import atomic_write
+from gmlight.runtime.console import format_bytes, format_duration, pluralize
 
 PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # on one page at most
 
@@ -79,7 +79,7 @@ def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str],
     learned = bool(config["iterations"])
     content = render(
         "run.html",
-        title=f"{config['dataset']['name']}, {counted(config['ipc'], 'image')} per class",
+        title=f"{config['dataset']['name']}, {pluralize(config['ipc'], 'image')} per class",
         subtitle=record.headline,
         state=_shown_state(state),
         folder=shlex.quote(str(folder.path.resolve())),
@@ -96,7 +96,7 @@ def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str],
         environment=_environment(result),
         config=yaml.safe_dump(config, sort_keys=False),
     )
-    with whole(folder.page) as file:
+    with atomic_write(folder.page) as file:
         file.write_text(content, encoding="utf-8")
     return folder.page
 
@@ -122,8 +122,8 @@ def _shown_state(state: State) -> dict[str, Any]:
         "done": state.done,
         "total": state.total,
         "reason": state.reason,
-        "elapsed": "" if state.elapsed is None else clock(state.elapsed),
-        "left": "" if state.left is None else clock(state.left),
+        "elapsed": "" if state.elapsed is None else format_duration(state.elapsed),
+        "left": "" if state.left is None else format_duration(state.left),
     }
 
 
@@ -131,7 +131,7 @@ def _environment(result: Mapping[str, Any] | None) -> dict[str, str]:
     # Without the machine's name, for pages are shared.
     if result is None:
         return {}
-    times = {f"time {name}": clock(seconds) for name, seconds in result["seconds"].items()}
+    times = {f"time {name}": format_duration(seconds) for name, seconds in result["seconds"].items()}
     return {name: value for name, value in result["environment"].items() if name != "host"} | times
 
 
@@ -175,7 +175,7 @@ def _result_row(row: Mapping[str, Any], ours: bool) -> _Row:
         accuracy=f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f}",
         n=accuracy["n"],
         ours=ours,
-        storage=in_bytes(row["storage_bytes"]) if "storage_bytes" in row else "",
+        storage=format_bytes(row["storage_bytes"]) if "storage_bytes" in row else "",
     )
 
 

@@ -12,7 +12,7 @@ from gmlight.reporting.html import data_uri, render
 from gmlight.reporting.measurements import scale_and_protocol
 from gmlight.reporting.run_page import PICTURES_BYTES
 from gmlight.reporting.tables import EXPLANATION, HEADINGS, ResultTable, result_tables
-from gmlight.runtime.console import clock, counted, in_bytes, short
+from gmlight.runtime.console import format_bytes, format_duration, pluralize, relative_path
 
 RUN_HEADINGS = (
     "dataset", "ipc", "method", "scale", "storage", "seed", "network", "accuracy, %", "std", "n",
@@ -39,7 +39,7 @@ def write_runs_page(path: Path, runs: RunCollection) -> None:
     pictures, left_out = _pictures(runs.results)
     content = render(
         "runs.html",
-        title=counted(len(runs.results), "run"),
+        title=pluralize(len(runs.results), "run"),
         explanation=f"{EXPLANATION}.",
         all_runs={
             "headings": _headings(RUN_HEADINGS, _NUMERIC_RUN_HEADINGS),
@@ -66,14 +66,14 @@ def _run_cells(folder: Path, result: Mapping[str, Any]) -> list[_Cell]:
         _number(record.config["ipc"]),
         _Cell(record.method),
         _Cell(scale_and_protocol(result)),
-        _number(size, in_bytes(size)) if size else _Cell(""),
+        _number(size, format_bytes(size)) if size else _Cell(""),
         _number(record.config["seed"]),
         _Cell(row["architecture"]),
         _number(accuracy["mean"], f"{accuracy['mean']:.2f}"),
         _number(accuracy["std"], f"{accuracy['std']:.2f}"),
         _number(accuracy["n"]),
-        _Cell("", number=True) if seconds is None else _number(seconds, clock(seconds)),
-        _Cell(str(short(folder))),
+        _Cell("", number=True) if seconds is None else _number(seconds, format_duration(seconds)),
+        _Cell(str(relative_path(folder))),
     ]
 
 

@@ -15,7 +15,7 @@ from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.entries import Entry
 from gmlight.reporting.measurements import OTHER
 from gmlight.reporting.paper import TITLES, Cell, PaperAccuracy, choice_order
-from gmlight.runtime.console import in_bytes
+from gmlight.runtime.console import format_bytes
 
 COLUMNS = (
     "table", "dataset", "ipc", "choice", "target", "scale", "storage_bytes", "mean", "std",
@@ -62,7 +62,7 @@ def print_table(evaluations: Sequence[Evaluation], headline: str, console: Conso
         cells = (
             row.name,
             row.images,
-            in_bytes(row.storage_bytes),
+            format_bytes(row.storage_bytes),
             row.architecture,
             row.accuracy.epochs,
             row.accuracy,
@@ -165,7 +165,7 @@ def _row(entry: Entry, paper: PaperAccuracy | None) -> list[str]:
         entry.cell.choice,
         entry.cell.target,
         entry.scale,
-        "" if entry.storage_bytes is None else in_bytes(entry.storage_bytes),
+        "" if entry.storage_bytes is None else format_bytes(entry.storage_bytes),
         f"{entry.mean:.2f}±{entry.std:.2f}" if measured else "",
         "" if between is None else f"{between:.2f}",
         entry.n if measured else "",
