@@ -16,7 +16,7 @@ from gmlight.config.compose import instantiate
 from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule, as_rule
-from gmlight.reporting.loggers import About
+from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
 
@@ -55,9 +55,9 @@ def build_rule(config: DictConfig) -> Rule:
     return as_rule(instantiate(without(config.matching, "mixed_real", "mixed_synthetic")))
 
 
-def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
+def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
     """Lightning's loggers, where this is the process that writes."""
-    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+    return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:

@@ -21,7 +21,7 @@ from gmlight.config.labels import describe
 from gmlight.config.resume import already_finished, claim
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
-from gmlight.reporting.loggers import closing_loggers, log_artifact, places
+from gmlight.reporting.loggers import closing_loggers, dashboard_locations, log_artifact
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import ranks
@@ -62,7 +62,7 @@ def train(config: DictConfig, path: Path) -> float | None:
             images = condense(run, checkpoint)
             page.show_evaluating()
             evaluations = evaluate(run, images)
-            dashboards = dict(places(trainer.loggers))
+            dashboards = dict(dashboard_locations(trainer.loggers))
         page.show_finished()
     ranks.shut_down()
     print_outcome(run, evaluations, dashboards)
@@ -179,7 +179,7 @@ def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluati
     iterations, metrics = run.record.config["iterations"], metrics_of_all(evaluations)
     record_evaluation(run.trainer, run.folder, iterations, images, run.data.info, metrics)
     accuracy = accuracies[0]["accuracy"]
-    log_artifact(run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracy)
+    log_artifact(run.trainer.loggers, run.folder.condensed, run.record, accuracy)
 
 
 def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mappi
         dashboards: by name, where each shows the run.
     """
     console = run.console
-    print_table(evaluations, run.record.as_dict(), console)
+    print_table(evaluations, run.record.headline, console)
     print_path("run", run.folder.path, console)
     print_path("page", run.folder.page, console)
     for name, place in dashboards.items():
