@@ -9,9 +9,11 @@ from omegaconf import DictConfig
 
 from gmlight.builders.condenser import build_schedule, build_start
 from gmlight.builders.parts import build_factory, build_rule, needs_statistics
+from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import is_siamese
 from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import at_random
 from gmlight.errors import ConfigError
 from gmlight.matching import reference
 from gmlight.matching.rules import MatchingRule
@@ -25,6 +27,9 @@ Measurement = dict[str, Any]
 def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
     """Raises a ConfigError where the configuration is not the plain loop's."""
     rule = getattr(build_rule(config), "name", "of one's own")
+    pixels = answer(config.synthetic, "stores_pixels")
+    synthetic = "pixels" if pixels else answer(config.synthetic, "__name__")
+    sampling = "random" if instantiate(config.sampling) is at_random else "representative"
     for key, has, wanted in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
@@ -32,8 +37,8 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
         ("schedule.unit", config.schedule.unit, ["epochs"]),
         ("image_steps", config.image_steps, [1]),
         ("network_images", config.network_images, ["synthetic"]),
-        ("synthetic", config.synthetic["_target_"].rpartition(".")[2], ["pixels"]),
-        ("sampling", "random" if "path" in config.sampling else "representative", ["random"]),
+        ("synthetic", synthetic, ["pixels"]),
+        ("sampling", sampling, ["random"]),
         ("augmentation", "dsa" if is_siamese(config) else "none", ["none"]),
     ):
         if has not in wanted:

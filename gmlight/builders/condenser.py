@@ -13,6 +13,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
+from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import is_siamese
 from gmlight.data.augmentation import none
@@ -28,10 +29,16 @@ from gmlight.runtime.seeding import generator
 
 
 def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
-    """The initial S, or the real set that is only evaluated; the console shows what takes long."""
+    """Makes the initial synthetic set, or the real set that is only evaluated.
+
+    Args:
+        config: of the run.
+        data: loaded.
+        console: shows the progress of what takes long; None: no progress.
+    """
     rng = generator(config.seed, "initialization")
-    # Noise is drawn as what is stored; images are drawn as many as it is made of.
-    noise = config.initialization["_target_"].endswith(".noise")
+    # Noise is drawn as it is stored; of real images there are as many as are decoded from what is stored.
+    noise = answer(config.initialization, "draws_noise")
     drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
     make = instantiate(config.initialization)
     if console is None or config.initialization.get("features") != "network":
