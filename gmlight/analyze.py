@@ -13,13 +13,13 @@ from rich.table import Table
 from gmlight.artifacts import results
 from gmlight.artifacts.record import headline
 from gmlight.builders.stored_set import open_set
-from gmlight.config.labels import describe
+from gmlight.config.labels import describe_use
 from gmlight.config.stored import command_on_a_set
 from gmlight.data.images import LabelledImages
 from gmlight.reporting.dynamics import Point, logarithmic, trajectory
 from gmlight.reporting.figures import plot_trajectory, save
 from gmlight.runtime.console import new_console, print_path
-from gmlight.runtime.progress import shown
+from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 OWN_KEYS = ("points", "real_images")
@@ -32,16 +32,16 @@ def main() -> None:
 
 def analyze(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set; writes and draws what their gradients and losses do (Figure 2)."""
-    console, record = new_console(), describe(config)
-    stored = open_set(config, record, console)
+    console, called = new_console(), describe_use(config)
+    stored = open_set(config, called, console)
     started = time.monotonic()
     rng = generator(config.seed, "analyzed-images")
     real = LabelledImages(*stored.data.train.draw_mixed(config.real_images, rng))
     for architecture, evaluator in stored.evaluators.items():
-        epochs = logarithmic(evaluator.epochs, config.points)
+        epochs = logarithmic(evaluator.protocol.epochs, config.points)
         networks, wanted = [], config.evaluation.networks
         doing = f"analyzing {stored.name} on {architecture}"
-        with shown(doing, "network", wanted, console) as progress:
+        with show_progress(doing, "network", wanted, console) as progress:
             for member in range(wanted):
                 networks.append(list(trajectory(evaluator, stored.images, real, member, epochs)))
                 progress(member + 1)
@@ -57,7 +57,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
             "seconds": {"analysis": time.monotonic() - started},
             "environment": results.environment(stored.device),
         }
-        path = results.write_record(folder / f"{name}.json", record | about)
+        path = results.write_json(folder / f"{name}.json", called.as_dict() | about)
         print_path("picture", picture, console)
         print_path("points", path, console)
 

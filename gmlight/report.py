@@ -8,7 +8,7 @@ from gmlight.reporting.collect import gather
 from gmlight.reporting.figures import save_plots
 from gmlight.reporting.runs_page import Table, write_runs_page
 from gmlight.reporting.tables import EXPLANATION, HEADINGS, as_csv, as_markdown, commands_of, show, tables_of
-from gmlight.runtime.console import new_console, refuse_bad_paths
+from gmlight.runtime.console import check_output_paths, new_console
 
 USAGE = """usage: python -m gmlight.report runs=<folders or globs, separated by commas>
            [html=PATH] [markdown=PATH] [csv=PATH] [plots=FOLDER]"""
@@ -28,7 +28,7 @@ def main() -> None:
 def report(words: dict[str, str]) -> None:
     """Prints the tables, and writes them, and plots of the runs, where `words` say."""
     paths = {kind: Path(words[kind]) for kind in OUTPUTS if kind in words}
-    refuse_bad_paths(paths)
+    check_output_paths(paths)
     gathered, console = gather(words["runs"].split(",")), new_console()
     show(gathered, console)
     if "html" in paths:

@@ -15,16 +15,15 @@ from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
-from gmlight.config.labels import is_siamese
 from gmlight.data.augmentation import none
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese
-from gmlight.data.images import DatasetInfo, LabelledImages, TrainingSet
+from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.compile import Compilation
-from gmlight.runtime.progress import shown
+from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 
@@ -44,7 +43,7 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
     if console is None or config.initialization.get("features") != "network":
         return make(data.train, drawn, rng)
     doing, epochs = "herding: training its network", config.initialization.epochs
-    with shown(doing, "epoch", epochs, console) as progress:
+    with show_progress(doing, "epoch", epochs, console) as progress:
         return make(data.train, drawn, rng, progress=progress)
 
 
@@ -81,9 +80,8 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
 
 def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
     """What gives the gradient of the images, for the data, which is loaded."""
-    info = DatasetInfo(data.classes, tuple(data.mean), tuple(data.std), data.shape, tuple(data.train.priors))
     return GradientMatcher(
-        info,
+        data.info,
         build_rule(config),
         instantiate(config.distance),
         build_engine(config, data, compilation),
@@ -109,7 +107,8 @@ def build_inner_loop(
 
 def build_dsa(config: DictConfig) -> Siamese | None:
     """The transform of the images that are matched, where the augmentation is one; None: no transform."""
-    return build_augmentation(config) if is_siamese(config) else None  # type: ignore[return-value]
+    augmentation = build_augmentation(config)
+    return augmentation if augmentation.while_matching else None  # type: ignore[return-value]
 
 
 def build_condenser(

@@ -1,4 +1,4 @@
-"""Builds what trains and tests fresh networks, and the sets that are evaluated beside the synthetic one."""
+"""Builds the evaluators and the baselines that are evaluated beside the synthetic set."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from gmlight.config.former_names import with_former_names
 from gmlight.config.labels import protocol_label
 from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import TrainingSet
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
-from gmlight.training.evaluator import Evaluator
+from gmlight.training.evaluator import EvaluatedSet, EvaluationProtocol, Evaluator
+from gmlight.training.steps import SGDSettings
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
-    """The architecture that is evaluated: itself, with the norm that is to stand in for batch norm."""
+    """Returns the architecture to evaluate: the same, with `batch_norm` instead of batch norm."""
     target = architecture.copy()
     if target.get("norm") == "batch":
         target.norm = batch_norm
@@ -33,17 +33,21 @@ def build_evaluators(
     compilation: Compilation,
     console: Console,
 ) -> dict[str, Evaluator]:
-    """What trains and tests networks of each of evaluation.architectures, by its name in a table.
+    """Builds an evaluator for each of evaluation.architectures, by the name that tables show.
 
     Args:
-        source: name of the configuration's own architecture, which is evaluated where none are listed.
+        config: the composed configuration.
+        data: the data module.
+        source: name of the architecture that condenses, evaluated if none are listed.
+        compilation: decides whether tests are compiled.
+        console: for a line on each architecture with batch norm.
     """
-    own = source.split(",")[0]  # with "convnet, width=64" that is what convnet means in this run
+    source_name = source.split(",")[0]  # "convnet, width=64" is this run's convnet
     evaluators = {}
-    for name in config.evaluation.architectures or [own]:
-        node = config.architecture if name == own else choose(config, "architecture", name)
+    for name in config.evaluation.architectures or [source_name]:
+        node = config.architecture if name == source_name else choose(config, "architecture", name)
         target = evaluation_architecture(node, config.evaluation.batch_norm)
-        label = source if name == own else name
+        label = source if name == source_name else name
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
             label += " (instance)"
@@ -51,45 +55,55 @@ def build_evaluators(
     return evaluators
 
 
+def build_quick_evaluator(config: DictConfig, data: CondensationData, compilation: Compilation) -> Evaluator:
+    """Builds what evaluates the synthetic set during condensation, on the run's own architecture."""
+    target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
+    return build_evaluator(config, target, data, compilation)
+
+
 def build_evaluator(
     config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
 ) -> Evaluator:
-    """Trains and tests fresh networks of the architecture as config.evaluation says."""
-    protocol = config.evaluation
+    """Builds the evaluator of an architecture, as config.evaluation says."""
     return Evaluator(
         build_factory(architecture, config.dataset),
         data,
-        epochs=protocol.epochs,
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        batch_size=protocol.batch_size,
-        augmentation=build_augmentation(config),
-        cutmix=CutMix(protocol.cutmix) if protocol.get("cutmix") else None,
+        build_protocol(config),
         seed=config.seed,
-        test_batch=unless_auto(protocol.test_batch),
-        networks_at_once=unless_auto(protocol.networks_at_once),
+        test_batch=unless_auto(config.evaluation.test_batch),
+        networks_at_once=unless_auto(config.evaluation.networks_at_once),
         compilation=compilation,
-        protocol=protocol_label(config),
+    )
+
+
+def build_protocol(config: DictConfig) -> EvaluationProtocol:
+    """Builds how evaluation networks are trained, from config.evaluation and config.augmentation."""
+    node = config.evaluation
+    return EvaluationProtocol(
+        epochs=node.epochs,
+        sgd=SGDSettings(node.batch_size, node.lr, node.momentum, node.weight_decay),
+        augmentation=build_augmentation(config),
+        cutmix=CutMix(node.cutmix) if node.get("cutmix") else None,
+        name=protocol_label(config),
     )
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
-    """What an accuracy depends on besides the set, the architecture's name and the network's number."""
+    """Returns what an accuracy depends on, besides the set, the architecture and the network's number."""
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
-    # Under the oldest names, so that accuracies that an older gmlight has noted are still known.
+    # Under the oldest names, so that accuracies stored by older versions are still found.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
-def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[str, TrainingSet, int]]:
-    """The sets evaluated beside S: the name they are shown with, the set, its number of networks."""
+def build_baselines(config: DictConfig, data: CondensationData) -> list[EvaluatedSet]:
+    """Builds the sets that are evaluated beside the synthetic set, from loaded data."""
     networks = config.evaluation.baselines
-    baselines: list[tuple[str, TrainingSet, int]] = []
+    baselines = []
     if networks.random:
         images = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
-        baselines.append(("random images", images, networks.random))
+        baselines.append(EvaluatedSet("random images", images, networks.random))
     if networks.whole:
-        baselines.append(("whole train set", data.train, networks.whole))
+        baselines.append(EvaluatedSet("whole train set", data.train, networks.whole))
     return baselines

@@ -12,7 +12,8 @@ from torch import nn
 
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.config.compose import instantiate
-from gmlight.data.augmentation import Augmentation
+from gmlight.data.augmentation import NamedAugmentation, as_augmentation
+from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule, as_rule
 from gmlight.reporting.loggers import About
 from gmlight.runtime.compile import Compilation
@@ -43,14 +44,24 @@ def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Comp
     return Compilation(config.speed.compile, notify)
 
 
-def build_augmentation(config: DictConfig) -> Augmentation:
-    """What images go through while networks train on them, when they are evaluated at least."""
-    return instantiate(without(config.augmentation, "evaluation_epochs"))
+def build_augmentation(config: DictConfig) -> NamedAugmentation:
+    """Builds the augmentation of evaluation networks' training, and of matching if it is Siamese."""
+    return as_augmentation(instantiate(without(config.augmentation, "evaluation_epochs")))
 
 
 def build_rule(config: DictConfig) -> Rule:
-    """The matching rule; a rule function of one's own is wrapped."""
-    return as_rule(instantiate(without(config.matching, "mixed_real", "mixed_synthetic")))
+    """Builds the matching rule; a rule function of one's own is wrapped.
+
+    Raises:
+        ConfigError: mixed batches are asked for, and the rule needs class batches at every outer iteration.
+    """
+    rule = as_rule(instantiate(without(config.matching, "mixed_real", "mixed_synthetic")))
+    mixed = config.matching.get("mixed_real", 0)
+    if mixed and not any(rule.needs_mixed_batches(k) for k in range(2)):
+        raise ConfigError(
+            f"matching.mixed_real={mixed}: this rule needs a batch of each class; use 0, or matching=inter"
+        )
+    return rule
 
 
 def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:

@@ -13,10 +13,10 @@ from gmlight.condensation.synthetic import flatten
 from gmlight.data.images import LabelledImages, RealImages
 from gmlight.errors import ConfigError
 from gmlight.runtime.answers import answers
-from gmlight.runtime.progress import Told, untold
+from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.runtime.seeding import seeded
 from gmlight.training.features import features_of, trained_features
-from gmlight.training.steps import NetworkFactory, steps_per_epoch
+from gmlight.training.steps import NetworkFactory, SGDSettings, steps_per_epoch
 
 
 @answers(draws_noise=True)
@@ -47,19 +47,24 @@ def herding(
     features: str,
     network: NetworkFactory,
     epochs: int,
-    batch_size: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    progress: Told = untold,
+    progress: ProgressCallback = no_progress,
+    **sgd: float,
 ) -> LabelledImages:
-    """ipc real images of each class, their mean feature kept nearest the class's (Table 3, Herding).
+    """Chooses ipc real images of each class whose mean feature stays nearest the class's (Table 3, Herding).
 
     Args:
-        features: `network`: the map before the last layer of one network trained on the real set; `pixels`.
-        network: makes it, given `channels`, `size` and `classes`; a Sequential that ends in the linear layer.
-        epochs: of its training by SGD; batch_size, lr, momentum, weight_decay: likewise.
-        progress: told how many epochs of it are done.
+        train: the real images.
+        ipc: images per class.
+        rng: of the network's training.
+        features: `network`: of one network trained on the real images, before its last layer; or `pixels`.
+        network: makes that network, given `channels`, `size` and `classes`; a Sequential whose last layer is
+            the classifier.
+        epochs: of its training.
+        progress: called with the number of epochs done.
+        sgd: batch_size, lr, momentum and weight_decay of its training, as in `SGDSettings`.
+
+    Raises:
+        ConfigError: a class has fewer images.
     """
     _refuse_too_many(train, ipc)
     extract: nn.Module = nn.Flatten()
@@ -67,19 +72,17 @@ def herding(
         with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
             _, channels, *size = train.images.shape
             fresh = network(channels=channels, size=tuple(size), classes=len(train.classes))
-        per_epoch = steps_per_epoch(train, batch_size)
+        settings = SGDSettings(**sgd)  # type: ignore[arg-type]
+        per_epoch = steps_per_epoch(train, settings.batch_size)
         extract = trained_features(
             fresh.to(train.device),
             train,
             steps=epochs * per_epoch,
             rng=rng,
-            batch_size=batch_size,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
+            sgd=settings,
             progress=lambda steps: progress(steps / per_epoch),
         )
-    chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.of_classes()]
+    chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.class_indices()]
     return LabelledImages(*train.batch(torch.cat(chosen)))
 
 

@@ -22,10 +22,10 @@ from gmlight.config.error_lines import line_on, odd_choice, without_a_common_fol
 from gmlight.config.process import prepare_process
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from gmlight.runtime.console import numbered_streams
+from gmlight.runtime.console import numbered_output
 from gmlight.runtime.distributed import is_main
 from gmlight.runtime.paths import CONF_DIR
-from gmlight.runtime.signals import Stopped, interruption
+from gmlight.runtime.signals import Stopped, signal_handler
 
 Function = Callable[[DictConfig, Path], "float | None"]
 LEFT_WHERE_NOTHING_BEGAN = {".lock", "config.yaml.unfinished"}
@@ -49,16 +49,16 @@ def command(function: Function, config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to here, where they are told
     job = _Job(function, config_name)
     try:
-        with interruption.installed():
+        with signal_handler.installed():
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
     except Stopped as stopped:
-        if not stopped.told:  # while runs were in processes of their own
+        if not stopped.reported:  # while runs were in processes of their own
             line = f"stopped by {stopped}; a run that has begun goes on with resume=<its folder>"
             print(f"gmlight: {line}", file=sys.stderr)
         # Lightning ends rank 0 where another rank fails; to be stopped with it is no failure.
         sys.exit(stopped.status if is_main() else 0)
     except ConfigError as error:
-        if not error.told:
+        if not error.reported:
             print(f"gmlight: in a run of the sweep: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
@@ -85,13 +85,13 @@ class _Job:
         number = HydraConfig.get().job.num
         beside = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
         requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, when the time of a job is nearly over
-        with interruption.installed(), numbered_streams(number) if beside else contextlib.nullcontext():
+        with signal_handler.installed(), numbered_output(number) if beside else contextlib.nullcontext():
             if callable(requeue):
-                interruption.take(signal.SIGUSR2)
+                signal_handler.reinstall(signal.SIGUSR2)
             try:
                 return self._run(config)
             except ConfigError as error:
-                error.told = False  # at the command line
+                error.reported = False  # at the command line
                 raise
             except Stopped as stopped:
                 if stopped.signum == signal.SIGUSR2 and callable(requeue):
@@ -117,7 +117,7 @@ class _Job:
             return value
         except ConfigError as error:
             _tell(str(error), folder)
-            error.told = True
+            error.reported = True
             if not is_main():
                 print(f"gmlight, on another process: {error}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -125,7 +125,7 @@ class _Job:
             sys.exit(1)
         except Stopped as stopped:
             _tell(stopped.line(folder), folder)
-            stopped.told = True
+            stopped.reported = True
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:

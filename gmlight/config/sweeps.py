@@ -10,7 +10,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gmlight.artifacts import results
-from gmlight.runtime.console import new_console, print_path, short
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.runtime.console import new_console, print_path, relative_path
 
 
 class Sweep(Callback):
@@ -24,7 +25,7 @@ class Sweep(Callback):
             optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def on_multirun_end(self, config: DictConfig, **keywords: Any) -> None:
-        console, folder = new_console(), short(Path(config.hydra.sweep.dir))
+        console, folder = new_console(), relative_path(Path(config.hydra.sweep.dir))
         if "dry_run=true" in config.hydra.overrides.task:
             (folder / "multirun.yaml").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # there is something in it, or it is not there
@@ -35,9 +36,9 @@ class Sweep(Callback):
             best = yaml.safe_load(found.read_text())
             values = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
             console.print(f"best     {values}  {best['best_value']:.2f} %", soft_wrap=True)
-            for run in sorted(path.parent for path in folder.glob("*/result.json")):
-                if results.read_accuracy(run) == best["best_value"]:
-                    print_path("run", run, console)
+            for run in map(RunFolder, sorted(path for path in folder.iterdir() if path.is_dir())):
+                if run.result.exists() and results.read_accuracy(run) == best["best_value"]:
+                    print_path("run", run.path, console)
         print_path("sweep", folder, console)
         glob = shlex.quote(f"runs={folder}/*")
         console.print(f"tables   python -m gmlight.report {glob}", soft_wrap=True)

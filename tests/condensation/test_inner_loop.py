@@ -14,7 +14,7 @@ from gmlight.config.compose import instantiate
 from gmlight.errors import ConfigError
 from gmlight.matching.image_gradient import COS_EUCLID, MULTILEVEL, GradientMatcher
 from helpers.condensers import condenser, fit, real_batches
-from helpers.problems import dataset_info, random_images, small_network
+from helpers.problems import numbered_classes, random_images, small_network
 from helpers.runs import composed
 
 
@@ -38,10 +38,16 @@ def test_defaults_are_those_of_conf() -> None:
     assert (defaults["rule"], defaults["mixed_synthetic"]) == (MULTILEVEL, mixed)
 
 
+def test_mixed_batches_for_a_rule_that_needs_classes_are_refused() -> None:
+    assert build_rule(composed("matching=interleaved", "matching.mixed_real=8")).name == "interleaved"
+    with pytest.raises(ConfigError, match="mixed_real=8"):
+        build_rule(composed("matching=multilevel", "+matching.mixed_real=8"))
+
+
 def test_three_parts_are_enough_to_condense() -> None:
     images = random_images(3, 1, 2, 8, 8)
     module = Condenser(
-        Pixels(images), GradientMatcher(dataset_info(3)), InnerLoop(small_network), updates=2
+        Pixels(images), GradientMatcher(numbered_classes(3)), InnerLoop(small_network), updates=2
     ).double()
     fit(module, real_batches(outer=1, updates=2, classes=3))
     assert module.zeta_used == [[50]]
