@@ -84,7 +84,7 @@ def claim_folder(run: Run) -> Path | None:
     notify = functools.partial(run.console.print, soft_wrap=True)
     checkpoint = folder.find_checkpoint(notify) if run.resumed else None
     if is_main():
-        claim(folder, run.record, goes_on=run.resumed)
+        claim(folder, run.record, resumed=run.resumed)
         if run.resumed:
             step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
             run.console.print(f"goes on after image update {step}")
