@@ -24,7 +24,7 @@ from gmlight.artifacts.grid import save_grid
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import unfinished, whole
+from gmlight.runtime.atomic import atomic_write, partial_path
 
 SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
@@ -131,7 +131,7 @@ def write(
         "form": stored.form,
         "storage": {"floats": floats, "bytes": 4 * floats},
     }
-    beside = unfinished(folder)
+    beside = partial_path(folder)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     (beside / TENSORS).write_bytes(content)
@@ -158,7 +158,7 @@ def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     # Through JSON, which turns keys that are numbers into text, so that the hash is that of what is read.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
     content[METADATA_HASH] = _hash_of(content)
-    with whole(folder / METADATA) as file:
+    with atomic_write(folder / METADATA) as file:
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -1,7 +1,7 @@
-"""Writes a condensed set in other formats: one function for each.
+"""A condensed set in the formats of others.
 
-Each takes an empty folder and the set. It returns the images as they are read back from its files, normalised
-like the set's, [N, channels, H, W]; None if the format stores them exactly.
+Each writer takes a folder and the set, and returns the images as a reader of its files finds them, normalised
+as the set's; null: they are the very same.
 """
 
 import io
@@ -27,10 +27,10 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def png(folder: Path, condensed: CondensedDataset) -> Tensor:
-    """Writes `<number>_<class>/<number>.png`; the folders sort in the order of the labels.
+    """`<number>_<class>/<number>.png`: the order of the folders is that of the labels.
 
     Raises:
-        ConfigError: the images have neither 1 nor 3 channels.
+        ConfigError: PNGs do not have as many channels.
     """
     pictures = _pictures(condensed)
     for label, name in enumerate(folder_names(condensed.classes)):
@@ -42,7 +42,7 @@ def png(folder: Path, condensed: CondensedDataset) -> Tensor:
 
 
 def npz(folder: Path, condensed: CondensedDataset) -> None:
-    """Writes condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
+    """condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
     np.savez_compressed(
         folder / "condensed.npz",
         images=condensed.images.numpy(),
@@ -54,16 +54,16 @@ def npz(folder: Path, condensed: CondensedDataset) -> None:
 
 
 def pt(folder: Path, condensed: CondensedDataset) -> None:
-    """Writes condensed.pt for torch.load with weights_only: as `npz`, but with lists of names and numbers."""
+    """condensed.pt, which torch.load reads with weights_only: as `npz`, but lists of names and numbers."""
     content = {name: getattr(condensed, name) for name in ("images", "labels", "classes", "mean", "std")}
     torch.save(content, folder / "condensed.pt")
 
 
 def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
-    """Writes a Hugging Face dataset: data/train-00000-of-00001.parquet, and a dataset card.
+    """A Hugging Face dataset: data/train-00000-of-00001.parquet, and a card.
 
     Raises:
-        ConfigError: pyarrow is not installed, or the images have neither 1 nor 3 channels.
+        ConfigError: pyarrow is not installed; or PNGs do not have as many channels.
     """
     try:
         import pyarrow
@@ -86,9 +86,9 @@ def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """Makes names for the classes' folders that every filesystem accepts, in the order of the labels.
+    """Of each class a name that every filesystem takes, in the order of the labels.
 
-    Each begins with its label, because readers number folders by their sorted names.
+    A number comes first: readers number folders by their sorted names.
     """
     digits = len(str(len(classes) - 1))
     safe = [re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_")[:80] for name in classes]
@@ -96,7 +96,7 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 
 
 def outside(condensed: CondensedDataset) -> float:
-    """Computes the share of pixel values outside 0..1, which 8 bits cannot hold."""
+    """The share of values that 8 bits cannot hold: pixels below 0 or above 1."""
     pixels = _pixels(condensed)
     return ((pixels < 0) | (pixels > 1)).float().mean().item()
 

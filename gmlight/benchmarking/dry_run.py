@@ -18,10 +18,10 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.reporting.run_page import PICTURES, PICTURES_BYTES
-from gmlight.runtime.console import clock
+from gmlight.runtime.console import format_duration
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.memory import halved_by, peak_bytes
-from gmlight.runtime.profiling import Parts, seconds_of
+from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
+from gmlight.runtime.profiling import PartTimer, measure_seconds
 from gmlight.runtime.signals import ending_launched_processes
 from gmlight.training.evaluator import Evaluator
 
@@ -55,7 +55,7 @@ class Plan:
 class Steps(lightning.Callback):
     """What each image update has taken: seconds, those of the network's training, and its zeta."""
 
-    profile: Parts
+    profile: PartTimer
     seconds: list[float] = field(default_factory=list)
     of_network: list[float] = field(default_factory=list)
     zetas: list[float] = field(default_factory=list)
@@ -88,21 +88,23 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
     shorter = dataclasses.replace(evaluator, epochs=EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.together(images), networks)))
-    with halved_by(
+    with explain_out_of_memory(
         "the training of evaluation networks", "evaluation.networks_at_once", lambda: len(members)
     ):
         ensemble = shorter.trained(images, members)  # to warm up
-        training = seconds_of(lambda: shorter.trained(images, members), device) / len(members)
-    with halved_by("the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)):
+        training = measure_seconds(lambda: shorter.trained(images, members), device) / len(members)
+    with explain_out_of_memory(
+        "the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)
+    ):
         evaluator.accuracies(ensemble, networks)
-        testing = seconds_of(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
+        testing = measure_seconds(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
     return training / EPOCHS / len(images), testing
 
 
 def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationData, plan: Plan) -> int:
     """About what a run folder will hold at most: set, two checkpoints, pictures, page, metrics."""
     of_set = images.images.nbytes
-    network = condenser.factory() if plan.updates > 1 else None
+    network = condenser.inner_loop.factory() if plan.updates > 1 else None
     # A checkpoint has it only where it is written between two updates of one network.
     of_network = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())  # and momentum
     buffer = io.BytesIO()
@@ -125,7 +127,7 @@ def rehearse(run: Run, config: DictConfig) -> None:
     device = trainer.strategy.root_device
     run.console.print(run.record.headline)
     if run.condenser is not None:
-        steps = Steps(Parts(device))
+        steps = Steps(PartTimer(device))
         updates = min(WARM_UP + STEPS, config.iterations * config.updates)
         trainer = build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
     plan = Plan(
@@ -140,7 +142,7 @@ def rehearse(run: Run, config: DictConfig) -> None:
             trainer.fit(run.condenser, datamodule=run.data)
             images = run.condenser.synthetic.labelled().to(device)
         report(run, steps, images, plan)
-    ranks.leave()
+    ranks.shut_down()
 
 
 def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> None:
@@ -164,8 +166,12 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
         matching, whole = condensing_seconds(steps, condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
         sampling = data.sampling_seconds
-        of_sampling = f"; {clock(sampling)} of it chooses real batches" if sampling else ""
-        line("condensing", clock(whole + sampling), f"K={plan.iterations}, T={plan.updates}{of_sampling}")
+        of_sampling = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
+        line(
+            "condensing",
+            format_duration(whole + sampling),
+            f"K={plan.iterations}, T={plan.updates}{of_sampling}",
+        )
     few = images if isinstance(images, LabelledImages) else _few(data)
     seconds, quick = 0.0, 0.0
     for i, evaluator in enumerate(evaluators.values()):
@@ -180,9 +186,13 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
             of_one = evaluator.epochs * len(few) * of_image + testing
             quick = plan.evaluations * plan.quick_networks * of_one
     counts = ", ".join(f"{n} on {name}" for name, _, n in sets)
-    line("evaluating", clock(seconds), f"networks: {counts}")
+    line("evaluating", format_duration(seconds), f"networks: {counts}")
     if quick:
-        line("on the way", clock(quick), f"evaluations: {plan.evaluations} of {plan.quick_networks} networks")
+        line(
+            "on the way",
+            format_duration(quick),
+            f"evaluations: {plan.evaluations} of {plan.quick_networks} networks",
+        )
     line("memory", f"{peak_bytes(device) / 2**30:.2f} GiB", "at most, so far")
     if condenser is not None and isinstance(images, LabelledImages):
         disk = disk_bytes(condenser, images, data, plan)
@@ -208,6 +218,6 @@ class _NoLosses:
 def _zeta(condenser: Condenser, t: int, measured: float) -> float:
     # As the schedule says; one that looks at losses: as was measured.
     try:
-        return sum(1 for _ in condenser.schedule(t, _NoLosses()))
+        return sum(1 for _ in condenser.inner_loop.schedule(t, _NoLosses()))
     except _UnknownError:
         return measured

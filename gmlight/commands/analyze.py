@@ -18,7 +18,7 @@ from gmlight.data.images import LabelledImages
 from gmlight.reporting.dynamics import Point, logarithmic, trajectory
 from gmlight.reporting.figures import plot_trajectory, save
 from gmlight.runtime.console import new_console, print_path
-from gmlight.runtime.progress import shown
+from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 SHOWN = 8  # points in the printed table
@@ -35,7 +35,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
         epochs = logarithmic(evaluator.epochs, config.points)
         networks, wanted = [], config.evaluation.networks
         doing = f"analyzing {stored.name} on {architecture}"
-        with shown(doing, "network", wanted, console) as progress:
+        with show_progress(doing, "network", wanted, console) as progress:
             for member in range(wanted):
                 networks.append(list(trajectory(evaluator, stored.images, real, member, epochs)))
                 progress(member + 1)

@@ -13,13 +13,13 @@ from gmlight.builders.trainer import build_trainer
 from gmlight.config.compose import choose, with_overrides
 from gmlight.config.labels import describe
 from gmlight.errors import ConfigError
-from gmlight.runtime.console import new_console, print_path, refuse_bad_paths
+from gmlight.runtime.console import check_output_paths, new_console, print_path
 
 
 def benchmark(config: DictConfig, folder: Path) -> None:
     """Measures both sides in turn, prints the table and writes benchmark.json."""
     paths = [folder / "benchmark.json", *([Path(config.json)] if config.json else [])]
-    refuse_bad_paths({"json": paths[-1]})
+    check_output_paths({"json": paths[-1]})
     console, called = new_console(), describe(config)
     record = called.as_dict()
     name, other = other_side(config)

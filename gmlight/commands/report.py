@@ -6,7 +6,7 @@ from gmlight.reporting.collect import gather
 from gmlight.reporting.figures import save_plots
 from gmlight.reporting.runs_page import Table, write_runs_page
 from gmlight.reporting.tables import EXPLANATION, HEADINGS, as_csv, as_markdown, commands_of, show, tables_of
-from gmlight.runtime.console import new_console, refuse_bad_paths
+from gmlight.runtime.console import check_output_paths, new_console
 
 
 def report(words: dict[str, str]) -> None:
@@ -16,7 +16,7 @@ def report(words: dict[str, str]) -> None:
         words: `runs`, and the paths of what is written: `html`, `markdown`, `csv`, `plots`.
     """
     paths = {kind: Path(path) for kind, path in words.items() if kind != "runs"}
-    refuse_bad_paths(paths)
+    check_output_paths(paths)
     gathered, console = gather(words["runs"].split(",")), new_console()
     show(gathered, console)
     if "html" in paths:

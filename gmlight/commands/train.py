@@ -25,8 +25,9 @@ from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.reporting.loggers import closing_loggers, log_artifact, places
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
-from gmlight.runtime.distributed import is_main, ranks
-from gmlight.runtime.signals import ending_launched_processes, interruption, resumable
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.rank import is_main
+from gmlight.runtime.signals import ending_launched_processes, resumable, signal_handler
 
 
 def train(config: DictConfig, path: Path) -> float | None:
@@ -69,7 +70,7 @@ def train(config: DictConfig, path: Path) -> float | None:
             evaluations = evaluate(run, images)
             dashboards = dict(places(trainer.loggers))
         page.show_finished()
-    ranks.leave()
+    ranks.shut_down()
     print_outcome(run, evaluations, dashboards)
     return evaluations[0].accuracy.mean
 
@@ -113,7 +114,7 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
         return chosen
     synthetic = run.condenser.synthetic
     try:
-        with interruption.deferred():
+        with signal_handler.deferred():
             run.trainer.fit(run.condenser, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteError as error:
         good = run.condenser.last_good
@@ -122,7 +123,9 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
     trainer = run.trainer
     if trainer.global_step < trainer.max_steps:
         done = f"{trainer.global_step} of {trainer.max_steps}"
-        raise ConfigError(f"a callback stopped the run after image update {done}; resume={run.folder.path}")
+        raise ConfigError(
+            f"a callback stopped the run after image update {done}; resume={run.folder.path} continues it"
+        )
     learned = synthetic.labelled().to(run.trainer.strategy.root_device)
     save_set(run, learned, synthetic.stored(), complete=True)
     return learned
@@ -196,7 +199,7 @@ def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     """
     quick, found = run.callbacks.quick_evaluation, {}
     if run.condenser is not None:
-        found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.engine.describe()}
+        found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.matcher.engine.describe()}
     return found | {
         "seconds": {
             "condensing": run.callbacks.checkpoints.seconds - quick.seconds,

@@ -10,7 +10,7 @@ from gmlight.config.job import Job, prepare_hydra
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 from gmlight.runtime.rank import is_main
-from gmlight.runtime.signals import Stopped, interruption
+from gmlight.runtime.signals import Stopped, signal_handler
 
 
 def run_command(name: str) -> None:
@@ -28,16 +28,16 @@ def run_command(name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are reported here
     job = Job(name)
     try:
-        with interruption.installed():
+        with signal_handler.installed():
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)()
     except Stopped as stopped:
-        if not stopped.told:  # the runs were in processes of their own
+        if not stopped.reported:  # the runs were in processes of their own
             line = f"stopped by {stopped}; resume a run that has begun with resume=<its folder>"
             print(f"gmlight: {line}", file=sys.stderr)
         # Lightning ends rank 0 where another rank fails; rank 0 reports, the others end without an error.
         sys.exit(stopped.status if is_main() else 0)
     except ConfigError as error:
-        if not error.told:
+        if not error.reported:
             print(f"gmlight: in a run of the sweep: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:

@@ -18,9 +18,9 @@ from gmlight.config.compose import complete, register_resolvers
 from gmlight.config.process import prepare_process
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from gmlight.runtime.console import numbered_streams
+from gmlight.runtime.console import numbered_output
 from gmlight.runtime.rank import is_main
-from gmlight.runtime.signals import Stopped, interruption
+from gmlight.runtime.signals import Stopped, signal_handler
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Job:
             return self._run(config)
         number = HydraConfig.get().job.num
         shares_terminal = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
-        streams = numbered_streams(number) if shares_terminal else contextlib.nullcontext()
+        streams = numbered_output(number) if shares_terminal else contextlib.nullcontext()
         requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, shortly before a job's time is over
-        with interruption.installed(), streams:
+        with signal_handler.installed(), streams:
             if callable(requeue):
-                interruption.take(signal.SIGUSR2)
+                signal_handler.reinstall(signal.SIGUSR2)
             try:
                 return self._run(config)
             except ConfigError as error:
-                error.told = False  # at the command line
+                error.reported = False  # at the command line
                 raise
             except Stopped as stopped:
                 if stopped.signum == signal.SIGUSR2 and callable(requeue):
@@ -70,7 +70,7 @@ class Job:
             return value
         except ConfigError as error:
             _report(str(error), folder)
-            error.told = True
+            error.reported = True
             if not is_main():
                 print(f"gmlight, on another process: {error}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -78,7 +78,7 @@ class Job:
             sys.exit(1)
         except Stopped as stopped:
             _report(stopped.line(folder), folder)
-            stopped.told = True
+            stopped.reported = True
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -98,12 +98,12 @@ def prepare_hydra() -> None:
     warnings.filterwarnings("ignore", message="\\s*'hydra/.*is validated against ConfigStore schema")
 
 
-def _check_folder(config: DictConfig, folder: Path) -> None:
-    run = RunFolder(folder)
-    if "resume" in config and slurm.was_requeued() and run.has_run:
-        config.resume = str(folder)
-    if is_main() and config.get("resume") is None and not run.is_free:
-        raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
+def _check_folder(config: DictConfig, path: Path) -> None:
+    folder = RunFolder(path)
+    if "resume" in config and slurm.was_requeued() and folder.has_run:
+        config.resume = str(path)
+    if is_main() and config.get("resume") is None and not folder.is_free:
+        raise ConfigError(f"{path} already holds a run or other files; choose another with hydra.run.dir=")
 
 
 def _check_search_direction() -> None:

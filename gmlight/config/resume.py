@@ -12,7 +12,7 @@ from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.paths import CONF_DIR
 
 # Keys that may differ on resume: they change the synthetic set by rounding at most.
@@ -104,7 +104,7 @@ def claim(folder: RunFolder, record: RunRecord, *, resumed: bool) -> None:
                 "gmlight.evaluate"
             )
     try:
-        with whole(folder.config, new=not resumed) as file:
+        with atomic_write(folder.config, new=not resumed) as file:
             file.write_text(content)
     except FileExistsError:
         raise ConfigError(f"{folder.path} already holds a run; choose another with hydra.run.dir=") from None

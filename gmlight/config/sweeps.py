@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.runtime.console import new_console, print_path, short
+from gmlight.runtime.console import new_console, print_path, relative_path
 
 
 class Sweep(Callback):
@@ -24,7 +24,7 @@ class Sweep(Callback):
             optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def on_multirun_end(self, config: DictConfig, **keywords: Any) -> None:
-        console, folder = new_console(), short(Path(config.hydra.sweep.dir))
+        console, folder = new_console(), relative_path(Path(config.hydra.sweep.dir))
         if "dry_run=true" in config.hydra.overrides.task:
             (folder / "multirun.yaml").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # not empty, or missing

@@ -11,15 +11,15 @@ from gmlight.runtime.signals import Stopped, ending_launched_processes, resumabl
 
 SETUP = """
 import ctypes, os, signal, sys, threading
-from gmlight import interruption as module
-from gmlight.interruption import Stopped, interruption
-module.GRACE, module.SAME = {grace}, {same}
+from gmlight.runtime import signals as module
+from gmlight.runtime.signals import Stopped, signal_handler
+module.DEFERRAL_SECONDS, module.DUPLICATE_SECONDS = {grace}, {same}
 
 def send(signum):
     os.kill(os.getpid(), signum)
 
 try:
-    with interruption.installed():
+    with signal_handler.installed():
         {body}
         print("to the end")
 except Stopped as stopped:
@@ -40,40 +40,42 @@ def test_a_signal_ends_what_is_not_deferred(name: str, status: int) -> None:
 
 
 def test_what_is_deferred_comes_to_its_end() -> None:
-    result = process("with interruption.deferred():\n    send(signal.SIGTERM)\n    print('saved')")
+    result = process("with signal_handler.deferred():\n    send(signal.SIGTERM)\n    print('saved')")
     assert (result.returncode, result.stdout) == (143, "saved\nSIGTERM\n"), result.stderr
 
 
 def test_inside_what_is_deferred_some_is_not() -> None:
-    body = "with interruption.deferred():\n    with interruption.at_once():\n        send(signal.SIGTERM)"
+    body = (
+        "with signal_handler.deferred():\n    with signal_handler.immediate():\n        send(signal.SIGTERM)"
+    )
     assert process(body + "\n        print('no')").stdout == "SIGTERM\n"
-    body = "with interruption.deferred():\n    send(signal.SIGTERM)\n    with interruption.at_once():"
+    body = "with signal_handler.deferred():\n    send(signal.SIGTERM)\n    with signal_handler.immediate():"
     assert process(body + "\n        print('no')").stdout == "SIGTERM\n"
 
 
 def test_grace_has_an_end() -> None:
     result = process(
-        "with interruption.deferred():\n    send(signal.SIGINT)\n    while True: pass", grace=0.01
+        "with signal_handler.deferred():\n    send(signal.SIGINT)\n    while True: pass", grace=0.01
     )
     assert (result.returncode, result.stdout) == (130, "SIGINT\n"), result.stderr
 
 
 def test_a_second_signal_ends_at_once() -> None:
-    body = "with interruption.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGINT)"
+    body = "with signal_handler.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGINT)"
     result = process(body + "\n    signal.pause()")
     assert (result.returncode, result.stdout) == (130, ""), result.stderr
 
 
 def test_the_same_event_told_twice_is_one_signal() -> None:
-    body = "with interruption.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGTERM)"
+    body = "with signal_handler.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGTERM)"
     assert process(body + "\n    print('saved')", same=60).stdout == "saved\nSIGTERM\n"
 
 
 def test_a_process_that_hangs_in_one_call_ends_all_the_same() -> None:
     # A lock in C that is taken twice: there no handler of Python's is ever called.
-    body = "module.MERCY = 0\nlibc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
+    body = "module.EXIT_SECONDS = 0\nlibc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
     body += "threading.Timer(0.1, send, [signal.SIGTERM]).start()\n"
-    body += "with interruption.deferred():\n    while True: libc.pthread_mutex_lock(mutex)"
+    body += "with signal_handler.deferred():\n    while True: libc.pthread_mutex_lock(mutex)"
     result = process(body, grace=0.01)
     assert (result.returncode, result.stdout) == (143, ""), result.stderr
 
