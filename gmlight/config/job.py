@@ -62,7 +62,8 @@ class Job:
             _check_search_direction()
             complete(config)
             # Only now is anything slow imported: a mistake in the words is reported at once.
-            function = getattr(import_module(f"gmlight.commands.{self.name}"), self.name)
+            name = "dry_run" if self.name == "train" and config.dry_run else self.name
+            function = getattr(import_module(f"gmlight.commands.{name}"), name)
             prepare_process(config)
             value = function(config, folder)
             if config.get("dry_run") and is_main():
