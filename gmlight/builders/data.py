@@ -8,7 +8,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 from torch import nn
 
-from gmlight.builders.parts import needs_statistics, without
+from gmlight.builders.parts import build_rule, needs_statistics
 from gmlight.config.compose import data_root, instantiate
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
@@ -57,7 +57,7 @@ def build_data(
         updates=config.updates,
         seed=config.seed,
         sampler=sampler,
-        needs_mixed_batches=_mixed_batches_rule(config),
+        needs_mixed_batches=build_rule(config).needs_mixed_batches,
         device_share=config.memory.device_share,
     )
 
@@ -122,11 +122,3 @@ def _prepare_on(data: CondensationData, chosen: bool) -> None:
     found = [each for each in ranks.gather_objects(message) if each is not None]
     if found:
         raise ConfigError(found[0])
-
-
-def _mixed_batches_rule(config: DictConfig) -> Callable[[int], bool]:
-    rule = instantiate(without(config.matching, "mixed_real", "mixed_synthetic"))
-    if hasattr(rule, "needs_mixed_batches"):
-        return rule.needs_mixed_batches
-    interleaved = config.matching["_target_"].endswith(".interleaved")
-    return lambda k: k % 2 == 1 or not interleaved
