@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.experiment_cells import find_cells
-from gmlight.config.overrides import PUT_IN, flat, override_key
+from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _invocation(config: DictConfig) -> Invocation:
     overrides = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     words = sys.argv[1:] if hydra_config.mode == RunMode.RUN else overrides
     if any(word.startswith("resume=") for word in words):
-        words = [word for word in words if not word.startswith(PUT_IN)]
+        words = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
     return Invocation(
         command=shlex.join(["python", "-m", f"gmlight.{hydra_config.job.config_name}", *words]),
         overrides=overrides,

@@ -4,17 +4,21 @@ import csv
 import itertools
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gmlight import CondensedDataset
+from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
-from gmlight.config.resume import expand
+from gmlight.config.resume import claim, expand, read_run, refuse_changes
 from gmlight.errors import ConfigError
 from gmlight.training.evaluator import Evaluator
 from helpers.runs import TINY, Run, refusal
@@ -150,7 +154,7 @@ def test_chosen_images_stay_chosen(
     )  # by another device's rounding it might choose others
     other = typed("train", "resume=run", "ipc=1")
     assert other.returncode == 1
-    assert "would change the set that the run is about: ipc=1 (was 2)" in other.stderr
+    assert "would change the synthetic set of the run: ipc=1 (was 2)" in other.stderr
     result = typed("train", "resume=run")
     assert result.returncode == 0, result.stderr
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
@@ -185,13 +189,13 @@ def test_a_job_of_a_sweep_goes_on(typed: Run, undisturbed: tuple, stop_in: Calla
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["image_lr=1"], "would change the set that the run is about: image_lr=1 (was 0.1)"),
+        (["image_lr=1"], "would change the synthetic set of the run: image_lr=1 (was 0.1)"),
         (
             ["distance=cos"],
             "distance._target_=gmlight.matching.distances.cos (was gmlight.matching.distances.cos_euclid)",
         ),
         (["speed.precision=bfloat16"], "speed.precision=bfloat16 (was float32)"),
-        (["-m"], "one run goes on, not a sweep"),
+        (["-m"], "one run is resumed, not a sweep"),
     ],
 )
 def test_what_would_be_another_run(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
@@ -250,6 +254,26 @@ def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]  # fmt: skip
     assert expand(words)[-5:] == words[-5:]  # as Lightning starts the other processes of a run
     assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
+
+
+def test_the_command_is_kept_as_data(tmp_path: Path) -> None:
+    """Its words come from a key of config.yaml, which is no part of the configuration; not from a comment."""
+    folder = RunFolder(tmp_path)
+    words = ["--config-dir", "my conf", "dataset.mean=[.1, .2]", "seed=1"]
+    config = {"iterations": 2, "seed": 1, "distance": {"weight": 1.0}}
+    command = shlex.join(["python", "-m", "gmlight.train", *words])
+    record = RunRecord(command, words[2:], {}, config, "mda", [], "paper", "convnet", "plain")
+    claim(folder, record, resumed=False)
+    text = folder.config.read_text()
+    assert text.startswith(f"# {command}\n")
+    assert yaml.safe_load(text) == {"command": words} | config
+    folder.config.write_text(text.replace("# python", "# something else"))
+    assert read_run(folder) == (words, config)
+    refuse_changes(folder, config)
+    with pytest.raises(ConfigError, match=r"synthetic set of the run: seed=2 \(was 1\)"):
+        refuse_changes(folder, config | {"seed": 2})
+    claim(folder, replace(record, config=config | {"iterations": 3}), resumed=True)
+    assert read_run(folder) == (words, config | {"iterations": 3})
 
 
 def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
