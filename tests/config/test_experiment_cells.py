@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from gmlight.artifacts.results import images_per_class
-from gmlight.config.experiment_cells import blank_cell, settle_cell
-from gmlight.config.labels import describe, labels
+from gmlight.config.experiment_cells import apply_cell, blank_cell
+from gmlight.config.labels import describe
 from gmlight.config.validate import check
 from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import TINY, Run, composed
@@ -34,8 +34,8 @@ def cells_of(experiment: str) -> list[list[str]]:
 
 def label(*overrides: str) -> str:
     config = composed(*overrides)
-    settle_cell(config)
-    return labels(config, describe(config))["method"]
+    apply_cell(config)
+    return describe(config).method
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -49,7 +49,7 @@ def test_every_cell_of_a_seed_composes(experiment: str) -> None:
         if overrides[-1] == "seed=1" or ("dataset=fashion_mnist" in overrides):
             continue  # as seed 0, as mnist
         config = composed(f"experiment={experiment}", *overrides)
-        settle_cell(config)
+        apply_cell(config)
         check(config)
         assert config.scale.name == "paper"
 
@@ -82,9 +82,8 @@ def test_the_ladder_beyond_the_paper() -> None:
     for step in steps:
         config = composed("dataset=mnist", "ipc=10", f"method={step}")
         record = describe(config)
-        record |= labels(config, record)
-        assert (record["method"], record["scale"], record["protocol"]) == (step, "paper", "dsa")
-        assert record["departures"][-2:] == [f"method={step}", "protocol dsa"]
+        assert (record.method, record.scale, record.protocol) == (step, "paper", "dsa")
+        assert record.departures[-2:] == [f"method={step}", "protocol dsa"]
         assert config.evaluation.epochs == 1000
     assert images_per_class(said[1]) == 40
     assert images_per_class(composed("dataset=mnist", "ipc=10", "method=formation")) == 90
@@ -98,7 +97,7 @@ def test_what_is_beyond_the_paper_is_named() -> None:
     assert label("method=random", "augmentation=dsa") == "random"
     for words in (["augmentation=dsa"], ["evaluation=cutmix"], ["method=random", "augmentation=dsa"]):
         config = composed("ipc=10", *words)
-        assert labels(config, describe(config))["departures"], words
+        assert describe(config).departures, words
     for words, protocol in (
         (["augmentation=dsa", "evaluation=cutmix"], "dsa + cutmix"),
         (["augmentation=dsa", "evaluation.cutmix=1"], "dsa + cutmix 1"),
@@ -107,9 +106,9 @@ def test_what_is_beyond_the_paper_is_named() -> None:
         (["dataset=cifar10", "augmentation=crop_scale_rotate"], "crop_scale_rotate"),
     ):
         config = composed(*words)
-        found = labels(config, describe(config))
-        assert found["protocol"] == protocol
-        assert (protocol == "plain") == (found["departures"] == [])
+        found = describe(config)
+        assert found.protocol == protocol
+        assert (protocol == "plain") == (found.departures == [])
     assert label("method=dsa", "augmentation=none") == "dsa with augmentation=none"
 
 
@@ -133,13 +132,13 @@ def test_what_a_set_depends_on_is_named_wherever_it_was_chosen(tmp_path: Path, t
 def test_footnote_5_and_table_4() -> None:
     here = ["experiment=table3", "dataset=cifar10", "ipc=50"]
     config = composed(*here, "method=md")
-    settle_cell(config)
+    apply_cell(config)
     assert config.distance.weight == 0.1
     assert label(*here, "method=md") == "md with distance.weight=0.1"
     assert label(*here, "method=m") == "m"
     assert label("experiment=table3", "dataset=cifar10", "ipc=10", "method=md") == "md"
     config = composed("experiment=table4", "dataset=mnist", "method=md", "architecture=mlp")
-    settle_cell(config)
+    apply_cell(config)
     assert config.image_lr == 0.01
     assert len(config.evaluation.architectures) == 6
 

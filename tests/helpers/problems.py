@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,9 +10,9 @@ from torch import nn
 from gmlight.architectures.convnet import ConvNet
 from gmlight.data.datasets import Splits, digits
 from gmlight.data.dsa import TRANSFORMS, Siamese
+from gmlight.data.images import DatasetInfo
 from gmlight.matching import distances, rules
 from gmlight.matching.engine import GradientEngine
-from gmlight.runtime.compile import Compilation
 
 
 def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
@@ -23,6 +24,14 @@ def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
 
     train, test = digits(root, download, test_share=0.2, split_seed=0)
     return two_of_each(*train), two_of_each(*test)
+
+
+def named_classes(
+    *classes: str, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.25,)
+) -> DatasetInfo:
+    """Of a dataset of 8x8 images, as many of each class."""
+    priors = (1 / len(classes),) * len(classes)
+    return DatasetInfo(classes, tuple(mean), tuple(std), (len(mean), 8, 8), priors)
 
 
 def small_network(norm: str = "instance", channels: int = 2, size: int = 8, classes: int = 3) -> nn.Module:
@@ -41,14 +50,7 @@ def small_network(norm: str = "instance", channels: int = 2, size: int = 8, clas
 
 def gradient_engine(**options: object) -> GradientEngine:
     """As a run has it on a CPU, not compiled."""
-    settings: dict = {
-        "microbatch": None,
-        "classes_per_block": None,
-        "precision": "float32",
-        "compilation": Compilation(False, print),
-        "real_images": 1,
-    }
-    return GradientEngine(**(settings | options))
+    return GradientEngine(**options)
 
 
 def siamese(kind: type[Siamese] = Siamese, **options: object) -> Siamese:
@@ -74,8 +76,14 @@ def distance_named(name: str, weight: float) -> distances.Distance:
     )
 
 
-def rule_with(name: str, **options: object) -> rules.Matching:
+def rule_named(name: str, **options: object) -> rules.MatchingRule:
+    """With those of the options that the rule has."""
     rule = getattr(rules, name)
-    return functools.partial(
-        rule, **{k: v for k, v in options.items() if k in inspect.signature(rule).parameters}
-    )
+    known = inspect.signature(rule).parameters
+    return rule(**{key: value for key, value in options.items() if key in known})
+
+
+def dataset_info(classes: int, priors: Sequence[float] = ()) -> DatasetInfo:
+    """Of images of two channels, 8x8; equal priors by default."""
+    names = tuple(map(str, range(classes)))
+    return DatasetInfo(names, (0.0, 0.0), (1.0, 1.0), (2, 8, 8), tuple(priors) or (1 / classes,) * classes)
