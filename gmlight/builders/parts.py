@@ -13,10 +13,10 @@ from torch import nn
 
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.config.compose import instantiate
-from gmlight.data.augmentation import Augmentation
+from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule, as_rule
-from gmlight.reporting.loggers import About
+from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
 
@@ -45,9 +45,9 @@ def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Comp
     return Compilation(config.speed.compile, notify)
 
 
-def build_augmentation(config: DictConfig) -> Augmentation:
-    """What images go through while networks train on them, when they are evaluated at least."""
-    return instantiate(without(config.augmentation, "evaluation_epochs"))
+def build_augmentation(config: DictConfig) -> NamedAugmentation:
+    """Builds the augmentation of evaluation networks' training, and of matching if it is Siamese."""
+    return as_augmentation(instantiate(without(config.augmentation, "evaluation_epochs")))
 
 
 def build_rule(config: DictConfig) -> Rule:
@@ -55,9 +55,9 @@ def build_rule(config: DictConfig) -> Rule:
     return as_rule(instantiate(without(config.matching, "mixed_real", "mixed_synthetic")))
 
 
-def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
+def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
     """Lightning's loggers, where this is the process that writes."""
-    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+    return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:

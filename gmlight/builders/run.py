@@ -11,7 +11,7 @@ from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord, base_name
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.condenser import build_condenser, build_start
-from gmlight.builders.data import build_matched_data
+from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
     build_evaluators,
@@ -29,7 +29,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
-from gmlight.reporting.loggers import about
+from gmlight.reporting.loggers import dashboard_labels
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.final_evaluation import FinalEvaluation
 
@@ -92,14 +92,14 @@ def build_run(
     evaluators = build_evaluators(config, data, record.architecture, compilation, console)
     quick_evaluator = build_quick_evaluator(config, data, compilation)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
-    loggers = [] if config.dry_run else build_loggers(config, folder.path, about(record.as_dict()))
+    loggers = [] if config.dry_run else build_loggers(config, folder.path, dashboard_labels(record))
     trainer = build_trainer(
         config, logger=loggers, callbacks=[*callbacks, *build_callbacks(config)], folder=folder.path
     )
     refuse_processes_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
-    data.load(trainer.strategy.root_device)
+    load_data(data, trainer)
     start = _find_start(config, folder, data, console, resumed=resumed)
     condenser = None
     if config.iterations:
