@@ -4,11 +4,12 @@ import json
 import platform
 import socket
 import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
 import gmlight
@@ -66,6 +67,24 @@ def read_accuracy(folder: Path) -> float:
     return json.loads((folder / "result.json").read_text())["evaluations"][0]["accuracy"]["mean"]
 
 
+def read_accuracies(folder: Path) -> dict[str, Accuracy]:
+    """The accuracies of an evaluated set by architecture, from its folder's result.json."""
+    rows = json.loads((folder / "result.json").read_text())["evaluations"]
+    return accuracies_by_architecture([row for row in rows if row["name"] == rows[0]["name"]])
+
+
+def accuracies_by_architecture(rows: Iterable[Mapping[str, Any]]) -> dict[str, Accuracy]:
+    """The accuracies of rows as `as_record` makes them, by architecture."""
+    return {
+        row["architecture"]: Accuracy(
+            row["accuracy"]["values"],
+            epochs=row["accuracy"]["epochs"],
+            protocol=row["accuracy"].get("protocol", "plain"),  # older sets lack it
+        )
+        for row in rows
+    }
+
+
 def write_record(path: Path, record: dict[str, Any]) -> Path:
     """Writes plain containers as JSON, whole or not at all; nothing is written over."""
     with whole(path, new=True) as file:
@@ -100,7 +119,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         "gmlight": gmlight.__version__,
         "torch": torch.__version__,
-        "lightning": lightning.__version__,
+        "lightning": version("lightning"),
     }
 
 

@@ -51,6 +51,28 @@ class Interruption:
         self._installed = self._deferred = self._raised = False
 
     @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Takes the signals, and gives them back as they were; the process never ends by a second signal.
+
+        For a run inside a program, such as a notebook. Outside the main thread, which alone can take
+        signals, it does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self.signum, self._raised = None, False
+        before = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
+        self._installed = True
+        self.take()
+        try:
+            yield
+        finally:
+            self._installed, self.signum = False, None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    @contextmanager
     def installed(self) -> Iterator[None]:
         """Takes the signals, and gives them back as they were."""
         self.signum, self._raised = None, False
