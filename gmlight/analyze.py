@@ -13,7 +13,7 @@ from rich.table import Table
 from gmlight.artifacts import results
 from gmlight.artifacts.record import headline
 from gmlight.builders.stored_set import open_set
-from gmlight.config.labels import describe
+from gmlight.config.labels import describe_use
 from gmlight.config.stored import command_on_a_set
 from gmlight.data.images import LabelledImages
 from gmlight.reporting.dynamics import Point, logarithmic, trajectory
@@ -32,8 +32,8 @@ def main() -> None:
 
 def analyze(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set; writes and draws what their gradients and losses do (Figure 2)."""
-    console, record = new_console(), describe(config)
-    stored = open_set(config, record, console)
+    console, called = new_console(), describe_use(config)
+    stored = open_set(config, called, console)
     started = time.monotonic()
     rng = generator(config.seed, "analyzed-images")
     real = LabelledImages(*stored.data.train.draw_mixed(config.real_images, rng))
@@ -57,7 +57,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
             "seconds": {"analysis": time.monotonic() - started},
             "environment": results.environment(stored.device),
         }
-        path = results.write_record(folder / f"{name}.json", record | about)
+        path = results.write_json(folder / f"{name}.json", called.as_dict() | about)
         print_path("picture", picture, console)
         print_path("points", path, console)
 

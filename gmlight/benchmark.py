@@ -7,13 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from gmlight.artifacts import results
-from gmlight.artifacts.record import headline
 from gmlight.benchmarking.table import OURS, measure, print_table
 from gmlight.benchmarking.workers import Side
 from gmlight.builders.trainer import build_trainer
 from gmlight.config.command_line import command
 from gmlight.config.compose import choose, with_overrides
-from gmlight.config.labels import describe, labels
+from gmlight.config.labels import describe
 from gmlight.errors import ConfigError
 from gmlight.runtime.console import new_console, print_path, refuse_bad_paths
 
@@ -26,8 +25,8 @@ def benchmark(config: DictConfig, folder: Path) -> None:
     """Measures both sides in turn, prints the table and writes benchmark.json."""
     paths = [folder / "benchmark.json", *([Path(config.json)] if config.json else [])]
     refuse_bad_paths({"json": paths[-1]})
-    console, record = new_console(), describe(config)
-    record |= labels(config, record)
+    console, called = new_console(), describe(config)
+    record = called.as_dict()
     name, other = other_side(config)
     configs = {name: other, OURS: config}
     for of_side in configs.values():
@@ -35,7 +34,7 @@ def benchmark(config: DictConfig, folder: Path) -> None:
             raise ConfigError("iterations=0: nothing is condensed that could be timed; use iterations>=1")
         of_side.logger = choose(of_side, "logger", "csv")  # no figure of a benchmark is sent anywhere
     device = build_trainer(config).strategy.root_device
-    console.print(headline(record))
+    console.print(called.headline)
     with tempfile.TemporaryDirectory() as scratch:
         sides = {
             side: Side(of_side, side == "plain", Path(scratch) / str(i))

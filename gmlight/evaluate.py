@@ -7,14 +7,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts import results
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
-from gmlight.config.labels import describe, protocol_epochs
+from gmlight.config.labels import describe_use, protocol_epochs
 from gmlight.config.overrides import flat, override_key
 from gmlight.config.stored import command_on_a_set
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
-from gmlight.training.evaluator import evaluate_sets
+from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
 
 def main() -> None:
@@ -23,22 +24,22 @@ def main() -> None:
 
 def evaluate(config: DictConfig, folder: Path) -> None:
     """Trains fresh networks on the set, prints the table and writes result.json."""
-    console, record = new_console(), describe(config)
-    stored = open_set(config, record, console)
+    console, called = new_console(), describe_use(config)
+    stored = open_set(config, called, console)
     started = time.monotonic()
     sets = [
-        (stored.name, stored.images, config.evaluation.networks),
+        EvaluatedSet(stored.name, stored.images, config.evaluation.networks),
         *build_baselines(config, stored.data),
     ]
-    rows = evaluate_sets(stored.evaluators, sets, console)
-    record |= {
+    evaluations = evaluate_sets(stored.evaluators, sets, console)
+    measured = {
         "set": results.origin(stored.made),
-        "changed": changed(config, stored.made["config"], record["overrides"]),
+        "changed": changed(config, stored.made["config"], called.overrides),
         "seconds": {"evaluation": time.monotonic() - started},
         "environment": results.environment(stored.device),
     }
-    path = results.write(folder, rows, record)
-    print_table(rows, stored.made, console)
+    path = results.write_result(RunFolder(folder), called, evaluations, measured)
+    print_table(evaluations, stored.made, console)
     print_path("result", path, console)
 
 

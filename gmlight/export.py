@@ -10,14 +10,15 @@ from torch import Tensor
 from gmlight.artifacts import results
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.export_formats import outside
+from gmlight.artifacts.record import Invocation
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import instantiate
-from gmlight.config.labels import describe
+from gmlight.config.labels import describe_use
 from gmlight.config.stored import command_on_a_set
 from gmlight.data.images import LabelledImages
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
-from gmlight.training.evaluator import evaluate_sets
+from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
 RECORD = "export.json"
 
@@ -28,7 +29,8 @@ def main() -> None:
 
 def export(config: DictConfig, folder: Path) -> None:
     """Writes the files, says what was lost and what that costs, and leaves export.json beside them."""
-    console, record = new_console(), describe(config)
+    console, called = new_console(), describe_use(config)
+    record = called.as_dict()
     condensed, name = CondensedDataset(config.run), record["choices"]["format"]
     read_back = instantiate(config.format)(folder, condensed)
     record["set"] = results.origin(condensed.metadata)
@@ -40,18 +42,21 @@ def export(config: DictConfig, folder: Path) -> None:
         lost = f"values are rounded, and {record['clipped']:.1%} of them, outside of 0..1, clipped"
         console.print(f"{name} has 8 bits a channel: {lost}")
         if config.compare:
-            record["evaluations"] = compare(config, record, read_back, name, console)
-    results.write_record(folder / RECORD, record)
+            record["evaluations"] = compare(config, called, read_back, name, console)
+    results.write_json(folder / RECORD, record)
     print_path(name, folder, console)
 
 
 def compare(
-    config: DictConfig, record: dict[str, Any], read_back: Tensor, name: str, console: Console
+    config: DictConfig, called: Invocation, read_back: Tensor, name: str, console: Console
 ) -> list[dict[str, Any]]:
     """Trains networks on the set and on what is read back, with the same seeds, and prints both."""
-    stored = open_set(config, record, console)
+    stored = open_set(config, called, console)
     after = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)
-    sets = [(stored.name, stored.images, config.compare), (f"as {name}", after, config.compare)]
+    sets = [
+        EvaluatedSet(stored.name, stored.images, config.compare),
+        EvaluatedSet(f"as {name}", after, config.compare),
+    ]
     rows = evaluate_sets(stored.evaluators, sets, console)
     print_table(rows, stored.made, console)
     for before, now in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True):
@@ -59,7 +64,7 @@ def compare(
         console.print(
             f"as {name} {difference:+.2f} points on {now.architecture} (n = {config.compare} networks each)"
         )
-    return [results.as_record(row) for row in rows]
+    return [row.as_dict() for row in rows]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.results import Accuracy, read_accuracies
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.compose import choose, settle
 from gmlight.config.error_lines import line_on, odd_choice
 from gmlight.config.in_process import composed, quoted
@@ -180,7 +181,7 @@ def evaluate(
         folder = folder.absolute()
         _settle(config)
         _run(evaluate_command, config, folder, made_here=True)
-    return read_accuracies(folder)
+    return read_accuracies(RunFolder(folder))
 
 
 def _check_options(options: CondenseOptions, known: type, function: str) -> None:

@@ -1,44 +1,38 @@
 """Condenses a dataset: `python -m gmlight.train dataset=mnist ipc=1`."""
 
 import functools
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import lightning
 from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight.artifacts import condensed_set, results
-from gmlight.artifacts.accuracy_log import Journal
+from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.decoding import Stored
-from gmlight.artifacts.record import base_name, headline
-from gmlight.artifacts.results import Row
-from gmlight.artifacts.run_folder import find_start, forget_after, held
+from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.results import Evaluation
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.benchmarking import dry_run
-from gmlight.builders.evaluators import evaluation_protocol
-from gmlight.builders.run import Parts, prepare
+from gmlight.builders.run import Run, build_run
 from gmlight.builders.trainer import build_trainer
-from gmlight.callbacks.evaluation import all_accuracies, record_evaluation, save_samples
+from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation, save_samples
 from gmlight.config.command_line import command
 from gmlight.config.experiment_cells import blank_cell
-from gmlight.config.labels import describe, labels
+from gmlight.config.labels import describe
 from gmlight.config.resume import already_finished, claim, expand
-from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.reporting.loggers import closing_loggers, log_artifact, places
-from gmlight.reporting.run_page import PAGE
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import is_main, ranks
 from gmlight.runtime.profiling import Parts as Timed
-from gmlight.runtime.signals import Stopped, interruption
-from gmlight.training.evaluator import evaluate_sets
+from gmlight.runtime.signals import ending_launched_processes, interruption, resumable
 
 
 def main() -> None:
@@ -49,67 +43,197 @@ def main() -> None:
     command(train, "train")
 
 
-def train(config: DictConfig, folder: Path) -> float | None:
-    """Condenses, evaluates, and leaves artifact, result, pictures and metrics in the run folder.
+def train(config: DictConfig, path: Path) -> float | None:
+    """Condenses a dataset, evaluates the set, and leaves both in the run folder.
 
-    With `resume` goes on with the folder's run. Of several processes rank 0 writes and prints.
+    Of several processes only rank 0 writes and prints.
+
+    Args:
+        config: the composed configuration; with `resume`, the run in the folder is resumed.
+        path: the run folder.
 
     Returns:
-        Mean test accuracy of the set on the first architecture, in percent; null: the cell is blank.
+        Mean test accuracy of the set on the first architecture, in percent; None if there is none, because
+        the experiment leaves this cell blank or the run is a dry one.
     """
-    goes_on, config.resume = config.resume is not None, None
-    console, record = new_console(), describe(config)
-    record |= labels(config, record)
+    resumed, config.resume = config.resume is not None, None
+    folder, record, console = RunFolder(path), describe(config), new_console()
     if reason := blank_cell(config):
-        if is_main() and not goes_on and not config.dry_run:
-            results.write(folder, [], record | {"blank": reason})
-        console.print(f"{headline(record)}: not applicable, {reason}")
+        if is_main() and not resumed and not config.dry_run:
+            results.write_result(folder, record, [], {"blank": reason})
+        console.print(f"{record.headline}: not applicable, {reason}")
         return None
-    if goes_on and already_finished(folder, record["config"]):
-        console.print(f"{headline(record)}: finished already")
+    if resumed and already_finished(folder, record.config):
+        console.print(f"{record.headline}: finished already")
         return results.read_accuracy(folder)
     if config.dry_run:
-        if goes_on:
+        if resumed:
             raise ConfigError("dry_run=true: is for a new run; leave out resume=")
         rehearse(config, folder, record, console)
         return None
-    parts = prepare(config, folder, record, console, goes_on=goes_on)
-    alone = held(folder) if is_main() else nullcontext()
-    with alone, parts.page.saying_why(), _resumable(parts.trainer):
-        checkpoint = find_start(folder, console) if goes_on else None
-        if is_main():
-            claim(folder, record, goes_on=goes_on)
-        if goes_on:
-            forget_after(folder, checkpoint, config.iterations, config.updates, console)
-        console.print(headline(record))
-        with closing_loggers(parts.trainer):
-            keep = functools.partial(save, folder / "condensed", record, parts.data, replace=goes_on)
-            learned = condense(parts, folder, keep, checkpoint)
-            parts.page.evaluate()
-            rows = evaluate(parts, learned, config, folder, record, console)
-            if is_main():
-                hand_over(parts.trainer, learned, folder, rows, record)
-            dashboards = dict(places(parts.trainer.loggers))
-        parts.page.finish()
+    run = build_run(config, folder, record, console, resumed=resumed)
+    page, trainer = run.callbacks.page, run.trainer
+    only_this_process = folder.locked() if is_main() else nullcontext()
+    with only_this_process, page.showing_errors(), resumable(), ending_launched_processes(trainer.strategy):
+        checkpoint = claim_folder(run)
+        console.print(record.headline)
+        with closing_loggers(trainer):
+            images = condense(run, checkpoint)
+            page.show_evaluating()
+            evaluations = evaluate(run, images)
+            dashboards = dict(places(trainer.loggers))
+        page.show_finished()
     ranks.leave()
-    print_table(rows, record, console)
-    print_path("run", folder, console)
-    print_path("page", folder / PAGE, console)
+    print_outcome(run, evaluations, dashboards)
+    return evaluations[0].accuracy.mean
+
+
+def claim_folder(run: Run) -> Path | None:
+    """Makes the folder this run's, or prepares a folder that has the run's beginning.
+
+    Returns:
+        The checkpoint from which the run resumes; None: it starts from its beginning.
+    """
+    folder, config = run.folder, run.record.config
+    notify = functools.partial(run.console.print, soft_wrap=True)
+    checkpoint = folder.find_checkpoint(notify) if run.resumed else None
+    if is_main():
+        claim(folder, run.record, goes_on=run.resumed)
+        if run.resumed:
+            step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
+            run.console.print(f"goes on after image update {step}")
+    return checkpoint
+
+
+def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
+    """Learns the synthetic set and stores it in the run folder.
+
+    Args:
+        run: ready to start.
+        checkpoint: where it resumes; None: at its beginning.
+
+    Returns:
+        The set after its last update, on the trainer's device; of a run that learns nothing, the set that
+        was chosen.
+
+    Raises:
+        ConfigError: numbers were not finite; the last finite set is in the run folder.
+    """
+    if run.condenser is None:
+        chosen = run.evaluation.start.images
+        if isinstance(chosen, LabelledImages):
+            save_set(run, chosen, None, complete=True)
+        return chosen
+    synthetic = run.condenser.synthetic
+    if checkpoint is None:
+        save_samples(run.folder, 0, synthetic.labelled(), run.data.info)
+    try:
+        with interruption.deferred():
+            run.trainer.fit(run.condenser, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    except NonFiniteError as error:
+        good = run.condenser.last_good
+        save_set(run, good.labelled(), good.stored(), complete=False)
+        raise ConfigError(f"{error}; the last good images are in {run.folder.condensed}") from None
+    learned = synthetic.labelled().to(run.trainer.strategy.root_device)
+    save_set(run, learned, synthetic.stored(), complete=True)
+    return learned
+
+
+def save_set(run: Run, images: LabelledImages, stored: Stored | None, *, complete: bool) -> None:
+    """Writes the condensed set into the run folder; only rank 0 writes.
+
+    Args:
+        run: that made the set.
+        images: the set.
+        stored: tensors from which the images are decoded; None stores the images themselves.
+        complete: whether the set is the outcome of all iterations.
+    """
+    if not is_main():
+        return
+    metadata = {
+        "complete": complete,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "environment": results.environment(images.images.device),
+        **run.record.as_dict(),
+    }
+    condensed_set.write(
+        run.folder.condensed, images, run.data.info, metadata, stored=stored, replace=run.resumed
+    )
+
+
+def evaluate(run: Run, images: TrainingSet) -> list[Evaluation]:
+    """Evaluates the set and its baselines, logs the accuracies, and writes the run's result.
+
+    Args:
+        run: whose `condense` has ended.
+        images: the set after its last update.
+
+    Returns:
+        The set on each architecture, then the baselines.
+    """
+    log = AccuracyLog(run.folder.accuracy_log, run.evaluation.protocol) if is_main() else None
+    evaluations = run.evaluation(images, run.console, log)
+    if isinstance(images, LabelledImages):
+        iterations, metrics = run.record.config["iterations"], metrics_of_all(evaluations)
+        record_evaluation(run.trainer, run.folder, iterations, images, run.data.info, metrics)
+    if log is None:
+        return evaluations
+    if isinstance(images, LabelledImages):
+        name = run.evaluation.start.name
+        accuracies = [each.as_dict() for each in evaluations if each.name == name]
+        condensed_set.update_metadata(run.folder.condensed, evaluations=accuracies)
+        log_artifact(
+            run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracies[0]["accuracy"]
+        )
+    results.write_result(run.folder, run.record, evaluations, measured(run, log.seconds))
+    return evaluations
+
+
+def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
+    """Collects what a finished run has measured, besides accuracies, for its result.
+
+    Args:
+        run: after its evaluation.
+        evaluation_seconds: that the final evaluation has taken.
+    """
+    quick, found = run.callbacks.quick_evaluation, {}
+    if run.condenser is not None:
+        found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.engine.describe()}
+    return found | {
+        "seconds": {
+            "condensing": run.callbacks.checkpoints.seconds - quick.seconds,
+            "evaluation": quick.seconds + evaluation_seconds,
+        },
+        "environment": results.environment(run.trainer.strategy.root_device),
+    }
+
+
+def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mapping[str, str]) -> None:
+    """Prints the accuracies, and where to find what the run has left.
+
+    Args:
+        run: after its end.
+        evaluations: the set's first.
+        dashboards: by name, where each shows the run.
+    """
+    console = run.console
+    print_table(evaluations, run.record.as_dict(), console)
+    print_path("run", run.folder.path, console)
+    print_path("page", run.folder.page, console)
     for name, place in dashboards.items():
         print_path(name, place, console)
-    if (folder / "condensed").exists():
-        print_path("picture", folder / "condensed" / condensed_set.GRID, console)
-    return rows[0].accuracy.mean
+    if run.folder.condensed.exists():
+        print_path("picture", run.folder.condensed / condensed_set.GRID, console)
 
 
-def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: Console) -> None:
-    """Builds everything, does a few steps of it, and prints what the whole will take."""
+def rehearse(config: DictConfig, folder: RunFolder, record: RunRecord, console: Console) -> None:
+    """Builds a run, makes a few of its steps, and prints what the whole run will take; writes nothing."""
     config.logger = {}
-    parts, steps = prepare(config, folder, record, console), None
-    trainer = parts.trainer
+    run, steps = build_run(config, folder, record, console), None
+    trainer = run.trainer
     device = trainer.strategy.root_device
-    console.print(headline(record))
-    if parts.condenser is not None:
+    console.print(record.headline)
+    if run.condenser is not None:
         steps = dry_run.Steps(Timed(device))
         updates = min(dry_run.WARM_UP + dry_run.STEPS, config.iterations * config.updates)
         trainer = build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
@@ -120,133 +244,15 @@ def rehearse(config: DictConfig, folder: Path, record: dict[str, Any], console: 
         quick_networks=config.evaluation.quick_networks,
         log_every=config.log_every,
     )
-    with _ending_together(trainer):
-        images: TrainingSet = parts.start
-        if parts.condenser is not None:
-            trainer.fit(parts.condenser, datamodule=parts.data)
-            images = parts.condenser.synthetic.labelled().to(device)
-        sets = [("the set", images, config.evaluation.networks), *parts.baselines]
-        dry_run.report(
-            device, steps, parts.condenser, images, parts.data, parts.evaluators, sets, plan, console
-        )
+    with ending_launched_processes(trainer.strategy):
+        images = run.evaluation.start.images
+        if run.condenser is not None:
+            trainer.fit(run.condenser, datamodule=run.data)
+            images = run.condenser.synthetic.labelled().to(device)
+        sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
+        evaluators = run.evaluation.evaluators
+        dry_run.report(device, steps, run.condenser, images, run.data, evaluators, sets, plan, console)
     ranks.leave()
-
-
-@contextmanager
-def _resumable(trainer: lightning.Trainer) -> Iterator[None]:
-    # From here on a run that is stopped can go on.
-    with _ending_together(trainer):
-        try:
-            yield
-        except Stopped as stopped:
-            stopped.resumable = True
-            raise
-
-
-@contextmanager
-def _ending_together(trainer: lightning.Trainer) -> Iterator[None]:
-    # Processes that this one has started end with it.
-    try:
-        yield
-    except BaseException:
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGTERM)
-        raise
-
-
-def condense(parts: Parts, folder: Path, keep: Callable[..., Path], checkpoint: Path | None) -> TrainingSet:
-    """S after its last update, kept in the folder; where numbers go wrong, the last good S is kept."""
-    if parts.condenser is not None:
-        condenser, trainer = parts.condenser, parts.trainer
-        if checkpoint is None:
-            save_samples(folder, 0, condenser.synthetic.labelled(), parts.data)
-        try:
-            with interruption.deferred():
-                trainer.fit(condenser, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
-        except NonFiniteError as error:
-            good = condenser.last_good
-            kept = keep(good.labelled(), good.stored(), complete=False)
-            raise ConfigError(f"{error}; the last good images are in {kept}") from None
-        synthetic = condenser.synthetic
-        learned = synthetic.labelled().to(trainer.strategy.root_device)
-        keep(learned, synthetic.stored(), complete=True)
-        return learned
-    if isinstance(parts.start, LabelledImages):
-        keep(parts.start, None, complete=True)
-    return parts.start
-
-
-def evaluate(
-    parts: Parts,
-    learned: TrainingSet,
-    config: DictConfig,
-    folder: Path,
-    record: dict[str, Any],
-    console: Console,
-) -> list[Row]:
-    """Accuracies of S and of what is beside it; the record gets what the run has taken and used."""
-    journal = Journal(folder / "evaluation.jsonl", evaluation_protocol(config)) if is_main() else None
-    name = "condensed" if config.iterations else f"{base_name(record['method'])} images"
-    sets = [(name, learned, config.evaluation.networks), *parts.baselines]
-    rows = evaluate_sets(parts.evaluators, sets, console, journal)
-    if isinstance(learned, LabelledImages):
-        record_evaluation(parts.trainer, folder, config.iterations, learned, parts.data, all_accuracies(rows))
-    if parts.condenser is not None:
-        record["zeta_used"] = parts.condenser.zeta_used
-        record["speed"] = parts.condenser.engine.describe()
-    record["seconds"] = {
-        "condensing": parts.checkpoints.seconds - parts.quick.seconds,
-        "evaluation": parts.quick.seconds + (journal.seconds if journal is not None else 0.0),
-    }
-    record["environment"] = results.environment(parts.trainer.strategy.root_device)
-    return rows
-
-
-def hand_over(
-    trainer: lightning.Trainer, learned: TrainingSet, folder: Path, rows: list[Row], record: dict[str, Any]
-) -> None:
-    """The outcome: the set with its accuracies, in the run folder and on the dashboards, and the result."""
-    if isinstance(learned, LabelledImages):
-        own = [results.as_record(row) for row in rows if row.name == rows[0].name]
-        condensed_set.update_metadata(folder / "condensed", evaluations=own)
-        log_artifact(trainer.loggers, folder / "condensed", record, own[0]["accuracy"])
-    results.write(folder, rows, record)
-
-
-def save(
-    folder: Path,
-    record: dict[str, Any],
-    data: CondensationData,
-    images: LabelledImages,
-    stored: Stored | None,
-    *,
-    complete: bool,
-    replace: bool,
-) -> Path:
-    """Writes the artifact into the folder, where this is the process that writes.
-
-    Args:
-        stored: what is kept in the place of the images; null: these.
-        complete: whether S is the outcome of all its iterations.
-        replace: whether what is there already is this run's own, from before it went on.
-    """
-    if not is_main():
-        return folder
-    condensed_set.write(
-        folder,
-        images.images,
-        images.labels,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        stored=stored,
-        complete=complete,
-        replace=replace,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        environment=results.environment(images.images.device),
-        **record,
-    )
-    return folder
 
 
 if __name__ == "__main__":

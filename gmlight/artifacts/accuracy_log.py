@@ -1,4 +1,4 @@
-"""Accuracies on disk as soon as they are known, so that an evaluation that is cut short goes on."""
+"""Accuracies on disk as soon as they are known, so that an interrupted evaluation can be resumed."""
 
 import hashlib
 import json
@@ -10,23 +10,24 @@ from typing import Any
 from gmlight.data.images import LabelledImages, TrainingSet
 
 
-class Journal:
-    """A file of lines, each the accuracy of one network; what was cut short in a line is no line.
+class AccuracyLog:
+    """A file with one line for each network: set and architecture, number, accuracy, seconds, check.
+
+    Lines that were cut off or damaged are ignored.
 
     Args:
-        path: may be there already. protocol: whatever the accuracies depend on besides set, architecture and
-            number of the network; plain containers.
+        path: the file; it may exist.
+        protocol: whatever the accuracies depend on besides the set, the architecture and the network's
+            number; plain containers.
 
     Attributes:
-        seconds: that the accuracies which were asked for have taken, those of earlier evaluations included.
-
-    A line: set and architecture, number of the network, accuracy, seconds since the line before, check.
+        seconds: computing time of the accuracies that were asked for, in earlier processes as well.
     """
 
     def __init__(self, path: Path, protocol: Any) -> None:
         self._path, self._protocol = path, _digest(protocol)
-        self._lines: dict[str, dict[int, float]] = {}
-        self._of_lines: dict[str, float] = {}  # seconds
+        self._accuracies: dict[str, dict[int, float]] = {}  # key of set and architecture -> network -> value
+        self._logged_seconds: dict[str, float] = {}  # by the same key
         self.seconds, self._last = 0.0, time.monotonic()
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
@@ -34,15 +35,15 @@ class Journal:
             except (ValueError, TypeError):
                 continue
             if check == _digest([key, network, accuracy, seconds]):
-                self._lines.setdefault(key, {})[network] = accuracy
-                self._of_lines[key] = self._of_lines.get(key, 0.0) + seconds
+                self._accuracies.setdefault(key, {})[network] = accuracy
+                self._logged_seconds[key] = self._logged_seconds.get(key, 0.0) + seconds
 
     def accuracies(self, name: str, images: TrainingSet, architecture: str) -> MutableMapping[int, float]:
-        """By network, those that are known of this set and architecture; what is put there is written."""
-        of_set = _digest_images(images) if isinstance(images, LabelledImages) else len(images)
-        key = _digest([self._protocol, name, of_set, architecture])
-        self.seconds += self._of_lines.pop(key, 0.0)
-        return _Accuracies(self, key, self._lines.setdefault(key, {}))
+        """The known accuracies of a set on an architecture, by network; new items are written to the file."""
+        content = _digest_images(images) if isinstance(images, LabelledImages) else len(images)
+        key = _digest([self._protocol, name, content, architecture])
+        self.seconds += self._logged_seconds.pop(key, 0.0)
+        return _LoggedAccuracies(self, key, self._accuracies.setdefault(key, {}))
 
     def append(self, key: str, network: int, accuracy: float) -> None:
         """Writes a line."""
@@ -50,15 +51,15 @@ class Journal:
         entry = [key, network, accuracy, round(now - self._last, 3)]
         self.seconds, self._last = self.seconds + now - self._last, now
         with self._path.open("a") as file:
-            file.write("\n" + json.dumps([*entry, _digest(entry)]))  # an unfinished line ends here
+            file.write("\n" + json.dumps([*entry, _digest(entry)]))  # the break ends a line that was cut off
 
 
-class _Accuracies(MutableMapping[int, float]):
-    def __init__(self, journal: Journal, key: str, known: dict[int, float]) -> None:
-        self._journal, self._key, self._known = journal, key, known
+class _LoggedAccuracies(MutableMapping[int, float]):
+    def __init__(self, log: AccuracyLog, key: str, known: dict[int, float]) -> None:
+        self._log, self._key, self._known = log, key, known
 
     def __setitem__(self, network: int, accuracy: float) -> None:
-        self._journal.append(self._key, network, accuracy)
+        self._log.append(self._key, network, accuracy)
         self._known[network] = accuracy
 
     def __getitem__(self, network: int) -> float:

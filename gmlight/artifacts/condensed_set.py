@@ -1,16 +1,16 @@
-"""The condensed set on disk: a folder with the images, what they are, and a hash that ties the two.
+"""A condensed set on disk: a folder with the images, their metadata, and a hash that ties the two.
 
-condensed/condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]; or in
-                                  the place of the images what they come of, as metadata.json's `form` says
-condensed/metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
-condensed/grid.png                to look at
+condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]; or the tensors
+                        from which the images are decoded, as `form` in the metadata says
+metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
+grid.png                the images as a picture
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from gmlight.artifacts.decoding import Stored, formed
 from gmlight.artifacts.grid import save_grid
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
-from gmlight.data.images import LabelledImages
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import unfinished, whole
 from gmlight.runtime.console import counted
@@ -145,8 +146,12 @@ class CondensedDataset(torch.utils.data.Dataset):
 
 
 def find(path: str | os.PathLike[str]) -> Path:
-    """The artifact's folder: the path itself or the `condensed` folder of a run."""
-    for folder in (Path(path), Path(path) / "condensed"):
+    """Finds a condensed set: the path is its own folder or its run's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for folder in (Path(path), RunFolder(Path(path)).condensed):
         if (folder / METADATA).is_file():
             return folder
     raise ConfigError(f"{path}: no condensed set there; name a run folder or the folder of a {METADATA}")
@@ -154,42 +159,44 @@ def find(path: str | os.PathLike[str]) -> Path:
 
 def write(
     folder: Path,
-    images: Tensor,
-    labels: Tensor,
+    images: LabelledImages,
+    info: DatasetInfo,
+    metadata: Mapping[str, Any],
     *,
-    classes: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
     stored: Stored | None = None,
     replace: bool = False,
-    **metadata: Any,
 ) -> None:
-    """Writes a new artifact whole, or nothing.
+    """Writes a new condensed set, completely or not at all.
 
     Args:
-        replace: takes the place of an artifact that is there; otherwise that is an error.
-        images: normalised [N, channels, H, W]. labels: [N].
-        stored: what is kept in the place of the images; null: these.
-        classes: names by label. mean, std: the normalisation, per channel.
-        metadata: whatever else is to be known about the set.
+        folder: the set's own; its parents are made as needed.
+        images: the set, normalised as `info` says.
+        info: of the dataset that the set stands for.
+        metadata: whatever else is known about the set, as plain containers.
+        stored: tensors from which the images are decoded; None stores the images themselves.
+        replace: whether to replace a set that the folder holds.
+
+    Raises:
+        OSError: the folder holds something and `replace` is not set.
     """
-    stored = stored or Stored({"images": images}, {"name": "pixels"})
+    stored = stored or Stored({"images": images.images}, {"name": "pixels"})
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in stored.tensors.items()}
     floats = sum(tensor.numel() for tensor in tensors.values())
-    content = save_safetensors(tensors | {"labels": labels.long().cpu().contiguous()})
+    content = save_safetensors(tensors | {"labels": images.labels.long().cpu().contiguous()})
     known: dict[str, Any] = {
         "sha256": hashlib.sha256(content).hexdigest(),
-        "classes": classes,
-        "mean": mean,
-        "std": std,
+        "classes": info.classes,
+        "mean": info.mean,
+        "std": info.std,
+        "form": stored.form,
+        "storage": {"floats": floats, "bytes": 4 * floats},
     }
-    known |= {"form": stored.form, "storage": {"floats": floats, "bytes": 4 * floats}}
     beside = unfinished(folder)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     (beside / TENSORS).write_bytes(content)
-    save_grid(beside / GRID, images, labels, classes, mean, std)
-    _write_metadata(beside, known | metadata)
+    save_grid(beside / GRID, images, info)
+    _write_metadata(beside, {**known, **metadata})
     before = folder.with_name(f"{folder.name}.before")
     shutil.rmtree(before, ignore_errors=True)
     if replace and folder.exists():
@@ -199,7 +206,7 @@ def write(
 
 
 def update_metadata(folder: Path, **changes: Any) -> None:
-    """Adds to what is known about an artifact, e.g. its accuracy."""
+    """Adds to the metadata of a set, e.g. its accuracy, or changes it."""
     _write_metadata(folder, _read_metadata(folder) | changes)
 
 

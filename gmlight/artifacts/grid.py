@@ -1,61 +1,55 @@
-"""Grids of images, as a person looks at them."""
+"""Pictures of labelled images, a row for each class."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.runtime.atomic import whole
 
-MIN_CELL = 48  # pixels: small images are enlarged by a whole factor to at least this
-GAP = 4
+MIN_CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least this width
+GAP = 4  # pixels
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def save_grid(
-    path: Path,
-    images: Tensor,
-    labels: Tensor,
-    classes: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Path:
-    """Writes what `grid` draws as a PNG."""
-    sheet = grid(images, labels, classes, mean, std)
+def save_grid(path: Path, images: LabelledImages, info: DatasetInfo) -> Path:
+    """Draws the images with `draw_grid` and writes a PNG; folders are made as needed."""
+    sheet = draw_grid(images, info)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as file:
         sheet.save(file, "PNG")
     return path
 
 
-def grid(
-    images: Tensor, labels: Tensor, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]
-) -> Image.Image:
-    """A row for each class, its name before it; pixels outside 0..1 are clipped.
+def draw_grid(images: LabelledImages, info: DatasetInfo) -> Image.Image:
+    """Draws a row of images for each class, with its name; pixels outside 0..1 are clipped.
 
     Args:
-        images: normalised, [N, channels, H, W]. labels: [N].
+        images: normalised as `info` says.
+        info: of the dataset whose classes they show.
     """
-    shape = (-1, 1, 1)
-    pixels = images.detach().float().cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-    pixels = (
-        (pixels.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
-    )  # [N, H, W, 3]
-    rows = [pixels[labels.cpu() == c] for c in range(len(classes))]
-
-    factor = -(-MIN_CELL // images.shape[-1])
-    height, width = factor * images.shape[-2], factor * images.shape[-1]
+    pixels = _colours(images.images, info)
+    rows = [pixels[images.labels.cpu() == c] for c in range(len(info.classes))]
+    factor = -(-MIN_CELL // pixels.shape[2])
+    height, width = factor * pixels.shape[1], factor * pixels.shape[2]
     font = ImageFont.load_default(size=min(height // 3, 20))
-    margin = 2 * GAP + max(int(font.getlength(name)) for name in classes) + GAP
+    margin = 2 * GAP + max(int(font.getlength(name)) for name in info.classes) + GAP
     columns = max(map(len, rows))
     sheet = Image.new("RGB", (margin + columns * (width + GAP), GAP + len(rows) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     for c, row in enumerate(rows):
         top = GAP + c * (height + GAP)
-        draw.text((margin - 2 * GAP, top + height // 2), classes[c], fill=INK, font=font, anchor="rm")
+        draw.text((margin - 2 * GAP, top + height // 2), info.classes[c], fill=INK, font=font, anchor="rm")
         for i, image in enumerate(row):
             cell = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(cell, (margin + i * (width + GAP), top))
     return sheet
+
+
+def _colours(images: Tensor, info: DatasetInfo) -> Tensor:
+    # [N, channels, H, W] -> uint8 [N, H, W, 3].
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (info.mean, info.std))
+    pixels = images.detach().float().cpu() * std + mean
+    return (pixels.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)

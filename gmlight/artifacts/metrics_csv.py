@@ -3,31 +3,34 @@
 import csv
 from pathlib import Path
 
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
-
 from gmlight.runtime.atomic import unfinished, whole
 
-METRICS = _ExperimentWriter.NAME_METRICS_FILE
 
-
-def forget_from(folder: Path, step: int, *, evaluated: bool) -> None:
-    """Takes the lines of updates from this one on out of metrics.csv: they are made again.
+def drop_rows_from(path: Path, step: int, *, keep_evaluation: bool) -> None:
+    """Removes the rows of this image update and later ones: a resumed run logs them again.
 
     Args:
-        evaluated: whether the line of the evaluation before that update stays.
+        path: metrics.csv; it need not exist.
+        step: number of the first image update that is repeated.
+        keep_evaluation: whether to keep the row of the evaluation just before that update.
     """
-    path = folder / METRICS
     keys, rows = _read_rows(path)
     # An evaluation after update i is logged at step i + 1.
-    kept = [row for row in rows if int(row["step"]) < step + bool(evaluated and row.get("accuracy/mean"))]
+    kept = [
+        row for row in rows if int(row["step"]) < step + bool(keep_evaluation and row.get("accuracy/mean"))
+    ]
     if len(kept) < len(rows):
         with whole(path) as file:
             _write_rows(file, keys, kept)
 
 
-def read_metrics(folder: Path) -> list[dict[str, str]]:
-    """The lines of the run's metrics.csv, by name; none where there is no such file."""
-    return _read_rows(folder / METRICS)[1]
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Reads the rows of metrics.csv; empty if there is no such file.
+
+    Returns:
+        By metric, the value as text; an empty text where the row has no such metric.
+    """
+    return _read_rows(path)[1]
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,22 +1,18 @@
-"""A run's folder: its files, its lock, and the point from which it resumes."""
+"""A run's folder: its files, its lock, and the checkpoint from which it resumes."""
 
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-
-from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO, find_checkpoint
-from gmlight.artifacts.metrics_csv import forget_from
+from gmlight.artifacts.metrics_csv import drop_rows_from
 from gmlight.errors import ConfigError
-from gmlight.runtime.distributed import is_main
-
-CONFIG, LOCK = "config.yaml", ".lock"
+from gmlight.runtime.atomic import unfinished
 
 
 @dataclass(frozen=True)
@@ -29,14 +25,26 @@ class RunFolder:
 
     path: Path
 
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
+        """The run folder that a checkpoint lies in."""
+        return cls(checkpoint.parent.parent)
+
+    @classmethod
+    def find_all(cls, root: Path) -> "list[RunFolder]":
+        """Finds the folders of runs, finished or not, and of evaluations, at any depth; sorted by path."""
+        run = cls(root)
+        names = (run.config.name, run.result.name)
+        return [cls(path) for path in sorted({path.parent for name in names for path in root.rglob(name)})]
+
     @property
     def config(self) -> Path:
-        """The resolved configuration, as yaml; its presence makes the folder a run's."""
+        """The resolved configuration, as yaml; it exists as soon as the folder belongs to a run."""
         return self.path / "config.yaml"
 
     @property
     def result(self) -> Path:
-        """Accuracies and the record of the run, as JSON; its presence means that the run is finished."""
+        """Accuracies and the record of the run, as JSON; it exists when the run is finished."""
         return self.path / "result.json"
 
     @property
@@ -54,9 +62,24 @@ class RunFolder:
         return self.samples_folder / f"{k:05d}.png"
 
     @property
+    def all_samples(self) -> list[Path]:
+        """The pictures of the synthetic set, oldest first; a picture's stem is its outer iteration."""
+        return sorted(self.samples_folder.glob("[0-9]*.png"), key=lambda path: int(path.stem))
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before the last one."""
+        return self.checkpoints / "previous.ckpt"
 
     @property
     def metrics(self) -> Path:
@@ -75,72 +98,109 @@ class RunFolder:
 
     @property
     def accuracy_log(self) -> Path:
-        """Accuracies of the final evaluation, a line a network, as soon as they are known."""
+        """Accuracies of the final evaluation, a line for each network, written as soon as they are known."""
         return self.path / "evaluation.jsonl"
 
+    @property
+    def has_run(self) -> bool:
+        """Whether a run has begun in the folder."""
+        return self.config.exists() or self.result.exists()
 
-def find_start(folder: Path, console: Console) -> Path | None:
-    """The checkpoint from which the folder's run goes on; none: from its beginning.
+    @property
+    def is_free(self) -> bool:
+        """Whether a new run may use the folder: it holds nothing, or only what a failed start leaves."""
+        leftovers = {self.lock.name, unfinished(self.config).name}
+        return not self.path.exists() or {path.name for path in self.path.iterdir()} <= leftovers
 
-    Raises:
-        ConfigError: none can be read; or the run is finished and there is none.
-    """
-    checkpoint, unreadable = find_checkpoint(folder / "checkpoints")
-    for line in unreadable:
-        console.print(f"{line}; the one before it is used", soft_wrap=True)
-    iterations = finished_iterations(folder)
-    if checkpoint is None and iterations:
-        raise ConfigError(f"{folder}: the run is finished and has no checkpoint any more; start a new run")
-    return checkpoint
+    @property
+    def finished_iterations(self) -> int | None:
+        """The number of outer iterations of the finished run; None: the run is not finished."""
+        return self.read_result()["config"]["iterations"] if self.result.exists() else None
 
+    def read_result(self) -> dict[str, Any]:
+        """The content of the result of a finished run."""
+        return json.loads(self.result.read_text())
 
-def forget_after(
-    folder: Path, checkpoint: Path | None, iterations: int, updates: int, console: Console
-) -> None:
-    """Takes away what was left after the checkpoint, for it comes again; a damaged one above all."""
-    step = 0 if checkpoint is None else AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
-    console.print(f"goes on after image update {step}")
-    if not is_main():
-        return
-    if checkpoint is not None and checkpoint.name == PREVIOUS:
-        checkpoint.with_name(LAST).unlink(missing_ok=True)
-    forget_from(folder, step, evaluated=step < iterations * updates)
-    for picture in (folder / "samples").glob("*.png"):
-        if int(picture.stem) * updates > step:
-            picture.unlink()
+    def set_result_aside(self) -> None:
+        """Renames the set and the result of a finished run, so that a longer one can take their names."""
+        iterations = self.finished_iterations
+        if iterations is None:
+            return
+        # The result last: while it has its name, there is something left to rename.
+        for path in (self.condensed, self.result):
+            if path.exists():
+                path.rename(path.with_name(f"{path.stem}-k{iterations}{path.suffix}"))
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the folder.
 
-def finished_iterations(folder: Path) -> int | None:
-    """Of how many outer iterations the folder has the result; null: of a run that is not finished."""
-    result = folder / "result.json"
-    return json.loads(result.read_text())["config"]["iterations"] if result.exists() else None
+        Raises:
+            ConfigError: another process works in it.
+        """
+        with self.lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise ConfigError(f"{self.path} is in use by {owner}; wait for it or stop it") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+            file.truncate(0)
 
+    def find_checkpoint(self, notify: Callable[[str], None]) -> Path | None:
+        """The newest readable checkpoint; None: the run starts from its beginning.
 
-def set_aside(folder: Path, iterations: int | None) -> None:
-    # What a finished run has left keeps another name. The result goes last: it says that there is more.
-    if iterations is None:
-        return
-    for path in (folder / "condensed", folder / "result.json"):
-        if path.exists():
-            path.rename(path.with_name(f"{path.stem}-k{iterations}{path.suffix}"))
+        Args:
+            notify: gets a line on each checkpoint that cannot be read.
 
+        Raises:
+            ConfigError: none can be read; or the run is finished and has none.
+        """
+        from gmlight.artifacts.checkpoint_file import read_checkpoint  # loads torch, which is slow
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The folder is this process's alone.
+        unreadable: list[str] = []
+        for path in (self.last_checkpoint, self.previous_checkpoint):
+            if not path.exists():
+                continue
+            try:
+                read_checkpoint(path)
+            except Exception as error:  # torch raises many kinds for content that it did not write
+                reason = error if isinstance(error, ConfigError) else f"{path}: {str(error).splitlines()[0]}"
+                unreadable.append(str(reason))
+                continue
+            for line in unreadable:
+                notify(f"{line}; the one before it is used")
+            return path
+        if unreadable:
+            raise ConfigError(f"{'; '.join(unreadable)}; no checkpoint can be read, start a new run")
+        if self.finished_iterations:
+            raise ConfigError(
+                f"{self.path}: the run is finished and has no checkpoint any more; start a new run"
+            )
+        return None
 
-    Raises:
-        ConfigError: another process has it.
-    """
-    with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise ConfigError(f"{folder} is in use by {owner}; wait for it or stop it") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-        file.truncate(0)
+    def rewind(self, checkpoint: Path | None, *, iterations: int, updates: int) -> int:
+        """Removes what was written after the checkpoint: the resumed run writes it again.
+
+        Args:
+            checkpoint: where the run resumes; None: at its beginning.
+            iterations: outer iterations of the resumed run, K.
+            updates: image updates in an outer iteration, T.
+
+        Returns:
+            The number of image updates that are done.
+        """
+        from gmlight.artifacts.checkpoint_file import read_checkpoint  # loads torch, which is slow
+
+        step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
+        if checkpoint == self.previous_checkpoint:  # the last one is damaged
+            self.last_checkpoint.unlink(missing_ok=True)
+        drop_rows_from(self.metrics, step, keep_evaluation=step < iterations * updates)
+        for picture in self.all_samples:
+            if int(picture.stem) * updates > step:
+                picture.unlink()
+        return step

@@ -12,7 +12,7 @@ import lightning
 import torch
 from rich.console import Console
 
-from gmlight.artifacts.grid import grid
+from gmlight.artifacts.grid import draw_grid
 from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
@@ -103,7 +103,7 @@ def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationD
     # A checkpoint has it only where it is written between two updates of one network.
     of_network = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())  # and momentum
     buffer = io.BytesIO()
-    grid(images.images, images.labels, data.classes, data.mean, data.std).save(buffer, "PNG")
+    draw_grid(images, data.info).save(buffer, "PNG")
     of_picture, pictures = buffer.tell(), plan.evaluations + 2
     on_page = min(pictures, PICTURES, max(2, PICTURES_BYTES // of_picture)) * of_picture * 4 // 3
     lines = plan.iterations * plan.updates // plan.log_every

@@ -12,10 +12,9 @@ from gmlight.config.former_names import with_former_names
 from gmlight.config.labels import protocol_label
 from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import TrainingSet
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
-from gmlight.training.evaluator import Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
@@ -83,13 +82,13 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
-def build_baselines(config: DictConfig, data: CondensationData) -> list[tuple[str, TrainingSet, int]]:
-    """The sets evaluated beside S: the name they are shown with, the set, its number of networks."""
+def build_baselines(config: DictConfig, data: CondensationData) -> list[EvaluatedSet]:
+    """Builds the sets that are evaluated beside the synthetic set, from loaded data."""
     networks = config.evaluation.baselines
-    baselines: list[tuple[str, TrainingSet, int]] = []
+    baselines = []
     if networks.random:
         images = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
-        baselines.append(("random images", images, networks.random))
+        baselines.append(EvaluatedSet("random images", images, networks.random))
     if networks.whole:
-        baselines.append(("whole train set", data.train, networks.whole))
+        baselines.append(EvaluatedSet("whole train set", data.train, networks.whole))
     return baselines

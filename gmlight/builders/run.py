@@ -1,14 +1,15 @@
 """Builds a whole run and loads its data."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import lightning
 from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts.record import RunRecord, base_name
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.condenser import build_condenser, build_start
 from gmlight.builders.data import build_matched_data
 from gmlight.builders.evaluators import (
@@ -16,6 +17,7 @@ from gmlight.builders.evaluators import (
     build_evaluator,
     build_evaluators,
     evaluation_architecture,
+    evaluation_protocol,
 )
 from gmlight.builders.parts import build_compilation, build_factory, build_loggers
 from gmlight.builders.trainer import build_trainer
@@ -30,76 +32,107 @@ from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.reporting.loggers import about
-from gmlight.training.evaluator import Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
+from gmlight.training.final_evaluation import FinalEvaluation
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of.
+class RunCallbacks(NamedTuple):
+    """The callbacks of a run, in the order in which the trainer calls them."""
 
-    start: S before its first update, or the real set that is only evaluated. condenser: what learns S from
-    it, where there is anything to learn. baselines: (name, set, number of networks) evaluated beside S.
-    """
-
-    trainer: lightning.Trainer
-    data: CondensationData
-    start: TrainingSet
-    condenser: Condenser | None
-    evaluators: dict[str, Evaluator]
-    baselines: list[tuple[str, TrainingSet, int]]
+    metrics: MetricsLines
+    progress_bar: ProgressBar
     checkpoints: Checkpoints
-    quick: QuickEvaluation
+    quick_evaluation: QuickEvaluation
     page: RunPage
 
 
-def prepare(
-    config: DictConfig, folder: Path, record: dict[str, Any], console: Console, *, goes_on: bool = False
-) -> Parts:
-    """Builds the parts and loads the data.
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to start.
 
     Args:
-        record: of `config.describe`, with its labels.
-        goes_on: whether the folder has this run's beginning.
+        folder: where its files lie.
+        record: how it was called, and its names.
+        console: where it prints.
+        resumed: whether the folder has its beginning.
+        trainer: with its loggers and callbacks.
+        callbacks: those of the trainer.
+        data: loaded.
+        condenser: what learns the synthetic set; None if real images are only evaluated.
+        evaluation: of the set at the end; its own set is the one before the first update.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    console: Console
+    resumed: bool
+    trainer: lightning.Trainer
+    callbacks: RunCallbacks
+    data: CondensationData
+    condenser: Condenser | None
+    evaluation: FinalEvaluation
+
+
+def build_run(
+    config: DictConfig, folder: RunFolder, record: RunRecord, console: Console, *, resumed: bool = False
+) -> Run:
+    """Builds the parts of a run and loads its data.
+
+    Args:
+        config: of gmlight.train.
+        folder: of the run.
+        record: of this configuration.
+        console: where the run prints.
+        resumed: whether the folder has the run's beginning.
+
+    Raises:
+        ConfigError: something in the configuration does not work here.
     """
     factory = build_factory(config.architecture, config.dataset)
     data = build_matched_data(config, factory)
     compilation = build_compilation(config, console.print)
-    evaluators = build_evaluators(config, data, record["architecture"], compilation, console)
+    evaluators = build_evaluators(config, data, record.architecture, compilation, console)
     target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
-    checkpoints = Checkpoints(
-        folder / "checkpoints", config.checkpoint.every, config.evaluation.every, config.checkpoint.minutes
-    )
-    quick = QuickEvaluation(
-        build_evaluator(config, target, data, compilation),
-        config.evaluation.every,
-        config.evaluation.quick_networks,
-        folder,
-        console,
-    )
-    page = RunPage(folder, record, data.classes, config.iterations, config.updates, console)
+    quick_evaluator = build_evaluator(config, target, data, compilation)
+    callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
     trainer = build_trainer(
-        config,
-        logger=build_loggers(config, folder, about(record)),
-        callbacks=[
-            MetricsLines(config.log_every),
-            ProgressBar(config.iterations, config.updates, console),
-            checkpoints,
-            quick,
-            page,
-        ],
+        config, logger=build_loggers(config, folder.path, about(record.as_dict())), callbacks=callbacks
     )
     refuse_several_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     data.load(trainer.strategy.root_device)
-    chosen = folder / "condensed"
-    if goes_on and not config.iterations and chosen.exists():
-        # What was chosen stays chosen: networks may have been evaluated on it already.
-        start: TrainingSet = CondensedDataset(chosen).labelled().to(data.train.device)
-    else:
-        start = build_start(config, data, console)
+    start = _find_start(config, folder, data, console, resumed=resumed)
     condenser = None
     if config.iterations:
         condenser = build_condenser(config, start, data, factory, compilation)
-    baselines = build_baselines(config, data)
-    return Parts(trainer, data, start, condenser, evaluators, baselines, checkpoints, quick, page)
+    name = "condensed" if config.iterations else f"{base_name(record.method)} images"
+    evaluation = FinalEvaluation(
+        evaluators,
+        EvaluatedSet(name, start, config.evaluation.networks),
+        build_baselines(config, data),
+        evaluation_protocol(config),
+    )
+    return Run(folder, record, console, resumed, trainer, callbacks, data, condenser, evaluation)
+
+
+def _build_callbacks(
+    config: DictConfig, folder: RunFolder, record: RunRecord, evaluator: Evaluator, console: Console
+) -> RunCallbacks:
+    protocol, checkpoint = config.evaluation, config.checkpoint
+    return RunCallbacks(
+        MetricsLines(config.log_every),
+        ProgressBar(config.iterations, config.updates, console),
+        Checkpoints(folder, checkpoint.every, protocol.every, checkpoint.minutes),
+        QuickEvaluation(evaluator, protocol.every, protocol.quick_networks, folder, console),
+        RunPage(folder, record, evaluator.data.classes, console),
+    )
+
+
+def _find_start(
+    config: DictConfig, folder: RunFolder, data: CondensationData, console: Console, *, resumed: bool
+) -> TrainingSet:
+    if resumed and not config.iterations and folder.condensed.exists():
+        # The images stay those that were chosen before: networks may have been evaluated on them already.
+        return CondensedDataset(folder.condensed).labelled().to(data.train.device)
+    return build_start(config, data, console)

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts.record import Invocation
 from gmlight.builders.data import build_data
 from gmlight.builders.evaluators import build_evaluators
 from gmlight.builders.parts import build_compilation
@@ -34,14 +35,17 @@ class StoredSet:
     device: torch.device
 
 
-def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> StoredSet:
+def open_set(config: DictConfig, called: Invocation, console: Console) -> StoredSet:
     """Loads config.run's set and its dataset, and refuses one that does not fit the other.
 
     Args:
-        record: of `config.describe`.
+        config: of a command on a set.
+        called: how the command was called.
+        console: gets a line on what the set is tested on.
+
+    Raises:
+        ConfigError: they do not fit, or several processes were asked for.
     """
-    # An augmentation chooses it for those who condense.
-    record["choices"].pop("initialization")
     condensed = CondensedDataset(config.run)
     made = condensed.metadata
     own = made["config"].get("holdout", 0)
@@ -50,8 +54,8 @@ def open_set(config: DictConfig, record: dict[str, Any], console: Console) -> St
     if config.holdout:
         console.print(f"tested on the {config.holdout:.0%} of the training images that were held out")
     data = build_data(config)
-    chosen = record["choices"]["architecture"] or made["architecture"]
-    source = architecture_label(chosen, record["overrides"])
+    chosen = called.choices["architecture"] or made["architecture"]
+    source = architecture_label(chosen, called.overrides)
     compilation = build_compilation(config, console.print)
     evaluators = build_evaluators(config, data, source, compilation, console)
     trainer = build_trainer(config)

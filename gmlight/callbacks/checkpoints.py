@@ -1,30 +1,32 @@
-"""When a checkpoint is written."""
+"""Saves checkpoints."""
 
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning
 
-from gmlight.artifacts.checkpoint_io import LAST
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.signals import interruption
 
 
 class Checkpoints(lightning.Callback):
-    """last.ckpt every so many outer iterations, every so many minutes, at the end, and where a signal asks.
+    """Saves the last checkpoint: at intervals, before evaluations, at the end, and when a signal arrives.
 
     Args:
-        every: outer iterations; evaluate_every: likewise, of evaluations, before each of which one is due.
+        folder: of the run.
+        every: outer iterations between two checkpoints; 0: none.
+        evaluate_every: outer iterations between two evaluations; 0: none.
+        minutes: between two checkpoints at most.
 
     Attributes:
-        seconds: that condensing has taken in all, those before a resume included.
+        seconds: that condensing has taken so far, those before a resume included.
     """
 
-    def __init__(self, folder: Path, every: int, evaluate_every: int, minutes: float) -> None:
-        self.path, self.minutes = folder / LAST, minutes
+    def __init__(self, folder: RunFolder, every: int, evaluate_every: int, minutes: float) -> None:
+        self.path, self.minutes = folder.last_checkpoint, minutes
         self.every = [number for number in (every, evaluate_every) if number]
         self.seconds = 0.0
 
@@ -53,15 +55,15 @@ class Checkpoints(lightning.Callback):
         stopped, late = ranks.any([interruption.signum is not None, late], module.device)
         if due or late or stopped or trainer.global_step == trainer.max_steps:
             self.save(trainer)
-        if stopped:  # in good order: what this update has logged is still to be written
-            interruption.signum = interruption.signum or signal.SIGTERM  # told to another rank
+        if stopped:  # Lightning ends the loop itself, after this update's metrics are written
+            interruption.signum = interruption.signum or signal.SIGTERM  # another rank got the signal
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._count()
 
     def save(self, trainer: lightning.Trainer) -> None:
-        """Now."""
+        """Saves a checkpoint now."""
         self._count()
         trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()

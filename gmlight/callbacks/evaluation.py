@@ -1,6 +1,7 @@
-"""Quick evaluations during condensation, and the record of each evaluation."""
+"""Quick evaluations during condensation, and how every evaluation is logged."""
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import lightning
 from rich.console import Console
 
 from gmlight.artifacts.grid import save_grid
-from gmlight.artifacts.results import Accuracy, Row
+from gmlight.artifacts.results import Accuracy, Evaluation
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
-from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import LabelledImages
+from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.reporting.loggers import log_picture
 from gmlight.runtime.console import counted
 from gmlight.runtime.distributed import is_main, ranks
@@ -21,12 +22,19 @@ from gmlight.training.evaluator import Evaluator
 
 
 class QuickEvaluation(lightning.Callback):
-    """Evaluates a few networks every so many outer iterations (0: never), but not after the last one.
+    """Evaluates the synthetic set with a few networks during condensation, but not after its last update.
 
-    An evaluation that a signal cuts short is made again where the run goes on from there.
+    An evaluation that a signal interrupts is repeated when the run resumes.
+
+    Args:
+        evaluator: of the run's first architecture.
+        every: outer iterations between two evaluations; 0: none.
+        networks: number of networks in an evaluation.
+        folder: of the run.
+        console: gets a line on each evaluation.
 
     Attributes:
-        seconds: what the evaluations have taken so far.
+        seconds: that the evaluations have taken so far, those before a resume included.
     """
 
     def __init__(
@@ -34,7 +42,7 @@ class QuickEvaluation(lightning.Callback):
         evaluator: Evaluator,
         every: int,
         networks: int,
-        folder: Path,
+        folder: RunFolder,
         console: Console,
     ) -> None:
         self.evaluator, self.every, self.networks = evaluator, every, networks
@@ -50,7 +58,7 @@ class QuickEvaluation(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, Condenser)
         done, t = divmod(trainer.global_step, module.updates)
-        if done and t == 0 and not ranks.agree(samples_path(self.folder, done).exists()):
+        if done and t == 0 and not ranks.agree(self.folder.samples(done).exists()):
             self._evaluate_if_due(trainer, module, done)
 
     def on_train_batch_end(
@@ -66,9 +74,9 @@ class QuickEvaluation(lightning.Callback):
             try:
                 self._evaluate_if_due(trainer, module, batch.k + 1)
             except Stopped:
-                if ranks.size > 1:  # the others wait for this one: they are ended with it
+                if ranks.size > 1:  # the other ranks wait for this one and have to end with it
                     raise
-                # In good order: what this update has logged is still to be written.
+                # Lightning ends the loop itself, after this update's metrics are written.
                 trainer.should_stop = True
 
     def _evaluate_if_due(self, trainer: lightning.Trainer, module: Condenser, done: int) -> None:
@@ -78,58 +86,79 @@ class QuickEvaluation(lightning.Callback):
         started = time.monotonic()
         images = module.synthetic.labelled()
         try:
-            # Several processes evaluate together, and none of them may leave while there is time.
+            # Several ranks evaluate together: a signal is deferred, since none may leave the others waiting.
             with interruption.at_once() if ranks.size == 1 else nullcontext():
                 accuracy = self.evaluator(images, self.networks)
         finally:
             self.seconds += time.monotonic() - started
-        record_evaluation(trainer, self.folder, done, images, self.evaluator.data, accuracy_metrics(accuracy))
+        info, metrics = self.evaluator.data.info, accuracy_metrics(accuracy)
+        record_evaluation(trainer, self.folder, done, images, info, metrics)
         n = counted(self.networks, "network")
         protocol = "" if accuracy.protocol == "plain" else f", protocol {accuracy.protocol}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n}{protocol})")
 
 
-def samples_path(folder: Path, iteration: int) -> Path:
-    """Where the picture of S after so many outer iterations is."""
-    return folder / "samples" / f"{iteration:05d}.png"
+def save_samples(folder: RunFolder, k: int, images: LabelledImages, info: DatasetInfo) -> Path:
+    """Draws the synthetic set after k outer iterations into the run folder; only rank 0 writes.
 
-
-def save_samples(folder: Path, iteration: int, images: LabelledImages, data: CondensationData) -> Path:
-    """The picture of S after so many outer iterations, in the run folder's samples/."""
-    path = samples_path(folder, iteration)
-    if not is_main():
-        return path
-    return save_grid(path, images.images, images.labels, data.classes, data.mean, data.std)
+    Returns:
+        The picture's path.
+    """
+    path = folder.samples(k)
+    return save_grid(path, images, info) if is_main() else path
 
 
 def record_evaluation(
     trainer: lightning.Trainer,
-    folder: Path,
-    iteration: int,
+    folder: RunFolder,
+    k: int,
     images: LabelledImages,
-    data: CondensationData,
-    accuracies: dict[str, float],
+    info: DatasetInfo,
+    metrics: dict[str, float],
 ) -> None:
-    """A picture in samples/, a line in every logger, and the picture in those that take pictures."""
+    """Logs accuracies, and shows the evaluated set as a picture in the folder and on dashboards.
+
+    Args:
+        trainer: whose loggers get both.
+        folder: of the run.
+        k: number of outer iterations that are done.
+        images: the evaluated set.
+        info: of its dataset.
+        metrics: accuracies by the name they are logged with.
+    """
     for logger in trainer.loggers:
-        logger.log_metrics({"iteration": iteration} | accuracies, trainer.global_step)
+        logger.log_metrics({"iteration": k} | metrics, trainer.global_step)
         logger.save()
-    picture = save_samples(folder, iteration, images, data)  # the last: it says that this was done
+    # The picture comes last: where it exists, a resumed run does not evaluate again.
+    picture = save_samples(folder, k, images, info)
     log_picture(trainer.loggers, picture, trainer.global_step)
 
 
-def accuracy_metrics(accuracy: Accuracy, what: str = "") -> dict[str, float]:
-    """accuracy/mean and accuracy/std, of S on its first architecture; or accuracy/<what>/mean and its std."""
-    prefix = f"accuracy/{what}/" if what else "accuracy/"
+def accuracy_metrics(accuracy: Accuracy, label: str = "") -> dict[str, float]:
+    """Names an accuracy for loggers.
+
+    Args:
+        accuracy: of an evaluation.
+        label: tells it from the accuracy of the run's own set on its first architecture, which has none.
+
+    Returns:
+        `accuracy/mean` and `accuracy/std`, or `accuracy/<label>/mean` and its std.
+    """
+    prefix = f"accuracy/{label}/" if label else "accuracy/"
     return {f"{prefix}mean": accuracy.mean, f"{prefix}std": accuracy.std}
 
 
-def all_accuracies(rows: list[Row]) -> dict[str, float]:
-    """Of every row: S on its first architecture, S on others, other sets such as random on all of them."""
-    own, *others = rows
-    metrics = accuracy_metrics(own.accuracy)
-    for row in others:
-        same = row.architecture == own.architecture
-        words = [row.name.split()[0]] * (row.name != own.name) + [row.architecture] * (not same)
-        metrics |= accuracy_metrics(row.accuracy, "/".join(words))
+def metrics_of_all(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """Names the accuracies of a final evaluation for loggers.
+
+    Args:
+        evaluations: the run's set on its first architecture, then others; their labels are the first word of
+            the set's name, the architecture, or both, where these differ from the first's.
+    """
+    first, *others = evaluations
+    metrics = accuracy_metrics(first.accuracy)
+    for other in others:
+        label = [other.name.split()[0]] * (other.name != first.name)
+        label += [other.architecture] * (other.architecture != first.architecture)
+        metrics |= accuracy_metrics(other.accuracy, "/".join(label))
     return metrics

@@ -13,13 +13,15 @@ _AVERAGED = {"matching_loss/total", "matching_loss/intra", "matching_loss/inter"
 
 
 class MetricsLines(lightning.Callback):
-    """A line in every logger every so many image updates.
+    """Logs metrics every `every` image updates, to every logger.
 
-    matching_loss/total, intra, inter and zeta are means over the updates since the line before, for they
-    differ from t to t; all else that the module has measured is of the update of the line, t of iteration.
-    speed/iterations_per_second: outer iterations, since the line before. memory/peak_gib: allocated on the
-    device, or taken by the process on a CPU. Lightning's own logging would repeat what was measured at an
-    earlier update.
+    `matching_loss/*` and `zeta` are means over the updates since the last row, because they differ from t to
+    t. The module's other metrics are those of the row's own update. `speed/iterations_per_second` counts
+    outer iterations since the last row. `memory/peak_gib` is what was allocated on the device, or used by
+    the process on a CPU. Lightning's own logging is not used: it would repeat metrics of an earlier update.
+
+    Args:
+        every: number of image updates between two rows.
     """
 
     def __init__(self, every: int) -> None:

@@ -1,4 +1,4 @@
-"""The progress bar of a run, or plain lines where there is no terminal."""
+"""Shows the progress of condensation."""
 
 import time
 from typing import Any
@@ -10,12 +10,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from gmlight.runtime.console import clock
 from gmlight.runtime.progress import PLAIN_SECONDS
 
-PLAIN_LINES = 20  # of progress, where the output is no terminal
-BAR_SECONDS = 0.25  # between two states of a live bar: to read a loss is to wait for the device
+PLAIN_LINES = 20  # for a whole run, if the output is not a terminal
+BAR_SECONDS = 0.25  # between two updates of a live bar: reading the loss waits for the device
 
 
 class ProgressBar(lightning.Callback):
-    """k/K, t/T, matching loss, elapsed and remaining time: a live bar, or plain lines without a terminal."""
+    """Shows k/K, t/T, the matching loss and times: a live bar on a terminal, plain lines elsewhere.
+
+    Args:
+        iterations: K.
+        updates: T.
+        console: where to show it.
+    """
 
     def __init__(self, iterations: int, updates: int, console: Console) -> None:
         self.iterations, self.updates, self.console = iterations, updates, console

@@ -2,15 +2,16 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gmlight.artifacts.record import named_with
+from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.experiment_cells import cells_here
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
@@ -34,45 +35,53 @@ _SHOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def describe(config: DictConfig) -> dict[str, Any]:
-    """What was asked for, as plain containers: the command, the choices, the resolved configuration."""
+def describe(config: DictConfig) -> RunRecord:
+    """Records how a condensation was called, and names it for tables.
+
+    Names say what departs from the method, the scale and the architecture. `departures` are those changes
+    that keep a run out of the paper's tables: whatever is not a choice of a whole group.
+    """
+    called = _invocation(config)
+    overrides, choices = called.overrides, called.choices
+    # A method from a user's own folder may set anything.
+    own_method = [] if choices["method"] in _OF_THE_PAPER else [f"method={choices['method']}"]
+    protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
+    departures = _departures(config, overrides)
+    departures += [word for word in _beyond(config, choices) if word not in departures]
+    return RunRecord(
+        **called.as_dict(),
+        method=_method_label(config, choices, overrides),
+        departures=departures + own_method + protocol,
+        scale=_scale_label(config, overrides),
+        architecture=architecture_label(choices["architecture"], overrides),
+        protocol=protocol_label(config),
+    )
+
+
+def describe_use(config: DictConfig) -> Invocation:
+    """Records how a command on a condensed set was called."""
+    called = _invocation(config)
+    # An augmentation chooses an initialization for runs that condense; it plays no part here.
+    choices = {group: option for group, option in called.choices.items() if group != "initialization"}
+    return replace(called, choices=choices)
+
+
+def _invocation(config: DictConfig) -> Invocation:
     hydra_config = HydraConfig.get()
     overrides = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     words = sys.argv[1:] if hydra_config.mode == RunMode.RUN else overrides
     if any(word.startswith("resume=") for word in words):
         words = [word for word in words if not word.startswith(PUT_IN)]
-    words = ["python", "-m", f"gmlight.{hydra_config.job.config_name}", *words]
-    choices = {
-        group: option
-        for group, option in hydra_config.runtime.choices.items()
-        if not group.startswith("hydra/")
-    }
-    return {
-        "command": shlex.join(words),
-        "overrides": overrides,
-        "choices": choices,
-        "config": OmegaConf.to_container(config, resolve=True),
-    }
-
-
-def labels(config: DictConfig, record: dict[str, Any]) -> dict[str, Any]:
-    """What a condensation is called in tables; what departs from method, scale, architecture is named.
-
-    `departures` are those that keep it out of the paper's tables: whatever is not a choice of a whole group.
-    """
-    overrides, choices = record["overrides"], record["choices"]
-    # A method of one's own may say anything.
-    own = [] if choices["method"] in _OF_THE_PAPER else [f"method={choices['method']}"]
-    protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
-    departures = _departures(config, overrides)
-    departures += [word for word in _beyond(config, choices) if word not in departures]
-    return {
-        "method": _method_label(config, choices, overrides),
-        "departures": departures + own + protocol,
-        "scale": _scale_label(config, overrides),
-        "architecture": architecture_label(choices["architecture"], overrides),
-        "protocol": protocol_label(config),
-    }
+    return Invocation(
+        command=shlex.join(["python", "-m", f"gmlight.{hydra_config.job.config_name}", *words]),
+        overrides=overrides,
+        choices={
+            group: option
+            for group, option in hydra_config.runtime.choices.items()
+            if not group.startswith("hydra/")
+        },
+        config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
+    )
 
 
 def protocol_label(config: DictConfig) -> str:

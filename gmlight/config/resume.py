@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from gmlight.artifacts.run_folder import CONFIG, finished_iterations, set_aside
+from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
@@ -37,9 +38,12 @@ def expand(words: list[str]) -> list[str]:
         return words
     if "-m" in words or "--multirun" in words:
         raise ConfigError(f"{named[-1]}: one run goes on, not a sweep; leave out --multirun")
-    folder = _latest() if named[-1] == "resume=latest" else Path(_unquoted(named[-1].removeprefix("resume=")))
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"resume={folder}: no run there; name the folder with its {CONFIG}")
+    path = _unquoted(named[-1].removeprefix("resume="))
+    folder = _latest() if path == "latest" else RunFolder(Path(path))
+    if not folder.config.is_file():
+        raise ConfigError(
+            f"resume={folder.path}: no run there; name the folder with its {folder.config.name}"
+        )
     anew = [word for word in words if not word.startswith(PUT_IN)]
     changed = {override_key(word) for word in anew}
     # Another option of a group has no use for what was said of the one before.
@@ -50,10 +54,11 @@ def expand(words: list[str]) -> list[str]:
         if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(within))
     ]
     # In a sweep it may have been one of several jobs; now it is the only one.
-    return [*kept, *anew, f"resume={_quoted(folder)}", f"hydra.run.dir={_quoted(folder)}", "hydra.mode=RUN"]
+    quoted = _quoted(folder.path)
+    return [*kept, *anew, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
 
 
-def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
+def claim(folder: RunFolder, record: RunRecord, *, goes_on: bool) -> None:
     """Makes the folder this run's by its config.yaml, or goes on with the run that made it.
 
     What a finished run has left keeps another name, where it goes on with more iterations.
@@ -62,25 +67,25 @@ def claim(folder: Path, record: dict[str, Any], *, goes_on: bool) -> None:
         ConfigError: there is a run already; or the one that goes on differs where that changes S, or is
             finished.
     """
-    path = folder / CONFIG
-    content = f"# {record['command']}\n" + yaml.safe_dump(record["config"], sort_keys=False)
+    content = f"# {record.command}\n" + yaml.safe_dump(record.config, sort_keys=False)
     if goes_on:
-        refuse_changes(folder, record["config"])
-        before = finished_iterations(folder)
-        if before is not None and record["config"]["iterations"] <= before:
+        refuse_changes(folder, record.config)
+        before = folder.finished_iterations
+        if before is not None and record.config["iterations"] <= before:
             raise ConfigError(
-                f"{folder}: the run is finished; raise iterations= above {before}, or use gmlight.evaluate"
+                f"{folder.path}: the run is finished; raise iterations= above {before}, or use "
+                "gmlight.evaluate"
             )
     try:
-        with whole(path, new=not goes_on) as file:
+        with whole(folder.config, new=not goes_on) as file:
             file.write_text(content)
     except FileExistsError:
-        raise ConfigError(f"{folder} already holds a run; choose another with hydra.run.dir=") from None
+        raise ConfigError(f"{folder.path} already holds a run; choose another with hydra.run.dir=") from None
     if goes_on:
-        set_aside(folder, before)
+        folder.set_result_aside()
 
 
-def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...] = _CHANGEABLE) -> None:
+def refuse_changes(folder: RunFolder, wanted: dict[str, Any], *, but: tuple[str, ...] = _CHANGEABLE) -> None:
     """Compares the configuration with that of the folder's run.
 
     Args:
@@ -89,7 +94,7 @@ def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...]
     Raises:
         ConfigError: another one does.
     """
-    stored = with_present_names(yaml.safe_load((folder / CONFIG).read_text()))
+    stored = with_present_names(yaml.safe_load(folder.config.read_text()))
     before, now = dict(flat(stored)), dict(flat(wanted))
     changed = [
         f"{key}={now.get(key)} (was {before.get(key, 'not there yet')})"
@@ -98,34 +103,35 @@ def refuse_changes(folder: Path, wanted: dict[str, Any], *, but: tuple[str, ...]
     ]
     if changed:
         raise ConfigError(
-            f"{folder}: would change the set that the run is about: {', '.join(changed)}; start a new run"
+            f"{folder.path}: would change the set that the run is about: {', '.join(changed)}; "
+            "start a new run"
         )
     if now["iterations"] < before["iterations"]:
         raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
 
 
-def already_finished(folder: Path, config: dict[str, Any]) -> bool:
+def already_finished(folder: RunFolder, config: dict[str, Any]) -> bool:
     """Whether the folder has the result of this very configuration, from before its job was requeued.
 
     Raises:
         ConfigError: it has that of another one.
     """
-    if not slurm.was_requeued() or finished_iterations(folder) != config["iterations"]:
+    if not slurm.was_requeued() or folder.finished_iterations != config["iterations"]:
         return False
     refuse_changes(folder, config, but=tuple(key for key in _CHANGEABLE if key != "evaluation"))
     return True
 
 
-def _latest() -> Path:
-    configs = sorted(Path("runs").rglob(CONFIG), key=lambda path: path.stat().st_mtime)
-    if not configs:
+def _latest() -> RunFolder:
+    runs = [run for run in RunFolder.find_all(Path("runs")) if run.config.exists()]
+    if not runs:
         raise ConfigError("resume=latest: there is no run in runs/; name its folder")
-    return configs[-1].parent
+    return max(runs, key=lambda run: run.config.stat().st_mtime)
 
 
-def _stored_words(folder: Path) -> list[str]:
+def _stored_words(folder: RunFolder) -> list[str]:
     # The first line of config.yaml is the command: `# python -m gmlight.train ...`.
-    first = (folder / CONFIG).read_text().split("\n", 1)[0]
+    first = folder.config.read_text().split("\n", 1)[0]
     words = shlex.split(first.lstrip("# "))[3:]
     return [word for word in words if not word.startswith(PUT_IN)]
 

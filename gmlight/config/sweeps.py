@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gmlight.artifacts import results
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.runtime.console import new_console, print_path, short
 
 
@@ -35,9 +36,9 @@ class Sweep(Callback):
             best = yaml.safe_load(found.read_text())
             values = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
             console.print(f"best     {values}  {best['best_value']:.2f} %", soft_wrap=True)
-            for run in sorted(path.parent for path in folder.glob("*/result.json")):
-                if results.read_accuracy(run) == best["best_value"]:
-                    print_path("run", run, console)
+            for run in map(RunFolder, sorted(path for path in folder.iterdir() if path.is_dir())):
+                if run.result.exists() and results.read_accuracy(run) == best["best_value"]:
+                    print_path("run", run.path, console)
         print_path("sweep", folder, console)
         glob = shlex.quote(f"runs={folder}/*")
         console.print(f"tables   python -m gmlight.report {glob}", soft_wrap=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from gmlight.data.datasets import Splits, stratified
-from gmlight.data.images import RealBatch, RealImages, Sampler, at_random
+from gmlight.data.images import DatasetInfo, RealBatch, RealImages, Sampler, at_random
 from gmlight.errors import ConfigError
 from gmlight.runtime.seeding import generator
 
@@ -106,6 +106,13 @@ class CondensationData(lightning.LightningDataModule):
                 f"statistics of batch norm; use statistics_batch<={fewest} or another norm"
             )
         return self
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What is known about the dataset besides its images, once `load` was called."""
+        return DatasetInfo(
+            self.classes, tuple(self.mean), tuple(self.std), self.shape, tuple(self.train.priors)
+        )
 
     def _refuse_misfits(self, images: Tensor, labels: Tensor) -> None:
         if tuple(images.shape[1:]) != self.shape:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from gmlight.artifacts.metrics_csv import METRICS, _read_rows, _write_rows
+from gmlight.artifacts.metrics_csv import _read_rows, _write_rows
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import whole
 from gmlight.runtime.console import short
@@ -63,7 +63,7 @@ class MetricsCSV(CSVLogger):
     @rank_zero_only
     def experiment(self) -> _ExperimentWriter:
         if self._experiment is None:
-            path = Path(self.log_dir) / METRICS
+            path = Path(self.log_dir) / _ExperimentWriter.NAME_METRICS_FILE
             keys, rows = _read_rows(path)
             if not rows:
                 self._experiment = _ExperimentWriter(log_dir=self.log_dir)

@@ -12,6 +12,7 @@ import yaml
 from gmlight.artifacts.metrics_csv import read_metrics
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import images_per_class
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.reporting.collect import paper_figures
 from gmlight.reporting.curves import curves
 from gmlight.reporting.html import data_uri, render, samples, written
@@ -63,7 +64,7 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
     Args:
         record: of `config.describe`, with its labels.
     """
-    config, lines = record["config"], read_metrics(folder)
+    config, lines = record["config"], read_metrics(RunFolder(folder).metrics)
     result = _result(folder) if state.name == "finished" else None
     name, logged = config["dataset"]["name"], bool(config["logger"].get("csv"))
     content = render(

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.table import Table as Printed
 
 from gmlight.artifacts.record import headline
-from gmlight.artifacts.results import Row
+from gmlight.artifacts.results import Evaluation
 from gmlight.reporting.collect import OTHER, Entry, Gathered
 from gmlight.reporting.paper import TITLES, Cell, Figure, rank
 from gmlight.runtime.console import in_bytes
 
 
-def print_table(rows: list[Row], record: dict[str, Any], console: Console) -> None:
+def print_table(rows: Sequence[Evaluation], record: dict[str, Any], console: Console) -> None:
     """Test accuracies: mean ± population std over n networks, in percent; storage: of its numbers."""
     title = f"{headline(record)}, protocol {rows[0].accuracy.protocol}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 10.0  # seconds that what is deferred has to come to a good place
@@ -177,3 +177,28 @@ class Interruption:
 
 
 interruption = Interruption()  # of this process
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Marks a stop inside the block as one that the run can be resumed from."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.resumable = True
+        raise
+
+
+@contextmanager
+def ending_launched_processes(strategy: Any) -> Iterator[None]:
+    """Ends the processes that a trainer has started if the block fails.
+
+    Args:
+        strategy: the trainer's; its launcher is None if it starts no processes.
+    """
+    try:
+        yield
+    except BaseException:
+        if strategy.launcher is not None:
+            strategy.launcher.kill(signal.SIGTERM)
+        raise

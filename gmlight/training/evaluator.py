@@ -4,6 +4,7 @@ import copy
 import functools
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics.classification import MulticlassAccuracy
 
-from gmlight.artifacts.accuracy_log import Journal
-from gmlight.artifacts.results import Accuracy, Row
+from gmlight.artifacts.accuracy_log import AccuracyLog
+from gmlight.artifacts.results import Accuracy, Evaluation
 from gmlight.data.augmentation import Augmentation, CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
@@ -200,23 +201,40 @@ def _tell(progress: Told, done: int, of_round: int, share: float) -> None:
     progress(done + share * of_round)
 
 
-def evaluate_sets(
-    evaluators: dict[str, Evaluator],
-    sets: Sequence[tuple[str, TrainingSet, int]],
-    console: Console,
-    journal: Journal | None = None,
-) -> list[Row]:
-    """Accuracies of each (name, training set, number of networks) on each architecture, with progress.
+class EvaluatedSet(NamedTuple):
+    """A training set to evaluate.
 
     Args:
-        journal: keeps each accuracy, and knows those of an evaluation that was cut short.
+        name: shown in tables.
+        images: what the networks are trained on.
+        networks: how many, on each architecture.
     """
-    rows = []
+
+    name: str
+    images: TrainingSet
+    networks: int
+
+
+def evaluate_sets(
+    evaluators: dict[str, Evaluator],
+    sets: Sequence[EvaluatedSet],
+    console: Console,
+    log: AccuracyLog | None = None,
+) -> list[Evaluation]:
+    """Evaluates each set on each architecture, with progress on the console.
+
+    Args:
+        evaluators: by architecture.
+        sets: in the order of the table.
+        console: where progress is shown.
+        log: keeps each accuracy, and knows those of an interrupted evaluation.
+    """
+    evaluations = []
     for name, images, networks in sets:
         for architecture, evaluator in evaluators.items():
             doing = f"evaluating {name} on {architecture}"
             with shown(doing, "network", networks, console) as progress:
-                known = None if journal is None else journal.accuracies(name, images, architecture)
+                known = None if log is None else log.accuracies(name, images, architecture)
                 accuracy = evaluator(images, networks, progress, known)
-            rows.append(Row(name, len(images), 4 * images.floats, architecture, accuracy))
-    return rows
+            evaluations.append(Evaluation(name, len(images), 4 * images.floats, architecture, accuracy))
+    return evaluations

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from gmlight.artifacts.accuracy_log import Journal
+from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.data.images import LabelledImages
 
 ONE = LabelledImages(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
@@ -13,31 +13,31 @@ OTHER = LabelledImages(torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))
 
 def test_what_was_written_is_known_again(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.jsonl"
-    accuracies = Journal(path, {"epochs": 3}).accuracies("condensed", ONE, "mlp")
+    accuracies = AccuracyLog(path, {"epochs": 3}).accuracies("condensed", ONE, "mlp")
     assert dict(accuracies) == {}
     accuracies[0], accuracies[2] = 1 / 3, 50.0
-    journal = Journal(path, {"epochs": 3})
-    assert dict(journal.accuracies("condensed", ONE, "mlp")) == {0: 1 / 3, 2: 50.0}
+    log = AccuracyLog(path, {"epochs": 3})
+    assert dict(log.accuracies("condensed", ONE, "mlp")) == {0: 1 / 3, 2: 50.0}
     for name, images, architecture in (
         ("random", ONE, "mlp"),
         ("condensed", OTHER, "mlp"),
         ("condensed", ONE, "lenet"),
     ):
-        assert dict(journal.accuracies(name, images, architecture)) == {}
-    assert dict(Journal(path, {"epochs": 4}).accuracies("condensed", ONE, "mlp")) == {}
+        assert dict(log.accuracies(name, images, architecture)) == {}
+    assert dict(AccuracyLog(path, {"epochs": 4}).accuracies("condensed", ONE, "mlp")) == {}
 
 
 def test_a_line_cut_short_or_changed_is_no_line(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.jsonl"
-    accuracies = Journal(path, None).accuracies("condensed", ONE, "mlp")
+    accuracies = AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")
     accuracies[0], accuracies[1] = 93.25, 94.5
     whole = path.read_text()
     for length in range(len(whole)):
         path.write_text(whole[:length])
-        known = Journal(path, None).accuracies("condensed", ONE, "mlp")
+        known = AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")
         assert set(known.items()) <= {(0, 93.25), (1, 94.5)}
     assert dict(known) == {0: 93.25}
     known[1] = 94.5  # goes on after what was cut short
-    assert dict(Journal(path, None).accuracies("condensed", ONE, "mlp")) == {0: 93.25, 1: 94.5}
+    assert dict(AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")) == {0: 93.25, 1: 94.5}
     path.write_text(whole.replace("93.25", "93.75"))
-    assert dict(Journal(path, None).accuracies("condensed", ONE, "mlp")) == {1: 94.5}
+    assert dict(AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")) == {1: 94.5}

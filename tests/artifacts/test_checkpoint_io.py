@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO, find_checkpoint
+from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 
 CHECKPOINT = {"images": torch.randn(10, 3, 32, 32), "global_step": 7, "zeta_used": [[1, 2]]}
@@ -18,26 +19,34 @@ FLIPS = 200
 BLOCK = 4096
 
 
-def save(folder: Path, **changes: object) -> Path:
-    AtomicCheckpointIO().save_checkpoint(CHECKPOINT | changes, folder / LAST)
-    return folder / LAST
+def save(folder: RunFolder, **changes: object) -> Path:
+    AtomicCheckpointIO().save_checkpoint(CHECKPOINT | changes, folder.last_checkpoint)
+    return folder.last_checkpoint
+
+
+def found(folder: RunFolder) -> tuple[Path | None, list[str]]:
+    """The checkpoint that a run resumes from, and what is printed about others."""
+    lines: list[str] = []
+    return folder.find_checkpoint(lines.append), lines
 
 
 def test_what_is_saved_is_loaded_and_the_one_before_is_kept(tmp_path: Path) -> None:
-    assert find_checkpoint(tmp_path / "checkpoints") == (None, [])
+    folder = RunFolder(tmp_path)
+    assert found(folder) == (None, [])
     for step in (1, 2, 3):
-        last = save(tmp_path, global_step=step)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [LAST, PREVIOUS]
+        last = save(folder, global_step=step)
+    assert sorted(folder.checkpoints.iterdir()) == [folder.last_checkpoint, folder.previous_checkpoint]
     loaded = AtomicCheckpointIO().load_checkpoint(last)
     assert torch.equal(loaded["images"], CHECKPOINT["images"])
     assert (loaded["global_step"], loaded["zeta_used"]) == (3, [[1, 2]])
-    assert AtomicCheckpointIO().load_checkpoint(tmp_path / PREVIOUS)["global_step"] == 2
-    assert find_checkpoint(tmp_path) == (last, [])
+    assert AtomicCheckpointIO().load_checkpoint(folder.previous_checkpoint)["global_step"] == 2
+    assert found(folder) == (last, [])
 
 
 def test_every_truncation_and_flipped_bit_is_recovered_from_the_one_before(tmp_path: Path) -> None:
-    save(tmp_path, global_step=1)
-    last = save(tmp_path, global_step=2)
+    folder = RunFolder(tmp_path)
+    save(folder, global_step=1)
+    last = save(folder, global_step=2)
     whole = last.read_bytes()
     damaged = [whole[:length] for length in range(0, len(whole), BLOCK)]
     assert len(damaged) > 25
@@ -48,12 +57,11 @@ def test_every_truncation_and_flipped_bit_is_recovered_from_the_one_before(tmp_p
         damaged.append(bytes(flipped))
     for content in damaged:
         last.write_bytes(content)
-        found, lines = find_checkpoint(tmp_path)
-        assert found == tmp_path / PREVIOUS
-        assert lines == [f"{last}: not a checkpoint as it was written"]
-    shutil.copy(last, tmp_path / PREVIOUS)
+        line = f"{last}: not a checkpoint as it was written; the one before it is used"
+        assert found(folder) == (folder.previous_checkpoint, [line])
+    shutil.copy(last, folder.previous_checkpoint)
     with pytest.raises(ConfigError, match=r"no checkpoint can be read, start a new run"):
-        find_checkpoint(tmp_path)
+        found(folder)
 
 
 class Evil:
@@ -66,22 +74,24 @@ class Evil:
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_an_evil_pickle_runs_no_code(tmp_path: Path, signed: bool) -> None:
-    done = tmp_path / "done"
+    folder, done = RunFolder(tmp_path), tmp_path / "done"
     if signed:
-        save(tmp_path, extra=Evil(done))
+        save(folder, extra=Evil(done))
     else:
-        torch.save({"extra": Evil(done)}, tmp_path / LAST)
+        folder.checkpoints.mkdir()
+        torch.save({"extra": Evil(done)}, folder.last_checkpoint)
     with pytest.raises(ConfigError, match="no checkpoint can be read"):
-        find_checkpoint(tmp_path)
+        found(folder)
     assert not done.exists()
 
 
 def test_a_full_disk_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    last = save(tmp_path, global_step=1)
+    folder = RunFolder(tmp_path)
+    last = save(folder, global_step=1)
     before = last.read_bytes()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ConfigError, match=r"cannot write .*last.ckpt: 0.0 MiB are free, 0.1 are needed"):
-        save(tmp_path, global_step=2)
+        save(folder, global_step=2)
     monkeypatch.undo()
 
     def no_space(descriptor: int) -> None:
@@ -89,13 +99,14 @@ def test_a_full_disk_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(ConfigError, match=r"cannot write .*last.ckpt: No space left on device; make room"):
-        save(tmp_path, global_step=2)
+        save(folder, global_step=2)
     assert last.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+    assert list(folder.checkpoints.iterdir()) == [last]
 
 
-@pytest.mark.parametrize(("minutes", "kept"), [(10, [LAST]), (1e-9, [LAST, PREVIOUS])])
-def test_the_interval_in_time(run: Callable[..., Path], minutes: float, kept: list[str]) -> None:
-    folder = run("checkpoint.every=100", f"checkpoint.minutes={minutes}", "evaluation.every=0")
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == kept
-    assert AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / LAST)["global_step"] == 4
+@pytest.mark.parametrize(("minutes", "kept"), [(10, 1), (1e-9, 2)])
+def test_the_interval_in_time(run: Callable[..., Path], minutes: float, kept: int) -> None:
+    folder = RunFolder(run("checkpoint.every=100", f"checkpoint.minutes={minutes}", "evaluation.every=0"))
+    names = [folder.last_checkpoint, folder.previous_checkpoint]
+    assert sorted(folder.checkpoints.iterdir()) == names[:kept]
+    assert AtomicCheckpointIO().load_checkpoint(folder.last_checkpoint)["global_step"] == 4

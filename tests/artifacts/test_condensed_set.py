@@ -10,16 +10,19 @@ from torch.utils.data import DataLoader
 
 from gmlight import CondensedDataset
 from gmlight.artifacts import condensed_set
+from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
+from helpers.problems import dataset_info
 
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
+INFO = dataset_info("a", "b", "c")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "run" / "condensed"
-    condensed_set.write(path, IMAGES, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25], seed=7)
+    condensed_set.write(path, LabelledImages(IMAGES, LABELS), INFO, {"seed": 7})
     return path
 
 
@@ -82,7 +85,7 @@ def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
     condensed_set.update_metadata(folder, evaluations=[{"mean": 50.0}])
     assert CondensedDataset(folder).metadata["evaluations"] == [{"mean": 50.0}]
     with pytest.raises(OSError, match="not empty"):
-        condensed_set.write(folder, IMAGES + 1, LABELS, classes=["a", "b", "c"], mean=[0.5], std=[0.25])
+        condensed_set.write(folder, LabelledImages(IMAGES + 1, LABELS), INFO, {})
     assert torch.equal(CondensedDataset(folder).images, IMAGES)
 
 
@@ -90,10 +93,9 @@ def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
 def test_no_damage_is_loaded_silently(folder: Path, name: str) -> None:
     """Cut at every 4 KiB, and 200 single flipped bits: refused with a line, or nothing is changed by it."""
     images = torch.randn(30, 3, 16, 16)
-    condensed_set.write(
-        folder, images, torch.arange(30) // 10, classes=["a", "b", "c"], mean=[0.5] * 3, std=[0.25] * 3,
-        replace=True, note="x" * 10000,
-    )  # fmt: skip
+    colours = dataset_info("a", "b", "c", mean=[0.5] * 3, std=[0.25] * 3)
+    learned = LabelledImages(images, torch.arange(30) // 10)
+    condensed_set.write(folder, learned, colours, {"note": "x" * 10000}, replace=True)
     whole, expected = (folder / name).read_bytes(), CondensedDataset(folder)
     damaged = [whole[:length] for length in range(0, len(whole), 4096)]
     assert len(damaged) > 2

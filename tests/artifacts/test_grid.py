@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 
 from gmlight.artifacts.grid import GAP, MIN_CELL, save_grid
+from gmlight.data.images import LabelledImages
+from helpers.problems import dataset_info
 
 
 def test_grid(tmp_path: Path) -> None:
@@ -14,11 +16,8 @@ def test_grid(tmp_path: Path) -> None:
     images = torch.stack([grey, white, below, grey])
     path = save_grid(
         tmp_path / "new" / "grid.png",
-        images,
-        torch.tensor([0, 0, 1, 1]),
-        ["cat", "dog"],
-        [0.5] * 3,
-        [0.5] * 3,
+        LabelledImages(images, torch.tensor([0, 0, 1, 1])),
+        dataset_info("cat", "dog", mean=[0.5] * 3, std=[0.5] * 3),
     )
     picture = np.asarray(Image.open(path))
     cell = MIN_CELL + GAP

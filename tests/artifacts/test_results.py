@@ -9,17 +9,25 @@ import torch
 from rich.console import Console
 
 from gmlight.artifacts import results
+from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.results import Accuracy
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.reporting.tables import print_table
 
-RECORD = {
-    "method": "mda",
-    "scale": "paper with evaluation.networks=2",
-    "config": {"dataset": {"name": "digits"}, "ipc": 10, "seed": 0},
-}
+RECORD = RunRecord.from_dict(
+    {
+        "command": "python -m gmlight.train",
+        "architecture": "convnet",
+        "method": "mda",
+        "scale": "paper with evaluation.networks=2",
+        "config": {"dataset": {"name": "digits"}, "ipc": 10, "seed": 0},
+    }
+)
 ROWS = [
-    results.Row("condensed", 100, 25600, "convnet", Accuracy([90.0, 92.0], epochs=300, protocol="plain")),
-    results.Row(
+    results.Evaluation(
+        "condensed", 100, 25600, "convnet", Accuracy([90.0, 92.0], epochs=300, protocol="plain")
+    ),
+    results.Evaluation(
         "whole train set",
         1437,
         367872,
@@ -30,8 +38,11 @@ ROWS = [
 
 
 def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
-    found = json.loads(results.write(tmp_path, ROWS, RECORD).read_text())
+    found = json.loads(
+        results.write_result(RunFolder(tmp_path), RECORD, ROWS, {"seconds": {"evaluation": 1.0}}).read_text()
+    )
     assert found["method"] == "mda"
+    assert found["seconds"] == {"evaluation": 1.0}
     assert found["evaluations"][0] == {
         "name": "condensed",
         "images": 100,
@@ -50,7 +61,7 @@ def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
 
 def test_table_fits_80_columns_and_names_the_scale() -> None:
     screen = io.StringIO()
-    print_table(ROWS, RECORD, Console(file=screen, width=80))
+    print_table(ROWS, RECORD.as_dict(), Console(file=screen, width=80))
     lines = screen.getvalue().splitlines()
     assert "scale paper with evaluation.networks=2" in lines[0]
     assert any("condensed" in line and "91.00 ± 1.00" in line for line in lines)

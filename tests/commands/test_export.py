@@ -13,7 +13,9 @@ from torchvision.transforms.functional import to_tensor
 
 from gmlight.artifacts import condensed_set, export_formats
 from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
+from helpers.problems import dataset_info
 from helpers.runs import TINY, Run, refusal
 
 
@@ -31,8 +33,8 @@ def a_set(folder: Path) -> CondensedDataset:
     """Two images of each class, some of whose pixels are below 0 or above 1."""
     rng = torch.Generator().manual_seed(0)
     images, labels = torch.randn(4, 3, 6, 5, generator=rng), torch.tensor([0, 0, 1, 1])
-    statistics = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
-    condensed_set.write(folder / "condensed", images, labels, classes=["cat", "dog"], **statistics)
+    info = dataset_info("cat", "dog", mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
+    condensed_set.write(folder / "condensed", LabelledImages(images, labels), info, {})
     return CondensedDataset(folder)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gmlight.artifacts.checkpoint_io import LAST, find_checkpoint
+from gmlight.artifacts.run_folder import RunFolder
 from helpers.runs import TINY, Run
 
 pytestmark = pytest.mark.slow
@@ -105,7 +105,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
     words = [*WORDS, "iterations=3", f"hydra.run.dir={run}"]
     undisturbed = tmp_path / "undisturbed"
     finish(start(tmp_path, *words[:-1], f"hydra.run.dir={undisturbed}"))
-    size = (undisturbed / "checkpoints" / LAST).stat().st_size
+    size = RunFolder(undisturbed).last_checkpoint.stat().st_size
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
@@ -124,7 +124,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
 def test_a_limit_that_comes_later_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(start(tmp_path, *WORDS, "iterations=3", f"hydra.run.dir={run}"))
-    before, _ = find_checkpoint(run / "checkpoints")
+    before = RunFolder(run).find_checkpoint(print)
     assert before is not None
     content = before.read_bytes()
 
@@ -143,12 +143,14 @@ def test_a_limit_that_comes_later_leaves_the_old_checkpoint(tmp_path: Path) -> N
 def test_a_signal_saves_and_ends(tmp_path: Path, number: int, status: int) -> None:
     run = tmp_path / "run"
     process = start(tmp_path, *WORDS, f"hydra.run.dir={run}")
-    wait_for(run / "checkpoints" / LAST, process)
+    wait_for(RunFolder(run).last_checkpoint, process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == status
     assert f"go on with resume={run}" in output
-    assert find_checkpoint(run / "checkpoints")[1] == []
+    lines: list[str] = []
+    assert RunFolder(run).find_checkpoint(lines.append) is not None
+    assert lines == []
 
 
 VALUES = st.one_of(
@@ -201,7 +203,7 @@ def test_two_processes_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
     alone, run = tmp_path / "alone", tmp_path / "run"
     finish(start(tmp_path, *RANKED, f"hydra.run.dir={alone}"))
     process = start(tmp_path, *RANKED, *DDP, f"hydra.run.dir={run}")
-    wait_for(run / "checkpoints" / LAST, process)
+    wait_for(RunFolder(run).last_checkpoint, process)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 143, output

@@ -14,6 +14,7 @@ from gmlight.builders.data import build_data
 from gmlight.condensation.initialization import herd
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
+from helpers.problems import dataset_info
 from helpers.runs import composed
 
 CPU = torch.device("cpu")
@@ -80,9 +81,8 @@ def test_a_set_of_another_dataset_is_no_start(
     shape: tuple[int, ...], classes: list[str], mean: float, message: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "condensed"
-    condensed_set.write(
-        folder, torch.zeros(shape), torch.arange(10), classes=classes, mean=[mean], std=[0.376]
-    )
+    images = LabelledImages(torch.zeros(shape), torch.arange(10))
+    condensed_set.write(folder, images, dataset_info(*classes, mean=[mean], std=[0.376]), {})
     config = composed("initialization=artifact", f"initialization.path={folder}", "ipc=1")
     with pytest.raises(ConfigError, match=message):
         build_start(config, build_data(config).load(CPU))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmlight.builders.data import build_data
 from gmlight.builders.parts import build_factory
 from gmlight.config.compose import name_classes
-from gmlight.config.labels import describe, labels
+from gmlight.config.labels import describe
 from gmlight.config.validate import check
 from gmlight.data.datamodule import CondensationData
 from gmlight.errors import ConfigError
@@ -77,7 +77,7 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
 
 
 def label(config: DictConfig, name: str) -> str:
-    return labels(config, describe(config))[name]
+    return getattr(describe(config), name)
 
 
 def _is_here(data: CondensationData) -> bool:

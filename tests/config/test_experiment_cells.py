@@ -10,7 +10,7 @@ import yaml
 
 from gmlight.artifacts.results import images_per_class
 from gmlight.config.experiment_cells import blank_cell, settle_cell
-from gmlight.config.labels import describe, labels
+from gmlight.config.labels import describe
 from gmlight.config.validate import check
 from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import TINY, Run, composed
@@ -35,7 +35,7 @@ def cells_of(experiment: str) -> list[list[str]]:
 def label(*overrides: str) -> str:
     config = composed(*overrides)
     settle_cell(config)
-    return labels(config, describe(config))["method"]
+    return describe(config).method
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -82,9 +82,8 @@ def test_the_ladder_beyond_the_paper() -> None:
     for step in steps:
         config = composed("dataset=mnist", "ipc=10", f"method={step}")
         record = describe(config)
-        record |= labels(config, record)
-        assert (record["method"], record["scale"], record["protocol"]) == (step, "paper", "dsa")
-        assert record["departures"][-2:] == [f"method={step}", "protocol dsa"]
+        assert (record.method, record.scale, record.protocol) == (step, "paper", "dsa")
+        assert record.departures[-2:] == [f"method={step}", "protocol dsa"]
         assert config.evaluation.epochs == 1000
     assert images_per_class(said[1]) == 40
     assert images_per_class(composed("dataset=mnist", "ipc=10", "method=formation")) == 90
@@ -98,7 +97,7 @@ def test_what_is_beyond_the_paper_is_named() -> None:
     assert label("method=random", "augmentation=dsa") == "random"
     for words in (["augmentation=dsa"], ["evaluation=cutmix"], ["method=random", "augmentation=dsa"]):
         config = composed("ipc=10", *words)
-        assert labels(config, describe(config))["departures"], words
+        assert describe(config).departures, words
     for words, protocol in (
         (["augmentation=dsa", "evaluation=cutmix"], "dsa + cutmix"),
         (["augmentation=dsa", "evaluation.cutmix=1"], "dsa + cutmix 1"),
@@ -107,9 +106,9 @@ def test_what_is_beyond_the_paper_is_named() -> None:
         (["dataset=cifar10", "augmentation=crop_scale_rotate"], "crop_scale_rotate"),
     ):
         config = composed(*words)
-        found = labels(config, describe(config))
-        assert found["protocol"] == protocol
-        assert (protocol == "plain") == (found["departures"] == [])
+        found = describe(config)
+        assert found.protocol == protocol
+        assert (protocol == "plain") == (found.departures == [])
     assert label("method=dsa", "augmentation=none") == "dsa with augmentation=none"
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from gmlight import CondensedDataset
-from gmlight.artifacts.checkpoint_io import LAST, PREVIOUS
-from gmlight.artifacts.run_folder import held
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.config.resume import expand
 from gmlight.errors import ConfigError
@@ -214,20 +213,21 @@ def test_a_run_that_is_not_there(typed: Run, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
     stop_in(Condenser, "training_step", 4)
     typed("train", *WORDS, "hydra.run.dir=run")
-    last = tmp_path / "run" / "checkpoints" / LAST
+    folder = RunFolder(tmp_path / "run")
+    last, previous = folder.last_checkpoint, folder.previous_checkpoint
     last.write_bytes(last.read_bytes()[:-1])
     resumed = typed("train", "resume=run")
     assert "last.ckpt: not a checkpoint as it was written; the one before it is used" in resumed.stdout
     assert "goes on after image update 4\n" in resumed.stdout
     assert outcome(tmp_path / "run") == undisturbed
-    for name in (LAST, PREVIOUS):
-        (last.parent / name).write_bytes(b"")
+    for checkpoint in (last, previous):
+        checkpoint.write_bytes(b"")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
     for words in (["resume=run"], ["resume=run", "iterations=9"]):
         assert "no checkpoint can be read, start a new run" in refusal(typed("train", *words))
-    for name in (LAST, PREVIOUS):
-        (last.parent / name).unlink()
-        del before[last.parent / name]
+    for checkpoint in (last, previous):
+        checkpoint.unlink()
+        del before[checkpoint]
     assert "has no checkpoint any more" in refusal(typed("train", "resume=run", "iterations=9"))
     del before[tmp_path / "run" / ".lock"]
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -253,11 +253,12 @@ def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
     with (
-        held(tmp_path),
+        folder.locked(),
         pytest.raises(ConfigError, match=rf"is in use by process {os.getpid()} on "),
-        held(tmp_path),
+        folder.locked(),
     ):
         pass
-    with held(tmp_path):
+    with folder.locked():
         pass

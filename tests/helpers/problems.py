@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from gmlight.architectures.convnet import ConvNet
 from gmlight.data.datasets import Splits, digits
 from gmlight.data.dsa import TRANSFORMS, Siamese
+from gmlight.data.images import DatasetInfo
 from gmlight.matching import distances, rules
 from gmlight.matching.engine import GradientEngine
 from gmlight.runtime.compile import Compilation
@@ -23,6 +25,14 @@ def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
 
     train, test = digits(root, download, test_share=0.2, split_seed=0)
     return two_of_each(*train), two_of_each(*test)
+
+
+def dataset_info(
+    *classes: str, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.25,)
+) -> DatasetInfo:
+    """Of a dataset of 8x8 images, as many of each class."""
+    priors = (1 / len(classes),) * len(classes)
+    return DatasetInfo(classes, tuple(mean), tuple(std), (len(mean), 8, 8), priors)
 
 
 def small_network(norm: str = "instance", channels: int = 2, size: int = 8, classes: int = 3) -> nn.Module:

@@ -10,8 +10,8 @@ import wandb
 import yaml
 
 from gmlight.architectures.convnet import ConvNet
-from gmlight.artifacts.results import Accuracy, Row
-from gmlight.callbacks.evaluation import all_accuracies
+from gmlight.artifacts.results import Accuracy, Evaluation
+from gmlight.callbacks.evaluation import metrics_of_all
 from gmlight.errors import ConfigError
 from gmlight.matching.class_gradients import matched_weights
 from gmlight.runtime.paths import CONF_DIR
@@ -176,7 +176,7 @@ def test_measuring_changes_no_bit_of_the_set(run: Callable[..., Path]) -> None:
 
 def test_accuracies_are_named_by_set_and_architecture() -> None:
     rows = [
-        Row(name, 10, 2560, architecture, Accuracy([float(number)], epochs=1, protocol="plain"))
+        Evaluation(name, 10, 2560, architecture, Accuracy([float(number)], epochs=1, protocol="plain"))
         for number, (name, architecture) in enumerate(
             [
                 ("condensed", "convnet"),
@@ -186,7 +186,7 @@ def test_accuracies_are_named_by_set_and_architecture() -> None:
             ]
         )
     ]
-    means = {name: value for name, value in all_accuracies(rows).items() if name.endswith("mean")}
+    means = {name: value for name, value in metrics_of_all(rows).items() if name.endswith("mean")}
     assert means == {
         "accuracy/mean": 0.0,
         "accuracy/mlp/mean": 1.0,
