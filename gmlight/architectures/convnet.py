@@ -11,7 +11,8 @@ from gmlight.errors import ConfigError
 class ConvNet(nn.Sequential):
     """`depth` blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer.
 
-    [N, channels, H, W] -> [N, classes]. 1x28x28 images are padded to 32x32 by the first convolution.
+    [N, channels, H, W] -> [N, classes]. The defaults are the paper's. 1x28x28 images are padded to 32x32 by
+    the first convolution.
 
     Raises:
         ConfigError: the poolings leave nothing of the image, or an option's name is unknown.
@@ -23,11 +24,11 @@ class ConvNet(nn.Sequential):
         channels: int,
         size: tuple[int, int],
         classes: int,
-        width: int,
-        depth: int,
-        activation: str,
-        norm: str,
-        pooling: str,
+        width: int = 128,
+        depth: int = 3,
+        activation: str = "relu",
+        norm: str = "instance",
+        pooling: str = "avg",
     ) -> None:
         height, breadth = size
         padding = 1
