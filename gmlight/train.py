@@ -198,7 +198,7 @@ def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     """
     quick, found = run.callbacks.quick_evaluation, {}
     if run.condenser is not None:
-        found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.engine.describe()}
+        found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.matcher.engine.describe()}
     return found | {
         "seconds": {
             "condensing": run.callbacks.checkpoints.seconds - quick.seconds,

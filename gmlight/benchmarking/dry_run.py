@@ -99,7 +99,7 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
 def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationData, plan: Plan) -> int:
     """About what a run folder will hold at most: set, two checkpoints, pictures, page, metrics."""
     of_set = images.images.nbytes
-    network = condenser.factory() if plan.updates > 1 else None
+    network = condenser.inner_loop.factory() if plan.updates > 1 else None
     # A checkpoint has it only where it is written between two updates of one network.
     of_network = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())  # and momentum
     buffer = io.BytesIO()
@@ -174,6 +174,6 @@ class _NoLosses:
 def _zeta(condenser: Condenser, t: int, measured: float) -> float:
     # As the schedule says; one that looks at losses: as was measured.
     try:
-        return sum(1 for _ in condenser.schedule(t, _NoLosses()))
+        return sum(1 for _ in condenser.inner_loop.schedule(t, _NoLosses()))
     except _UnknownError:
         return measured

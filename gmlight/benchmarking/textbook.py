@@ -1,5 +1,6 @@
 """The textbook loop with a run's configuration: what gmlight is measured against."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,13 @@ import torch
 from omegaconf import DictConfig
 
 from gmlight.builders.condenser import build_schedule, build_start
-from gmlight.builders.parts import build_factory, needs_statistics
+from gmlight.builders.parts import build_factory, build_rule, needs_statistics
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import is_siamese
 from gmlight.data.datamodule import CondensationData
 from gmlight.errors import ConfigError
 from gmlight.matching import reference
+from gmlight.matching.rules import MatchingRule
 from gmlight.runtime.seeding import seeded
 
 PLAIN_TEST_BATCH = 256
@@ -22,7 +24,7 @@ Measurement = dict[str, Any]
 
 def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
     """Raises a ConfigError where the configuration is not the plain loop's."""
-    rule = config.matching["_target_"].rpartition(".")[2]
+    rule = getattr(build_rule(config), "name", "of one's own")
     for key, has, wanted in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
@@ -51,9 +53,13 @@ def textbook_iteration(
     images, _ = start.batch(torch.arange(len(start)))
     images = images.to(device).unflatten(0, (classes, config.ipc)).clone().requires_grad_()
     optimizer = torch.optim.SGD([images], lr=config.image_lr, momentum=config.image_momentum)
-    epochs = epochs_between(config)
-    inter_weight = config.matching.get("inter_weight")
-    distance = instantiate(config.distance)
+    sgd = functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum)
+    training = reference.NetworkTraining(epochs_between(config), sgd, config.train_batch)
+    rule, shares = build_rule(config), [1 / classes] * classes
+    assert isinstance(rule, MatchingRule)  # refuse_what_the_textbook_lacks
+    loss = reference.MatchingLoss(
+        rule.name, instantiate(config.distance), rule.weight(classes), shares, shares
+    )
 
     def iteration(k: int, timed: Callable) -> None:
         network = reference.with_library_layers(fresh_network(config, factory, k)).to(device)
@@ -62,22 +68,15 @@ def textbook_iteration(
             optimizer,
             network,
             (data.draw(k, t).images[:] for t in range(config.updates)),
-            rule=config.matching["_target_"].rpartition(".")[2],
-            distance=distance,
-            k=k,
-            inter_weight=classes if inter_weight is None else inter_weight,
-            shares=[1 / classes] * classes,
-            epochs=epochs,
-            network_lr=config.network_lr,
-            network_momentum=config.network_momentum,
-            train_batch=config.train_batch,
-            timed=timed,
+            functools.partial(loss, k=k),
+            training,
+            timed,
         )
 
     counts = {
         "real_images": config.updates * sum(min(config.real_batch, n) for n in data.train.counts),
         "synthetic_images": config.updates * classes * config.ipc,
-        "trained_images": sum(epochs) * classes * config.ipc,
+        "trained_images": sum(training.epochs) * classes * config.ipc,
     }
     return iteration, counts
 

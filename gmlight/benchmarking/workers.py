@@ -150,7 +150,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
         "evaluation": lambda: _evaluation(evaluator, config),
         "operations": lambda: dataclasses.asdict(flops.count(network, data.shape)),
         "peak": lambda: {"gflops": convolution_peak(device)},
-        "settings": lambda: {"engine": condenser.engine.describe(), "notes": notes},
+        "settings": lambda: {"engine": condenser.matcher.engine.describe(), "notes": notes},
     }
     trainer.fit(condenser, datamodule=data)
 

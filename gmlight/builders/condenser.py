@@ -1,21 +1,27 @@
 """Builds the module that learns the synthetic set."""
 
+import functools
 from collections.abc import Callable
 
+import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
-from gmlight.builders.parts import build_augmentation, unless_auto, without
+from gmlight.builders.parts import build_augmentation, build_rule, unless_auto, without
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import is_siamese
+from gmlight.data.augmentation import none
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import LabelledImages, TrainingSet
+from gmlight.data.dsa import Siamese
+from gmlight.data.images import DatasetInfo, LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
+from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.progress import shown
 from gmlight.runtime.seeding import generator
@@ -66,6 +72,39 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
     )
 
 
+def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
+    """What gives the gradient of the images, for the data, which is loaded."""
+    info = DatasetInfo(data.classes, tuple(data.mean), tuple(data.std), data.shape, tuple(data.train.priors))
+    return GradientMatcher(
+        info,
+        build_rule(config),
+        instantiate(config.distance),
+        build_engine(config, data, compilation),
+        classes_per_chunk=unless_auto(config.memory.classes_per_chunk),
+        mixed_synthetic=config.matching.get("mixed_synthetic", 0),
+    )
+
+
+def build_inner_loop(
+    config: DictConfig, data: CondensationData, factory: Callable[[], nn.Module]
+) -> InnerLoop:
+    """The network's training between image updates."""
+    return InnerLoop(
+        factory,
+        build_schedule(config),
+        optimizer=functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum),
+        unit=config.schedule.unit,
+        batch_size=config.train_batch,
+        train_on=data.train if config.network_images == "real" else None,
+        augmentation=build_dsa(config) or none,
+    )
+
+
+def build_dsa(config: DictConfig) -> Siamese | None:
+    """The transform of the images that are matched, where the augmentation is one; None: no transform."""
+    return build_augmentation(config) if is_siamese(config) else None  # type: ignore[return-value]
+
+
 def build_condenser(
     config: DictConfig,
     start: TrainingSet,
@@ -73,30 +112,19 @@ def build_condenser(
     factory: Callable[[], nn.Module],
     compilation: Compilation,
 ) -> Condenser:
-    """The module that learns S from its start."""
+    """The module that learns the synthetic set from its start."""
     if not isinstance(start, LabelledImages):
         raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
     return Condenser(
         build_synthetic(config, start, data),
-        factory=factory,
-        engine=build_engine(config, data, compilation),
-        classes_per_chunk=unless_auto(config.memory.classes_per_chunk),
-        matching=instantiate(without(config.matching, "mixed_real", "mixed_synthetic")),
-        distance=instantiate(config.distance),
-        schedule=build_schedule(config),
-        schedule_unit=config.schedule.unit,
-        class_names=data.classes,
-        priors=data.train.priors,
+        build_matcher(config, data, compilation),
+        build_inner_loop(config, data, factory),
         updates=config.updates,
+        image_optimizer=functools.partial(
+            torch.optim.SGD, lr=config.image_lr, momentum=config.image_momentum
+        ),
         image_steps=config.image_steps,
-        image_lr=config.image_lr,
-        image_momentum=config.image_momentum,
-        network_lr=config.network_lr,
-        network_momentum=config.network_momentum,
-        train_batch=config.train_batch,
-        matched_synthetic=config.matching.get("mixed_synthetic", 0),
+        dsa=build_dsa(config),
         diagnose_every=config.diagnose_every,
         seed=config.seed,
-        siamese=build_augmentation(config) if is_siamese(config) else None,  # type: ignore[arg-type]
-        network_images=data.train if config.network_images == "real" else None,
     )

@@ -13,6 +13,7 @@ from torch import nn
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.config.compose import instantiate
 from gmlight.data.augmentation import Augmentation
+from gmlight.matching.rules import Rule, as_rule
 from gmlight.reporting.loggers import About
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.distributed import is_main
@@ -45,6 +46,11 @@ def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Comp
 def build_augmentation(config: DictConfig) -> Augmentation:
     """What images go through while networks train on them, when they are evaluated at least."""
     return instantiate(without(config.augmentation, "evaluation_epochs"))
+
+
+def build_rule(config: DictConfig) -> Rule:
+    """The matching rule; a rule function of one's own is wrapped."""
+    return as_rule(instantiate(without(config.matching, "mixed_real", "mixed_synthetic")))
 
 
 def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:

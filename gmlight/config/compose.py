@@ -10,10 +10,10 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from gmlight.config.experiment_cells import settle_cell
-from gmlight.config.former_names import name_keys, present_name
+from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name
 from gmlight.config.labels import read_bundle
 from gmlight.config.validate import check
 from gmlight.errors import ConfigError
@@ -88,6 +88,9 @@ def use_present_names(node: Any) -> None:
     """Gives what a yaml from before the packages names its present name, in place."""
     for key in name_keys(node) if isinstance(node, DictConfig) else ():
         node[key] = present_name(node[key])
+        if node[key] in BUILT_AT_ONCE:
+            with open_dict(node):
+                node.pop("_partial_", None)
     keys: Any = node if isinstance(node, DictConfig) else range(len(node))
     for key in keys:
         if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):

@@ -23,12 +23,16 @@ FORMER_NAMES = {
     "gmlight.synthetic": "gmlight.condensation.synthetic",
     "gmlight.synthetic.noise": "gmlight.condensation.initialization.noise",
 }
+# Targets that once were partial functions: `_partial_: true` beside their name is left out now.
+BUILT_AT_ONCE = tuple(
+    f"gmlight.matching.rules.{name}" for name in ("inter", "interleaved", "intra", "multilevel")
+)
 _PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
 
 
 def with_present_names(node: Any) -> Any:
     """Copies plain containers; every `_target_` gets the name that it has now."""
-    return _renamed(node, FORMER_NAMES)
+    return _without_partial(_renamed(node, FORMER_NAMES))
 
 
 def with_former_names(node: Any) -> Any:
@@ -48,6 +52,15 @@ def name_keys(node: Mapping[Any, Any]) -> list[str]:
         return []
     finds = target.startswith("hydra.utils.get_") and isinstance(node.get("path"), str)
     return ["_target_", "path"] if finds else ["_target_"]
+
+
+def _without_partial(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_partial(entry) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    dropped = {"_partial_"} if node.get("_target_") in BUILT_AT_ONCE else set()
+    return {key: _without_partial(value) for key, value in node.items() if key not in dropped}
 
 
 def _renamed(node: Any, names: dict[str, str]) -> Any:

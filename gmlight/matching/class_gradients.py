@@ -1,7 +1,7 @@
 """Class gradients: the gradient of the mean cross-entropy of each class's images, one tensor per weight.
 
-One loop over blocks of classes and microbatches of images computes all of them. The sizes of these change no
-number but by rounding; `engine.py` chooses them for the device.
+One loop over blocks of classes and microbatches of images computes all of them. The sizes of these change
+the numbers by rounding at most; `engine.py` chooses them for the device.
 """
 
 import functools
@@ -23,9 +23,12 @@ BlockGradients = Callable[[Layers, Layers, Tensor, Tensor], Layers]
 class ClassGradients:
     """The gradients g_c of every class c (Algorithm 1, line 7).
 
-    layers: weight name -> [C, *weight.shape]. sizes: images behind each class's gradient, [C].
-    priors: each class's share of the training set, [C].
     Where a mixed batch stands in for the class batches, layers and sizes have one entry, for its gradient.
+
+    Args:
+        layers: weight name -> [C, *weight.shape].
+        sizes: images behind each class's gradient, [C].
+        priors: each class's share of the training set, [C].
     """
 
     layers: Layers
@@ -38,63 +41,66 @@ def matched_weights(network: nn.Module) -> list[str]:
     return [name for name, parameter in network.named_parameters() if parameter.ndim >= 2]
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """How many classes and images are differentiated at once; the numbers change by rounding at most.
+
+    Args:
+        microbatch: images of a class at once; None: all.
+        classes_per_block: classes at once, by vmap; 1 where classes differ in their number of images.
+        compute: returns the summed gradients of one block and microbatch; None: `block_gradients`.
+    """
+
+    microbatch: int | None = None
+    classes_per_block: int = 1
+    compute: BlockGradients | None = None
+
+
 def class_gradients(
     network: nn.Module,
     images: Tensor | Sequence[Tensor],
+    labels: Sequence[Tensor] | None = None,
     *,
+    first_class: int = 0,
     create_graph: bool = False,
     weights: Iterable[str] | None = None,
-    labels: Sequence[Tensor] | None = None,
-    first: int = 0,
-    microbatch: int | None = None,
-    classes_per_block: int = 1,
-    of_block: BlockGradients | None = None,
+    blocks: Blocks = Blocks(),
 ) -> Layers:
-    """Gradient of each class's mean cross-entropy; sum over no classes (Algorithm 1, line 7).
+    """Computes the gradient of each class's mean cross-entropy; no sum over classes (Algorithm 1, line 7).
 
     Args:
         network: in the mode and with the buffers it is to be used with, where an image's output must not
             depend on the other images of its batch; nothing of it is changed.
         images: [C, n, channels, H, W], or C tensors [n_c, channels, H, W]; class c's images at index c.
-        first: the class that is at index 0, where these are some of the classes.
+        labels: of each batch of images, [n_c] each, where a batch is not that of one class.
+        first_class: the class that is at index 0, where the images are those of some classes.
         create_graph: whether the gradients can be differentiated with respect to the images.
-        weights: names of the parameters to differentiate; null: `matched_weights`.
-        labels: of each batch of images, [n_c] each, where it is not that of one class.
-        microbatch: images of a class at once; null: all.
-        classes_per_block: classes at once, by vmap; 1 where classes differ in their number of images.
-        of_block: computes the summed gradients of one block and microbatch, where `block_gradients` does not.
+        weights: names of the parameters to differentiate; None: `matched_weights`.
+        blocks: how many images are differentiated at once.
 
     Returns:
         weight name -> [C, *weight.shape].
     """
     state = {name: parameter.detach() for name, parameter in network.named_parameters()}
     names = list(matched_weights(network) if weights is None else weights)
-    chosen = {name: state.pop(name) for name in names}
+    differentiated = {name: state.pop(name) for name in names}
     others = state | dict(network.named_buffers())
-    if of_block is None:
-        of_block = functools.partial(block_gradients, network, create_graph=create_graph)
+    compute = blocks.compute or functools.partial(block_gradients, network, create_graph=create_graph)
 
-    blocks: list[Layers] = []
-    whole: Layers = {}
-    first_of_block = 0
-    for inputs, targets in _blocks(images, labels, first, classes_per_block):
-        count = inputs.shape[1]
-        size = microbatch or count
+    def of_block(inputs: Tensor, targets: Tensor) -> Layers:
+        size = blocks.microbatch or inputs.shape[1]
         total: Layers = {}
         for part in zip(_microbatches(inputs, size), _microbatches(targets, size), strict=True):
-            for name, gradient in of_block(chosen, others, *part).items():
+            for name, gradient in compute(differentiated, others, *part).items():
                 total[name] = total[name] + gradient if name in total else gradient
-        block = {name: gradient / count for name, gradient in total.items()}
-        if create_graph:
-            blocks.append(block)
-            continue
-        # Into their place: with many classes a copy of all of them would be felt.
-        for name, gradient in block.items():
-            if name not in whole:
-                whole[name] = gradient.new_empty(len(images), *gradient.shape[1:])
-            whole[name][first_of_block : first_of_block + len(gradient)] = gradient
-        first_of_block += len(inputs)
-    return {name: torch.cat([block[name] for block in blocks]) for name in names} if create_graph else whole
+        return {name: gradient / inputs.shape[1] for name, gradient in total.items()}
+
+    pairs = _blocks(images, labels, first_class, blocks.classes_per_block)
+    gradients = (of_block(inputs, targets) for inputs, targets in pairs)
+    if create_graph:
+        parts = list(gradients)
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
+    return _written_in_place(gradients, len(images))
 
 
 def block_gradients(
@@ -107,12 +113,16 @@ def block_gradients(
     create_graph: bool = False,
     precision: torch.dtype | None = None,
 ) -> Layers:
-    """Gradients of each class's summed cross-entropy with respect to the weights.
+    """Computes the gradients of each class's summed cross-entropy with respect to the weights.
 
     Args:
-        weights: what is differentiated. others: the network's other parameters and buffers.
-        images: [b, m, channels, H, W]. labels: [b, m].
-        precision: of convolutions and matrix products, by autocast; null: that of the weights.
+        network: applied as a function of its parameters.
+        weights: parameters that are differentiated, by name.
+        others: the network's other parameters and its buffers, by name.
+        images: [b, m, channels, H, W].
+        labels: [b, m].
+        create_graph: whether the gradients can be differentiated with respect to the images.
+        precision: of convolutions and matrix products, by autocast; None: that of the weights.
 
     Returns:
         weight name -> [b, *weight.shape].
@@ -133,22 +143,41 @@ def block_gradients(
         return vmap(grad(loss), in_dims=(None, None, 0, 0))(weights, others, images, labels)
 
 
+def _written_in_place(blocks: Iterable[Layers], classes: int) -> Layers:
+    # Joins the gradients of blocks of classes without a second copy, which is costly with many classes.
+    joined: Layers = {}
+    first = 0
+    for block in blocks:
+        count = 0
+        for name, gradient in block.items():
+            if name not in joined:
+                joined[name] = gradient.new_empty(classes, *gradient.shape[1:])
+            count = len(gradient)
+            joined[name][first : first + count] = gradient
+        first += count
+    return joined
+
+
 def _blocks(
-    images: Tensor | Sequence[Tensor], labels: Sequence[Tensor] | None, first: int, classes_per_block: int
+    images: Tensor | Sequence[Tensor],
+    labels: Sequence[Tensor] | None,
+    first_class: int,
+    classes_per_block: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     # Images [b, n, channels, H, W] and labels [b, n] of each block of classes.
     if isinstance(images, Tensor) and labels is None:
         classes, count = images.shape[:2]
-        every = torch.arange(first, first + classes, device=images.device).unsqueeze(1).expand(classes, count)
-        yield from zip(images.split(classes_per_block), every.split(classes_per_block), strict=True)
+        numbers = torch.arange(first_class, first_class + classes, device=images.device)
+        targets = numbers.unsqueeze(1).expand(classes, count)
+        yield from zip(images.split(classes_per_block), targets.split(classes_per_block), strict=True)
         return
     for i, batch in enumerate(images):
-        of_batch = torch.full((len(batch),), first + i, device=batch.device) if labels is None else labels[i]
-        yield batch.unsqueeze(0), of_batch.unsqueeze(0)
+        label = torch.full((len(batch),), first_class + i, device=batch.device)
+        yield batch.unsqueeze(0), (label if labels is None else labels[i]).unsqueeze(0)
 
 
 def _microbatches(block: Tensor, size: int) -> Sequence[Tensor]:
-    # [b, n, ...] -> [b, m, ...] each; of one class with the same strides whatever its n: one compilation.
+    # [b, n, ...] -> [b, m, ...] each. One class alone has the same strides whatever its n: one compilation.
     if len(block) == 1:
         return [part.unsqueeze(0) for part in block[0].split(size)]
     return block.split(size, 1)

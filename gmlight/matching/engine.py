@@ -1,6 +1,6 @@
 """How class gradients are computed on a device: sizes of blocks and microbatches, precision, compilation.
 
-A CPU's caches want few images at once, an accelerator as many as its memory takes.
+A CPU's caches need few images at once, an accelerator as many as fit its memory.
 """
 
 import copy
@@ -16,6 +16,7 @@ from gmlight.errors import ConfigError
 from gmlight.matching import flops
 from gmlight.matching.class_gradients import (
     BlockGradients,
+    Blocks,
     Layers,
     block_gradients,
     class_gradients,
@@ -24,33 +25,36 @@ from gmlight.matching.class_gradients import (
 from gmlight.runtime.compile import Compilation, Compiled
 from gmlight.runtime.sizing import KEPT_AGAIN, images_at_once, kept_bytes, memory_for_graphs
 
-GRADIENT_COPIES = 8  # of a class gradient, that the distance and its derivative keep
+GRADIENT_COPIES = 8  # copies of a class gradient that the distance and its derivative keep
 
 
 class GradientEngine:
-    """Class gradients with the settings that suit a device.
+    """Computes class gradients with the settings that suit a device.
 
     Args:
-        microbatch, classes_per_block: as in `class_gradients`; null: `automatic_sizes`, resolved once.
-        precision: of the gradients on real images: `float32` (as the network is), `tf32` or `bfloat16`, both
-            inexact. compilation: whether those gradients are compiled.
-        real_images: how many of them the run will see, in all.
+        microbatch: images of a class at once; None: by `automatic_sizes`, resolved once.
+        classes_per_block: classes at once; None: by `automatic_sizes`, resolved once.
+        precision: of the gradients on real images: `float32` (that of the network), or `tf32` and `bfloat16`,
+            which are inexact.
+        compilation: decides whether the gradients on real images are compiled; None: they are not.
+        real_images: number of real images that the run will see in all.
     """
 
     def __init__(
         self,
         *,
-        microbatch: int | None,
-        classes_per_block: int | None,
-        precision: str,
-        compilation: Compilation,
-        real_images: int,
+        microbatch: int | None = None,
+        classes_per_block: int | None = None,
+        precision: str = "float32",
+        compilation: Compilation | None = None,
+        real_images: int = 1,
     ) -> None:
         self._microbatch, self._classes_per_block = microbatch, classes_per_block
-        self._precision, self._compilation, self._real_images = precision, compilation, real_images
+        self._precision, self._real_images = precision, real_images
+        self._compilation = compilation or Compilation(False, print)
         self._compiled: Compiled | None = None
-        # (device, differentiable, C, images of the largest class, channels, H, W) -> microbatch, classes per
-        # block; and whether to compile. As they were resolved; a run that is resumed goes on with them.
+        # Resolved settings, which a resumed run keeps: (device, differentiable, C, images of the largest
+        # class, channels, H, W) -> microbatch, classes per block; and whether to compile.
         self._automatic: dict[tuple[str | int, ...], tuple[int, int]] = {}
         self._compile: bool | None = None
         self._classes_at_once: int | None = None
@@ -60,60 +64,54 @@ class GradientEngine:
         network: nn.Module,
         images: Tensor | Sequence[Tensor],
         labels: Sequence[Tensor] | None = None,
-        first: int = 0,
+        first_class: int = 0,
     ) -> Layers:
-        """The gradients on real images, without a graph; labels and first as in `class_gradients`."""
+        """Computes the gradients on real images, without a graph; arguments as in `class_gradients`."""
         microbatch, classes_per_block = self._sizes(network, images, differentiable=False)
+        compute = self._real_blocks(network, images[0][0], microbatch)
+        blocks = Blocks(microbatch, classes_per_block, compute)
         with _tf32() if self._precision == "tf32" else nullcontext():
-            return class_gradients(
-                network,
-                images,
-                labels=labels,
-                first=first,
-                microbatch=microbatch,
-                classes_per_block=classes_per_block,
-                of_block=self._real_blocks(network, images[0][0], microbatch),
-            )
+            return class_gradients(network, images, labels, first_class=first_class, blocks=blocks)
 
     def synthetic(
         self,
         network: nn.Module,
         images: Tensor,
         labels: Sequence[Tensor] | None = None,
-        first: int = 0,
+        first_class: int = 0,
         differentiable: bool = True,
     ) -> Layers:
-        """The gradients on synthetic images, which can be differentiated with respect to these."""
-        microbatch, classes_per_block = self._sizes(network, images, differentiable=True)
+        """Computes the gradients on synthetic images, which can be differentiated with respect to these."""
+        blocks = Blocks(*self._sizes(network, images, differentiable=True))
         return class_gradients(
-            network,
-            images,
-            create_graph=differentiable,
-            labels=labels,
-            first=first,
-            microbatch=microbatch,
-            classes_per_block=classes_per_block,
+            network, images, labels, first_class=first_class, create_graph=differentiable, blocks=blocks
         )
 
     def classes_at_once(self, network: nn.Module, images: Tensor) -> int:
-        """Of how many classes' synthetic images [C, n, channels, H, W] the graph is held; resolved once."""
+        """Number of classes whose graphs fit the memory; resolved once.
+
+        Args:
+            network: as in `class_gradients`.
+            images: synthetic, [C, n, channels, H, W].
+        """
         if self._classes_at_once is None:
             weights = [network.get_parameter(name) for name in matched_weights(network)]
-            of_gradient = GRADIENT_COPIES * sum(weight.nbytes for weight in weights)
-            of_class = of_gradient + KEPT_AGAIN * kept_bytes(network, images[0][:1]) * images.shape[1]
-            self._classes_at_once = max(1, min(len(images), memory_for_graphs(images.device) // of_class))
+            gradient_bytes = GRADIENT_COPIES * sum(weight.nbytes for weight in weights)
+            graph_bytes = KEPT_AGAIN * kept_bytes(network, images[0][:1]) * images.shape[1]
+            fitting = memory_for_graphs(images.device) // (gradient_bytes + graph_bytes)
+            self._classes_at_once = max(1, min(len(images), fitting))
         return self._classes_at_once
 
     @property
     def microbatch(self) -> int:
-        """Real images of a class at once, as far as they were resolved."""
+        """Real images of a class at once; 1 before it is resolved."""
         resolved = [
             sizes[0] for (_, differentiable, *_), sizes in self._automatic.items() if not differentiable
         ]
         return self._microbatch or max(resolved, default=1)
 
     def state(self) -> dict[str, Any]:
-        """What was resolved on the way, for a checkpoint."""
+        """Settings that were resolved so far, for a checkpoint."""
         return {
             "automatic": self._automatic,
             "compile": self._compile,
@@ -121,12 +119,12 @@ class GradientEngine:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on with what a run has resolved; sizes that are given win over it."""
+        """Restores resolved settings; sizes given to the constructor win over them."""
         self._automatic, self._compile = state["automatic"], state["compile"]
         self._classes_at_once = state["classes_at_once"]
 
     def describe(self) -> list[dict[str, str | int | bool]]:
-        """The settings that are in use, as plain containers."""
+        """Settings in use, as plain containers."""
         return [
             {
                 "gradients": "synthetic" if differentiable else "real",
@@ -145,21 +143,21 @@ class GradientEngine:
 
     def _real_blocks(self, network: nn.Module, image: Tensor, microbatch: int) -> BlockGradients:
         precision = torch.bfloat16 if self._precision == "bfloat16" else None
-        as_it_is = functools.partial(block_gradients, network, precision=precision)
+        eager = functools.partial(block_gradients, network, precision=precision)
         if not self._pays(network, image):
-            return as_it_is
+            return eager
         if self._compiled is None:
-            # Once for all networks: their values come as inputs, and this copy stays in eval mode.
+            # Once for all networks: their values are inputs, and this copy stays in eval mode.
             function = functools.partial(block_gradients, copy.deepcopy(network), precision=precision)
             self._compiled = Compiled(function, "the gradient on real images", self._compilation.notify)
         compiled = self._compiled
 
-        def of_block(weights: Layers, others: Layers, images: Tensor, labels: Tensor) -> Layers:
+        def compute(weights: Layers, others: Layers, images: Tensor, labels: Tensor) -> Layers:
             # The remainder of a class, or a class with few images, is not worth a compilation.
-            whole = images.shape[1] == microbatch
-            return (compiled if whole else as_it_is)(weights, others, images, labels)
+            full = images.shape[1] == microbatch
+            return (compiled if full else eager)(weights, others, images, labels)
 
-        return of_block
+        return compute
 
     def _pays(self, network: nn.Module, image: Tensor) -> bool:
         if self._compile is None:
@@ -175,11 +173,11 @@ class GradientEngine:
         key = (largest.device.type, differentiable, len(images), *largest.shape)
         if key not in self._automatic:
             microbatch, classes = automatic_sizes(network, largest, len(images), differentiable)
-            wanted = self._classes_per_block or classes
-            if differentiable and wanted > 1 and not vmap_is_right(network, largest[:1]):
+            in_block = self._classes_per_block or classes
+            if differentiable and in_block > 1 and not vmap_is_right(network, largest[:1]):
                 if self._classes_per_block is not None:
                     raise ConfigError(
-                        f"speed.classes_per_block={wanted}: torch.func.vmap differentiates this "
+                        f"speed.classes_per_block={in_block}: torch.func.vmap differentiates this "
                         "architecture wrongly; use speed.classes_per_block=1 or auto"
                     )
                 classes = 1
@@ -191,11 +189,16 @@ class GradientEngine:
 def automatic_sizes(
     network: nn.Module, images: Tensor, classes: int, differentiable: bool
 ) -> tuple[int, int]:
-    """Microbatch and classes per block that suit the device of a class's images [n, channels, H, W].
+    """Chooses microbatch and classes per block by what a CPU's caches or an accelerator's memory hold.
 
-    As many images at once as a CPU's caches or an accelerator's memory hold. On a CPU several classes at
-    once pay only for gradients that are differentiated again, which keep twice as much: the others do without
-    torch.func there.
+    On a CPU, several classes at once pay only for gradients that are differentiated again, which keep twice
+    as much. The others do without torch.func there.
+
+    Args:
+        network: as in `class_gradients`.
+        images: of one class, [n, channels, H, W], on the device.
+        classes: C.
+        differentiable: whether the gradients are differentiated again.
     """
     at_once = images_at_once(network, images[:1])
     in_block = at_once
@@ -207,13 +210,18 @@ def automatic_sizes(
 def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
     """Whether class gradients of two classes at once have the same derivative as one after the other.
 
-    torch's batching rules do not differentiate every layer rightly a second time (layer norm: torch 2.15).
+    torch's batching rules differentiate some layers wrongly a second time (layer norm: torch 2.15).
+
+    Args:
+        network: as in `class_gradients`.
+        image: [1, channels, H, W].
     """
     twin = copy.deepcopy(network).double()
     images = torch.stack([image, image.flip(-1)]).double().requires_grad_()
 
     def derivative(classes_per_block: int) -> Tensor:
-        layers = class_gradients(twin, images, create_graph=True, classes_per_block=classes_per_block)
+        blocks = Blocks(classes_per_block=classes_per_block)
+        layers = class_gradients(twin, images, create_graph=True, blocks=blocks)
         return torch.autograd.grad(torch.stack([g.square().sum() for g in layers.values()]).sum(), images)[0]
 
     expected = derivative(1)
@@ -222,7 +230,7 @@ def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    # Convolutions and matrix products in TF32; everywhere else gmlight has it off.
+    # Convolutions and matrix products in TF32; elsewhere gmlight has it off.
     flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     try:

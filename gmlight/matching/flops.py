@@ -13,8 +13,14 @@ from gmlight.runtime.flops import forward_flops
 
 @dataclass(frozen=True)
 class Operations:
-    """Per image: a real one's share of a class gradient, a synthetic one's with the derivative with respect
-    to the image, one in a step of the network's training, one in a test."""
+    """Floating-point operations per image.
+
+    Args:
+        real: of a class gradient on real images.
+        synthetic: of a class gradient and of its derivative with respect to the image.
+        training: of a step of the network's training.
+        testing: of a forward pass.
+    """
 
     real: int
     synthetic: int
@@ -23,7 +29,12 @@ class Operations:
 
 
 def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
-    """Counted by torch on an image [channels, H, W] without values."""
+    """Counts with torch's counter, on the meta device.
+
+    Args:
+        network: any.
+        shape: of an image, (channels, H, W).
+    """
     network = copy.deepcopy(network).to("meta").eval()
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     dtype = next(iter(parameters.values())).dtype
@@ -33,17 +44,17 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
     others = {name: value for name, value in parameters.items() if name not in weights}
     others |= dict(network.named_buffers())
 
-    def counted(what: str) -> int:
+    def counted(task: str) -> int:
         with torch.enable_grad(), FlopCounterMode(display=False) as counter:
-            match what:
+            match task:
                 case "real":
                     block_gradients(network, weights, others, image, label)
                 case "training":
                     block_gradients(network, parameters, dict(network.named_buffers()), image, label)
                 case "synthetic":
-                    learned = image.clone().requires_grad_()
-                    of_layers = block_gradients(network, weights, others, learned, label, create_graph=True)
-                    torch.autograd.grad([layer.sum() for layer in of_layers.values()], learned)
+                    synthetic = image.clone().requires_grad_()
+                    layers = block_gradients(network, weights, others, synthetic, label, create_graph=True)
+                    torch.autograd.grad([layer.sum() for layer in layers.values()], synthetic)
         return counter.get_total_flops()
 
     return Operations(

@@ -1,10 +1,11 @@
 """Algorithm 1 as a textbook writes it: loops over classes and layers, whole batches, torch's own layers.
 
-What gmlight's speed is measured against, and what its tests take for the truth. Nothing here is clever.
+gmlight's speed is measured against it, and the tests compare gmlight's numbers to it. Nothing here is clever.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,17 @@ from gmlight.architectures.blocks import AveragePool
 from gmlight.matching.distances import Distance
 
 Gradients = list[list[Tensor]]  # [class][layer]
+Timed = Callable[[str], AbstractContextManager]
 RULES = ("intra", "inter", "interleaved", "multilevel")
 
 
 def class_gradients(network: nn.Module, images: Iterable[Tensor], create_graph: bool = False) -> Gradients:
-    """Gradients of the weights with two or more dimensions, class by class.
+    """Computes the gradients of the weights with two or more dimensions, class by class.
 
     Args:
+        network: in eval mode.
         images: of each class [n_c, channels, H, W]; the loss is their mean cross-entropy.
+        create_graph: whether the gradients can be differentiated again.
     """
     parameters = list(network.parameters())
     result = []
@@ -34,31 +38,51 @@ def class_gradients(network: nn.Module, images: Iterable[Tensor], create_graph: 
     return result
 
 
-def matching_loss(
-    rule: str,
-    synthetic: Gradients,
-    real: Gradients,
-    distance: Distance,
-    k: int,
-    *,
-    inter_weight: float,
-    synthetic_shares: Sequence[float],
-    real_shares: Sequence[float],
-) -> Tensor:
-    """The matching loss of one of the RULES: a distance a layer, of each class or of their means, summed."""
-    total = torch.zeros((), dtype=real[0][0].dtype, device=real[0][0].device)
-    if rule in ("intra", "multilevel") or (rule == "interleaved" and k % 2 == 0):
-        for of_class_s, of_class_r in zip(synthetic, real, strict=True):
-            for layer_s, layer_r in zip(of_class_s, of_class_r, strict=True):
-                total = total + distance(layer_s.flatten(1), layer_r.flatten(1))
-    if rule in ("inter", "multilevel") or (rule == "interleaved" and k % 2 == 1):
-        for layer in range(len(real[0])):
-            mean_s = sum(share * g[layer] for share, g in zip(synthetic_shares, synthetic, strict=True))
-            mean_r = sum(share * g[layer] for share, g in zip(real_shares, real, strict=True))
-            assert isinstance(mean_s, Tensor)
-            assert isinstance(mean_r, Tensor)
-            total = total + inter_weight * distance(mean_s.flatten(1), mean_r.flatten(1))
-    return total
+@dataclass(frozen=True)
+class MatchingLoss:
+    """One of the RULES: a distance per layer, of each class or of their means, summed.
+
+    Args:
+        rule: its name.
+        distance: between two gradients of a layer, [out, length] -> [].
+        inter_weight: lambda.
+        synthetic_shares: of each class in the mean of the synthetic gradients, [C].
+        real_shares: of each class in the mean of the real gradients, [C].
+    """
+
+    rule: str
+    distance: Distance
+    inter_weight: float
+    synthetic_shares: Sequence[float]
+    real_shares: Sequence[float]
+
+    def __call__(self, synthetic: Gradients, real: Gradients, k: int) -> Tensor:
+        """Computes the loss at outer iteration k, []."""
+        total = torch.zeros((), dtype=real[0][0].dtype, device=real[0][0].device)
+        if self.rule in ("intra", "multilevel") or (self.rule == "interleaved" and k % 2 == 0):
+            for synthetic_layers, real_layers in zip(synthetic, real, strict=True):
+                for a, b in zip(synthetic_layers, real_layers, strict=True):
+                    total = total + self.distance(a.flatten(1), b.flatten(1))
+        if self.rule in ("inter", "multilevel") or (self.rule == "interleaved" and k % 2 == 1):
+            for layer in range(len(real[0])):
+                a, b = _mean(synthetic, self.synthetic_shares, layer), _mean(real, self.real_shares, layer)
+                total = total + self.inter_weight * self.distance(a.flatten(1), b.flatten(1))
+        return total
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """The inner loop.
+
+    Args:
+        epochs: zeta of each t but the last.
+        optimizer: makes the network's optimizer.
+        batch_size: of its mini-batches.
+    """
+
+    epochs: Sequence[int]
+    optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+    batch_size: int
 
 
 def outer_iteration(
@@ -66,28 +90,24 @@ def outer_iteration(
     optimizer: torch.optim.Optimizer,
     network: nn.Module,
     draws: Iterable[Iterable[Tensor]],
-    *,
-    rule: str,
-    distance: Distance,
-    k: int,
-    inter_weight: float,
-    shares: Sequence[float],
-    epochs: Sequence[int],
-    network_lr: float,
-    network_momentum: float,
-    train_batch: int,
-    timed: Callable[[str], AbstractContextManager] = lambda part: nullcontext(),
+    loss: Callable[[Gradients, Gradients], Tensor],
+    training: NetworkTraining,
+    timed: Timed = lambda part: nullcontext(),
 ) -> None:
-    """Lines 3 to 14 for one k: T image updates, and the network's epochs between them.
+    """Runs lines 3 to 14 for one k: T image updates, and the network's epochs between them.
 
     Args:
-        images: S [C, ipc, channels, H, W], what the optimizer steps. network: fresh.
-        draws: for each t the real images of each class. epochs: zeta of each t but the last.
-        shares: of each class in the inter-class means. timed: a context for each part of the work.
+        images: the synthetic set [C, ipc, channels, H, W], changed in place.
+        optimizer: of the images.
+        network: a fresh one.
+        draws: for each t the real images of each class.
+        loss: the matching loss at k.
+        training: of the network.
+        timed: a context around each part of the work.
     """
     classes, ipc = images.shape[:2]
     labels = torch.arange(classes, device=images.device).repeat_interleave(ipc)
-    of_network = torch.optim.SGD(network.parameters(), lr=network_lr, momentum=network_momentum)
+    network_optimizer = training.optimizer(network.parameters())
     for t, real_images in enumerate(draws):
         network.eval()
         with timed("real gradients"):
@@ -95,45 +115,49 @@ def outer_iteration(
         with timed("synthetic gradients"):
             synthetic = class_gradients(network, images, create_graph=True)
         with timed("distance"):
-            loss = matching_loss(
-                rule, synthetic, real, distance, k,
-                inter_weight=inter_weight, synthetic_shares=shares, real_shares=shares,
-            )  # fmt: skip
+            total = loss(synthetic, real)
         with timed("synthetic gradients"):
-            (images.grad,) = torch.autograd.grad(loss, images)
+            (images.grad,) = torch.autograd.grad(total, images)
         optimizer.step()
-        if t == len(epochs):
+        if t == len(training.epochs):
             return
         with timed("network"):
             network.train()
-            learned = TensorDataset(images.detach().flatten(0, 1), labels)
-            for _ in range(epochs[t]):
-                for inputs, targets in DataLoader(learned, batch_size=train_batch, shuffle=True):
-                    of_network.zero_grad()
+            synthetic_set = TensorDataset(images.detach().flatten(0, 1), labels)
+            for _ in range(training.epochs[t]):
+                for inputs, targets in DataLoader(synthetic_set, training.batch_size, shuffle=True):
+                    network_optimizer.zero_grad()
                     cross_entropy(network(inputs), targets).backward()
-                    of_network.step()
+                    network_optimizer.step()
 
 
 @torch.no_grad()
 def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of the images that the network gets right, in percent.
+    """Measures the share of the images that the network classifies correctly, in percent.
 
     Args:
+        network: any.
         batches: normalised images [n, channels, H, W] and labels [n].
     """
     network.eval()
-    right = total = 0
+    correct = total = 0
     for images, labels in batches:
-        right += int((network(images).argmax(1) == labels).sum())
+        correct += int((network(images).argmax(1) == labels).sum())
         total += len(labels)
-    return 100 * right / total
+    return 100 * correct / total
 
 
 def with_library_layers(network: nn.Module) -> nn.Module:
-    """The network with torch's own layers where gmlight has a faster one; changed in place."""
+    """Replaces gmlight's faster layers by torch's own; changes the network in place and returns it."""
     for name, child in network.named_children():
         if isinstance(child, AveragePool):
             setattr(network, name, nn.AvgPool2d(2))
         else:
             with_library_layers(child)
     return network
+
+
+def _mean(gradients: Gradients, shares: Sequence[float], layer: int) -> Tensor:
+    mean = sum(share * layers[layer] for share, layers in zip(shares, gradients, strict=True))
+    assert isinstance(mean, Tensor)
+    return mean

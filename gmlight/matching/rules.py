@@ -1,6 +1,6 @@
-"""What is matched: gradients within classes, between classes, or both (section 3.1).
+"""Matching rules: gradients within classes, between classes, or both (section 3.1).
 
-A rule takes the class gradients on synthetic and on real images, a distance and the outer iteration k, and
+A rule takes the class gradients on synthetic and on real images, a distance and the outer iteration k. It
 returns the terms of the matching loss by name; the loss is their sum.
 """
 
@@ -14,145 +14,188 @@ from torch import Tensor
 from gmlight.matching.class_gradients import ClassGradients, Layers
 from gmlight.matching.distances import Distance
 
-Matching = Callable[[ClassGradients, ClassGradients, Distance, int], dict[str, Tensor]]
+# A rule of one's own: synthetic gradients, real gradients, distance, k -> terms of the loss.
+RuleFunction = Callable[[ClassGradients, ClassGradients, Distance, int], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Levels:
-    """A rule at one outer iteration, taken apart: what concerns each class alone, and what their means.
+    """The terms that the matching loss has at one outer iteration.
 
-    inter_weight, class_weights: as in `inter`.
+    Args:
+        within: whether the gradients of each class are compared (Eq. 4).
+        between: whether the means over the classes are compared (Eq. 6, second term).
     """
 
     within: bool
     between: bool
+
+
+@dataclass(frozen=True)
+class MatchingRule:
+    """A matching loss made of distances within classes and between the means over classes (Eq. 6).
+
+    Args:
+        name: of the rule, as in conf/matching.
+        within: whether gradients of each class are compared, at even and at odd outer iterations k.
+        between: whether means over the classes are compared, at even and at odd k.
+        inter_weight: lambda, the weight of the distance between means; None: the number of classes.
+        class_weights: of the classes in the means: `equal` (1/C), `priors`, `batch` (Eq. 5: by the size of
+            each class's batch, which equals the gradient on the union of the batches), or the C weights.
+    """
+
+    name: str
+    within: tuple[bool, bool]
+    between: tuple[bool, bool]
     inter_weight: float | None = None
     class_weights: str | Sequence[float] = "equal"
 
+    def __call__(
+        self, synthetic: ClassGradients, real: ClassGradients, distance: Distance, k: int
+    ) -> dict[str, Tensor]:
+        """Computes the terms `intra` and `inter` that the loss has at k, with all classes at once."""
+        levels, terms = self.levels(k), {}
+        if levels.within:
+            terms["intra"] = distances_within(synthetic.layers, real.layers, distance).sum()
+        if levels.between:
+            weight = self.weight(len(real.priors))
+            terms["inter"] = distance_between(
+                self._mean_over_classes(synthetic), self._mean_over_classes(real), distance, weight
+            )
+        return terms
+
+    def levels(self, k: int) -> Levels:
+        """The terms of the loss at outer iteration k."""
+        return Levels(within=self.within[k % 2], between=self.between[k % 2])
+
+    def needs_mixed_batches(self, k: int) -> bool:
+        """Whether batches of images of any class can stand in for the class batches at k."""
+        return not self.levels(k).within
+
     def weight(self, classes: int) -> float:
-        """lambda."""
+        """lambda, for this number of classes."""
         return classes if self.inter_weight is None else self.inter_weight
 
+    def shares(self, sizes: Sequence[int], priors: Sequence[float]) -> Sequence[float]:
+        """Each class's share of the mean gradient, [C].
 
-def levels(rule: Matching, k: int) -> Levels | None:
-    """One of this module's rules, with its options, taken apart; null: a rule of somebody's own."""
-    options = rule.keywords if isinstance(rule, functools.partial) else {}
-    function = rule.func if isinstance(rule, functools.partial) else rule
-    within_and_between = {
-        intra: (True, False),
-        inter: (False, True),
-        interleaved: (k % 2 == 0, k % 2 == 1),
-        multilevel: (True, True),
-    }
-    return Levels(*within_and_between[function], **options) if function in within_and_between else None
+        Args:
+            sizes: images behind each class's gradient, [C].
+            priors: each class's share of the training set, [C].
+
+        Raises:
+            ValueError: `class_weights` is a word that is not known.
+        """
+        match self.class_weights:
+            case "equal":
+                return [1 / len(sizes)] * len(sizes)
+            case "priors":
+                return priors
+            case "batch":
+                return [size / sum(sizes) for size in sizes]
+            case str():
+                raise ValueError(
+                    f"class_weights={self.class_weights!r}: equal, priors, batch, or a list of C weights"
+                )
+        return self.class_weights
+
+    def _mean_over_classes(self, gradients: ClassGradients) -> Layers:
+        # name -> [*weight.shape]
+        shares = self.shares(gradients.sizes, gradients.priors)
+        return {name: weighted_sum(shares, layer) for name, layer in gradients.layers.items()}
+
+
+@dataclass(frozen=True)
+class UserRule:
+    """A rule function of one's own. It needs all classes at once, so it works on one device and unchunked.
+
+    Args:
+        function: computes the terms of the loss.
+    """
+
+    function: RuleFunction
+
+    def __call__(
+        self, synthetic: ClassGradients, real: ClassGradients, distance: Distance, k: int
+    ) -> dict[str, Tensor]:
+        """Computes the terms of the loss."""
+        return self.function(synthetic, real, distance, k)
+
+    def needs_mixed_batches(self, k: int) -> bool:
+        """Mixed batches, where `matching.mixed_real` asks for them, are drawn at every k."""
+        return True
+
+
+Rule = MatchingRule | UserRule
+
+
+def as_rule(rule: Rule | RuleFunction) -> Rule:
+    """Wraps a rule function of one's own; built-in rules stay as they are."""
+    return rule if isinstance(rule, MatchingRule | UserRule) else UserRule(rule)
+
+
+def intra() -> MatchingRule:
+    """Sum over classes of the distance between their gradients (Eq. 4)."""
+    return MatchingRule("intra", within=(True, True), between=(False, False))
+
+
+def inter(inter_weight: float | None = None, class_weights: str | Sequence[float] = "equal") -> MatchingRule:
+    """lambda times the distance between the weighted means of the class gradients (Eq. 6, second term)."""
+    return MatchingRule("inter", (False, False), (True, True), inter_weight, class_weights)
+
+
+def interleaved(
+    inter_weight: float | None = None, class_weights: str | Sequence[float] = "equal"
+) -> MatchingRule:
+    """`intra` at even outer iterations k, `inter` at odd ones (section 4.2, footnote 3)."""
+    return MatchingRule("interleaved", (True, False), (False, True), inter_weight, class_weights)
+
+
+def multilevel(
+    inter_weight: float | None = None, class_weights: str | Sequence[float] = "equal"
+) -> MatchingRule:
+    """`intra` + `inter` (Eq. 6; Algorithm 1, line 8)."""
+    return MatchingRule("multilevel", (True, True), (True, True), inter_weight, class_weights)
 
 
 def distances_within(synthetic: Layers, real: Layers, distance: Distance) -> Tensor:
-    """Of each class the distance between its gradients, summed over layers: [C, *weight.shape] -> [C]."""
-    layers = [
-        distance(gradients.flatten(2), real[name].flatten(2))  # [C, out, length] -> [C]
-        for name, gradients in synthetic.items()
-    ]
+    """Distance between the gradients of each class, summed over layers.
+
+    Args:
+        synthetic: weight name -> [C, *weight.shape].
+        real: weight name -> [C, *weight.shape].
+        distance: of one layer, [C, out, length] -> [C].
+
+    Returns:
+        [C].
+    """
+    layers = [distance(gradients.flatten(2), real[name].flatten(2)) for name, gradients in synthetic.items()]
     return torch.stack(layers).sum(0)
 
 
 def distance_between(synthetic: Layers, real: Layers, distance: Distance, weight: float) -> Tensor:
-    """lambda times the distance between two means, summed over layers: [*weight.shape] -> []."""
-    layers = [
-        distance(gradient.flatten(1), real[name].flatten(1))  # [out, length] -> []
-        for name, gradient in synthetic.items()
-    ]
+    """lambda times the distance between two mean gradients, summed over layers.
+
+    Args:
+        synthetic: weight name -> [*weight.shape].
+        real: weight name -> [*weight.shape].
+        distance: of one layer, [out, length] -> [].
+        weight: lambda.
+
+    Returns:
+        [].
+    """
+    layers = [distance(gradient.flatten(1), real[name].flatten(1)) for name, gradient in synthetic.items()]
     return weight * torch.stack(layers).sum()
 
 
-def intra(synthetic: ClassGradients, real: ClassGradients, distance: Distance, k: int) -> dict[str, Tensor]:
-    """Sum over classes of the distance between their gradients (Eq. 4)."""
-    return {"intra": distances_within(synthetic.layers, real.layers, distance).sum()}
-
-
-def inter(
-    synthetic: ClassGradients,
-    real: ClassGradients,
-    distance: Distance,
-    k: int,
-    *,
-    inter_weight: float | None,
-    class_weights: str | Sequence[float],
-) -> dict[str, Tensor]:
-    """lambda times the distance between the weighted means of the class gradients (second term of Eq. 6).
-
-    Args:
-        inter_weight: lambda; null: the number of classes.
-        class_weights: `equal` (1/C), `priors`, `batch` (Eq. 5: by the size of each class's batch, which
-            equals the gradient on the union of the batches), or the C weights themselves.
-    """
-    weight = Levels(False, True, inter_weight).weight(len(real.priors))
-    mean_synthetic, mean_real = (_mean_over_classes(each, class_weights) for each in (synthetic, real))
-    return {"inter": distance_between(mean_synthetic, mean_real, distance, weight)}
-
-
-def interleaved(
-    synthetic: ClassGradients,
-    real: ClassGradients,
-    distance: Distance,
-    k: int,
-    *,
-    inter_weight: float | None,
-    class_weights: str | Sequence[float],
-) -> dict[str, Tensor]:
-    """`intra` at even outer iterations k, `inter` at odd ones (section 4.2, footnote 3)."""
-    if k % 2 == 0:
-        return intra(synthetic, real, distance, k)
-    return inter(synthetic, real, distance, k, inter_weight=inter_weight, class_weights=class_weights)
-
-
-def multilevel(
-    synthetic: ClassGradients,
-    real: ClassGradients,
-    distance: Distance,
-    k: int,
-    *,
-    inter_weight: float | None,
-    class_weights: str | Sequence[float],
-) -> dict[str, Tensor]:
-    """`intra` + `inter` (Eq. 6; Algorithm 1, line 8)."""
-    return intra(synthetic, real, distance, k) | inter(
-        synthetic, real, distance, k, inter_weight=inter_weight, class_weights=class_weights
-    )
-
-
-def _mean_over_classes(
-    gradients: ClassGradients, class_weights: str | Sequence[float]
-) -> dict[str, Tensor]:  # name -> [*weight.shape]
-    shares = tuple(shares_of(class_weights, gradients.sizes, gradients.priors))
-    return {
-        name: torch.tensordot(on_device(shares, layer.dtype, layer.device), layer, 1)
-        for name, layer in gradients.layers.items()
-    }
+def weighted_sum(shares: Sequence[float], layer: Tensor) -> Tensor:
+    """Sums a layer's gradients over classes, weighted: [C], [C, *weight.shape] -> [*weight.shape]."""
+    return torch.tensordot(on_device(tuple(shares), layer.dtype, layer.device), layer, 1)
 
 
 @functools.lru_cache
 def on_device(shares: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The shares as a tensor."""
-    # Kept: to bring numbers to a device is to wait for it.
+    # Cached: copying numbers to a device waits for it.
     return torch.tensor(shares, dtype=dtype, device=device)
-
-
-def shares_of(
-    class_weights: str | Sequence[float], sizes: Sequence[int], priors: Sequence[float]
-) -> Sequence[float]:
-    """Each class's share of the mean gradient, [C]; class_weights as in `inter`.
-
-    Args:
-        sizes: images behind each class's gradient, [C]. priors: its share of the training set, [C].
-    """
-    match class_weights:
-        case "equal":
-            return [1 / len(sizes)] * len(sizes)
-        case "priors":
-            return priors
-        case "batch":
-            return [size / sum(sizes) for size in sizes]
-        case str():
-            raise ValueError(f"class_weights={class_weights!r}: equal, priors, batch, or a list of C weights")
-    return class_weights

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from gmlight.data.images import LabelledImages
-from gmlight.matching.class_gradients import class_gradients
+from gmlight.matching.class_gradients import Blocks, class_gradients
 from gmlight.matching.engine import automatic_sizes
+from gmlight.matching.losses import in_batches, summed_loss
 from gmlight.training.evaluator import Evaluator
 
 
@@ -53,8 +53,8 @@ def measure(network: nn.Module, epoch: int, synthetic: LabelledImages, real: Lab
         norms[0].item(),
         norms[1].item(),
         cosine.clamp(-1, 1).acos().rad2deg().item(),
-        mean_loss(network, synthetic),
-        mean_loss(network, real),
+        _mean_loss(network, synthetic),
+        _mean_loss(network, real),
     )
 
 
@@ -63,19 +63,18 @@ def gradient(network: nn.Module, images: LabelledImages) -> Tensor:
     names = [name for name, _ in network.named_parameters()]
     microbatch, _ = automatic_sizes(network, images.images, 1, differentiable=False)
     layers = class_gradients(
-        network, images.images.unsqueeze(0), weights=names, labels=[images.labels], microbatch=microbatch
+        network,
+        images.images.unsqueeze(0),
+        [images.labels],
+        weights=names,
+        blocks=Blocks(microbatch),
     )
     return torch.cat([layer.flatten() for layer in layers.values()]).double()
 
 
-@torch.no_grad()
-def mean_loss(network: nn.Module, images: LabelledImages) -> float:
-    """Mean cross-entropy in nats."""
-    parts = [
-        cross_entropy(network(batch), labels, reduction="sum")
-        for batch, labels in zip(images.images.split(256), images.labels.split(256), strict=True)
-    ]
-    return torch.stack(parts).sum().item() / len(images)
+def _mean_loss(network: nn.Module, images: LabelledImages) -> float:
+    total, count = summed_loss(network, in_batches(images.images, images.labels))
+    return total.item() / count
 
 
 def logarithmic(last: int, number: int) -> set[int]:

@@ -37,6 +37,10 @@ class Recorder(lightning.Callback):
         self.epochs.append(int(trainer.callback_metrics["zeta"]))
 
 
+def image_sgd(lr: float) -> functools.partial:
+    return functools.partial(torch.optim.SGD, lr=lr, momentum=0.5)
+
+
 def expected(
     images: torch.Tensor, real: list[RealBatch], epochs: list[int], norm: str = "instance", **options: Any
 ) -> tuple[torch.Tensor, list[float]]:
@@ -64,7 +68,7 @@ def expected(
 def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
     images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
     real = real_batches(outer=2, updates=3, classes=3)
-    module = condenser(images, 3, epochs, factory=functools.partial(small_network, norm))
+    module = condenser(images, 3, epochs, inner_loop={"factory": functools.partial(small_network, norm)})
     recorder = Recorder()
     fit(module, real, callbacks=[recorder])
     condensed, losses = expected(images, real, epochs, norm, batches=[[torch.arange(6)]] * (2 * sum(epochs)))
@@ -75,7 +79,7 @@ def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
 def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None:
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=2, updates=2, classes=3)
-    module = condenser(images, 2, [0], siamese=siamese())
+    module = condenser(images, 2, [0], inner_loop={"augmentation": siamese()}, dsa=siamese())
     fit(module, batches)
 
     def seen(k: int, t: int, c: int, images: torch.Tensor) -> torch.Tensor:
@@ -91,7 +95,7 @@ def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None
 def test_what_is_learned_are_the_images_before_they_are_formed() -> None:
     stored = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=2, updates=2, classes=3)
-    module = condenser(stored, 2, [1], form=MultiFormation(stored, 2))
+    module = condenser(stored, 2, [1], MultiFormation(stored, 2))
     fit(module, batches)
     assert module.synthetic().shape == (3, 8, 2, 8, 8)
     condensed, _ = expected(
@@ -105,7 +109,7 @@ def test_a_network_that_trains_on_real_images() -> None:
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=2, updates=2, classes=3)
     real = LabelledImages(random_images(9, 2, 8, 8, seed=7), torch.arange(9) % 3)
-    module = condenser(images, 2, [2], network_images=real)
+    module = condenser(images, 2, [2], inner_loop={"train_on": real})
     fit(module, batches)
     condensed, _ = expected(
         images,
@@ -125,7 +129,8 @@ def test_a_network_trains_on_images_as_they_are_augmented() -> None:
             seen.append(super().__call__(images, rng))
             return seen[-1]
 
-    fit(condenser(images, 2, [3], siamese=siamese(Noting)), real_batches(outer=1, updates=2, classes=3))
+    module = condenser(images, 2, [3], inner_loop={"augmentation": siamese(Noting)})
+    fit(module, real_batches(outer=1, updates=2, classes=3))
     assert [len(batch) for batch in seen] == [6, 6, 6]
     assert not torch.equal(seen[0], seen[1])
 
@@ -151,8 +156,7 @@ def test_a_mixed_batch_is_matched_in_the_place_of_the_class_batches() -> None:
     (batch,) = real_batches(outer=1, updates=1, classes=3)
     real, labels = random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2])
     batch.matched = (real, labels)
-    rule = functools.partial(rules.inter, inter_weight=None, class_weights="equal")
-    module = condenser(images, 1, [], matching=rule)
+    module = condenser(images, 1, [], matcher={"rule": rules.inter()})
     fit(module, [batch])
 
     with seeded(3, "network", 0):
@@ -173,7 +177,7 @@ def test_a_mixed_batch_is_matched_in_the_place_of_the_class_batches() -> None:
 def test_a_schedule_can_count_steps() -> None:
     images = random_images(10, 30, 2, 8, 8)  # two mini-batches an epoch
     batches = real_batches(outer=1, updates=2, classes=10)
-    by_steps = condenser(images, 2, [2], schedule_unit="steps")
+    by_steps = condenser(images, 2, [2], inner_loop={"unit": "steps"})
     by_epochs = condenser(images, 2, [1])
     fit(by_steps, batches)
     fit(by_epochs, batches)
@@ -187,7 +191,8 @@ def test_epochs_until_the_network_overfits(criterion: str) -> None:
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=1, updates=2, classes=3)
     schedule = functools.partial(schedules.until_overfit, criterion=criterion, margin=0.1, limit=50)
-    module = condenser(images, 2, [], schedule=schedule, network_lr=0.1)
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)
+    module = condenser(images, 2, [], inner_loop={"schedule": schedule, "optimizer": optimizer})
     recorder = Recorder()
     stopped: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
 
@@ -273,14 +278,16 @@ def test_a_run_resumed_at_any_update_ends_in_the_same_bits(stop: int, tmp_path: 
 @pytest.mark.parametrize("at_once", [None, 1])
 @pytest.mark.parametrize("where", ["real", "images"])
 def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | None) -> None:
-    batches = real_batches(outer=3, updates=1, classes=3)
-    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], classes_per_chunk=at_once)
+    batches, chunks = real_batches(outer=3, updates=1, classes=3), {"classes_per_chunk": at_once}
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], matcher=chunks)
     if where == "real":
         assert isinstance(batches[1].images, torch.Tensor)
         batches[1].images[2, 0, 0, 0, 0] = math.nan
         message = "k=1, t=0, class '2': the class gradient on real images is not finite"
     else:
-        module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=1e300, classes_per_chunk=at_once)
+        module = condenser(
+            random_images(3, 1, 2, 8, 8), 1, [], matcher=chunks, image_optimizer=image_sgd(1e300)
+        )
         message = "k=1, t=0, class '0': .* is not finite"
     with pytest.raises(NonFiniteError, match=message):
         fit(module, batches)
@@ -288,7 +295,7 @@ def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | Non
 
 
 def test_images_that_end_infinite_are_refused() -> None:
-    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_lr=math.inf)
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_optimizer=image_sgd(math.inf))
     with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
         fit(module, real_batches(outer=1, updates=1, classes=3))
     assert module.last_good().isfinite().all()

@@ -14,11 +14,13 @@ from torch.utils.data import DataLoader
 from gmlight.architectures.convnet import ConvNet
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import Pixels
 from gmlight.data.images import RealBatch
 from gmlight.matching import distances, rules
 from gmlight.matching.class_gradients import class_gradients
-from helpers.problems import gradient_engine
+from gmlight.matching.image_gradient import GradientMatcher
+from helpers.problems import dataset_info
 
 FOLDER = os.environ.get("GMLIGHT_GOLDEN_DIR")
 FILES = sorted(Path(FOLDER).glob("*.npz")) if FOLDER else []
@@ -81,12 +83,15 @@ class Golden:
             for t in range(len(arrays["real"]))
         ]
 
-    def matching(self) -> rules.Matching:
-        rule = getattr(rules, self.settings["matching"])
+    def rule(self) -> rules.MatchingRule:
         if self.settings["matching"] == "intra":
-            return rule
-        weights = self.settings["class_weights"] or "equal"
-        return functools.partial(rule, inter_weight=self.settings["inter_weight"], class_weights=weights)
+            return rules.intra()
+        rule = getattr(rules, self.settings["matching"])
+        return rule(self.settings["inter_weight"], self.settings["class_weights"] or "equal")
+
+    def sgd(self, prefix: str) -> functools.partial:
+        lr, momentum = self.settings[f"{prefix}_lr"], self.settings[f"{prefix}_momentum"]
+        return functools.partial(torch.optim.SGD, lr=lr, momentum=momentum)
 
     def schedule(self) -> schedules.Schedule:
         if self.settings["epochs"] is not None:
@@ -148,24 +153,16 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
     recorder = Recorder(golden.arrays.get("image_momentum"))
     condenser = Condenser(
         Pixels(golden.arrays["synthetic"]),
-        factory=golden.network,
-        engine=gradient_engine(),
-        matching=golden.matching(),
-        distance=distance(settings["distance"]),
-        schedule=golden.schedule(),
-        schedule_unit="epochs",
-        class_names=tuple(map(str, range(settings["classes"]))),
-        priors=[1 / settings["classes"]] * settings["classes"],
+        GradientMatcher(dataset_info(settings["classes"]), golden.rule(), distance(settings["distance"])),
+        InnerLoop(
+            golden.network,
+            golden.schedule(),
+            optimizer=golden.sgd("network"),
+            batch_size=10**6,
+        ),
         updates=len(batches),
-        image_steps=1,
-        image_lr=settings["image_lr"],
-        image_momentum=settings["image_momentum"],
-        network_lr=settings["network_lr"],
-        network_momentum=settings["network_momentum"],
-        train_batch=10**6,
-        matched_synthetic=0,
+        image_optimizer=golden.sgd("image"),
         diagnose_every=1,
-        seed=0,
     ).double()
     trainer = lightning.Trainer(
         accelerator="cpu",

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from gmlight import CondensedDataset
+from gmlight.config.compose import use_present_names
 from gmlight.config.former_names import FORMER_NAMES, present_name, with_former_names, with_present_names
 from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import Run
@@ -38,6 +40,20 @@ def test_present_names_stay_and_there_is_a_way_back() -> None:
         assert with_former_names(now) == node
     found = {"_target_": "hydra.utils.get_method", "path": "gmlight.data.at_random"}
     assert with_present_names(found)["path"] == "gmlight.data.images.at_random"
+
+
+def test_rules_are_built_at_once() -> None:
+    rule = {"_target_": "gmlight.matching.inter", "_partial_": True, "inter_weight": None}
+    now = {"_target_": "gmlight.matching.rules.inter", "inter_weight": None}
+    distance = {"_target_": "gmlight.matching.distances.cos", "_partial_": True}
+    assert with_present_names({"matching": [rule], "distance": distance}) == {
+        "matching": [now],
+        "distance": distance,
+    }
+    composed = OmegaConf.create({"matching": rule, "distance": distance})
+    OmegaConf.set_struct(composed, True)
+    use_present_names(composed)
+    assert OmegaConf.to_container(composed) == {"matching": now, "distance": distance}
 
 
 def test_a_set_is_read_and_evaluated(typed: Run, tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import Pixels, Synthetic
 from gmlight.data.images import RealBatch
-from gmlight.matching import distances, rules
-from helpers.problems import gradient_engine, random_images, small_network
+from gmlight.matching.image_gradient import GradientMatcher
+from helpers.problems import dataset_info, random_images, small_network
 
 SETTINGS = {"image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5}
+IMAGE_OPTIMIZER = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)
+NETWORK_OPTIMIZER = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.5)
 
 
 class Stream(IterableDataset):
@@ -29,26 +32,30 @@ class Stream(IterableDataset):
 
 
 def condenser(
-    images: torch.Tensor, updates: int, epochs: list[int], form: Synthetic | None = None, **options: object
+    images: torch.Tensor,
+    updates: int,
+    epochs: list[int],
+    synthetic: Synthetic | None = None,
+    *,
+    matcher: dict | None = None,
+    inner_loop: dict | None = None,
+    **options: object,
 ) -> Condenser:
+    """Epochs: zeta of each t but the last; the dicts and options replace settings of the three parts."""
     classes = len(images)
     parts: dict = {
         "factory": functools.partial(small_network, classes=classes),
-        "engine": gradient_engine(),
-        "matching": functools.partial(rules.multilevel, inter_weight=None, class_weights="equal"),
-        "distance": functools.partial(distances.cos_euclid, weight=1.0),
         "schedule": functools.partial(schedules.adaptive, epochs=dict(enumerate(epochs))),
-        "schedule_unit": "epochs",
-        "class_names": tuple(map(str, range(classes))),
-        "priors": [1 / classes] * classes,
-        "updates": updates,
-        "image_steps": 1,
-        "train_batch": 256,
-        "matched_synthetic": 256,
-        "diagnose_every": 1,
-        "seed": 3,
+        "optimizer": NETWORK_OPTIMIZER,
     }
-    return Condenser(form or Pixels(images), **(parts | SETTINGS | options)).double()
+    settings: dict = {"image_optimizer": IMAGE_OPTIMIZER, "diagnose_every": 1, "seed": 3}
+    return Condenser(
+        synthetic or Pixels(images),
+        GradientMatcher(dataset_info(classes), **(matcher or {})),
+        InnerLoop(**(parts | (inner_loop or {}))),
+        updates=updates,
+        **(settings | options),
+    ).double()
 
 
 def fit(

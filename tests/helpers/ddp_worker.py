@@ -15,17 +15,19 @@ from torch.utils.data import DataLoader
 
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import MultiFormation, Pixels
+from gmlight.data.augmentation import none
 from gmlight.data.images import RealBatch
 from gmlight.matching import distances, rules
+from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.distributed import ranks
-from helpers.condensers import Stream
-from helpers.problems import gradient_engine, random_images, siamese, small_network
+from helpers.condensers import IMAGE_OPTIMIZER, NETWORK_OPTIMIZER, Stream
+from helpers.problems import dataset_info, gradient_engine, random_images, siamese, small_network
 
 CLASSES, IPC, UPDATES, OUTER = 3, 2, 2, 2
 DISTANCE = functools.partial(distances.cos_euclid, weight=1.0)
-WEIGHTED = {"inter_weight": None, "class_weights": "equal"}
-MULTILEVEL = functools.partial(rules.multilevel, **WEIGHTED)
+PRIORS = [0.5, 0.3, 0.2]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Case:
     siamese: whether real and synthetic images are seen through a transform. factor: of multi-formation.
     """
 
-    rule: Any
+    rule: rules.MatchingRule
     norm: str = "instance"
     image_steps: int = 1
     mixed: bool = False
@@ -44,19 +46,19 @@ class Case:
 
 
 CASES = {
-    "intra": Case(rules.intra),
-    "inter": Case(functools.partial(rules.inter, **WEIGHTED)),
-    "interleaved": Case(functools.partial(rules.interleaved, **WEIGHTED)),
-    "multilevel": Case(MULTILEVEL),
-    "batch weights": Case(functools.partial(rules.multilevel, inter_weight=0.5, class_weights="batch")),
-    "priors": Case(functools.partial(rules.multilevel, inter_weight=None, class_weights="priors")),
-    "mixed batches": Case(functools.partial(rules.inter, **WEIGHTED), mixed=True),
-    "batch norm": Case(MULTILEVEL, norm="batch"),
-    "image steps": Case(MULTILEVEL, image_steps=2),
-    "siamese": Case(MULTILEVEL, image_steps=2, siamese=True),
-    "siamese intra": Case(rules.intra, siamese=True),
-    "formed": Case(MULTILEVEL, siamese=True, factor=2),
-    "siamese mixed batches": Case(functools.partial(rules.inter, **WEIGHTED), mixed=True, siamese=True),
+    "intra": Case(rules.intra()),
+    "inter": Case(rules.inter()),
+    "interleaved": Case(rules.interleaved()),
+    "multilevel": Case(rules.multilevel()),
+    "batch weights": Case(rules.multilevel(0.5, "batch")),
+    "priors": Case(rules.multilevel(class_weights="priors")),
+    "mixed batches": Case(rules.inter(), mixed=True),
+    "batch norm": Case(rules.multilevel(), norm="batch"),
+    "image steps": Case(rules.multilevel(), image_steps=2),
+    "siamese": Case(rules.multilevel(), image_steps=2, siamese=True),
+    "siamese intra": Case(rules.intra(), siamese=True),
+    "formed": Case(rules.multilevel(), siamese=True, factor=2),
+    "siamese mixed batches": Case(rules.inter(), mixed=True, siamese=True),
 }
 
 
@@ -78,28 +80,32 @@ def condense(
 ) -> dict[str, Any]:
     """S after two outer iterations, and the losses on the way."""
     start = random_images(CLASSES, IPC, 2, 8, 8)
+    transform = siamese() if case.siamese else None
+    matcher = GradientMatcher(
+        dataset_info(CLASSES, PRIORS),
+        case.rule,
+        DISTANCE,
+        gradient_engine(microbatch=2, classes_per_block=1),
+        classes_per_chunk=chunk,
+        mixed_synthetic=4,
+    )
+    inner_loop = InnerLoop(
+        lambda: small_network(case.norm).to(dtype),
+        functools.partial(schedules.until_overfit, criterion="rise", margin=0.5, limit=4),
+        optimizer=NETWORK_OPTIMIZER,
+        batch_size=4,
+        augmentation=transform or none,
+    )
     module = Condenser(
         Pixels(start) if case.factor == 1 else MultiFormation(start, case.factor),
-        factory=lambda: small_network(case.norm).to(dtype),
-        engine=gradient_engine(microbatch=2, classes_per_block=1),
-        classes_per_chunk=chunk,
-        matching=case.rule,
-        distance=DISTANCE,
-        schedule=functools.partial(schedules.until_overfit, criterion="rise", margin=0.5, limit=4),
-        schedule_unit="epochs",
-        class_names=("a", "b", "c"),
-        priors=[0.5, 0.3, 0.2],
+        matcher,
+        inner_loop,
         updates=UPDATES,
+        image_optimizer=IMAGE_OPTIMIZER,
         image_steps=case.image_steps,
-        image_lr=0.1,
-        image_momentum=0.5,
-        network_lr=0.01,
-        network_momentum=0.5,
-        train_batch=4,
-        matched_synthetic=4,
+        dsa=transform,
         diagnose_every=1,
         seed=3,
-        siamese=siamese() if case.siamese else None,
     ).to(dtype)
     trainer = lightning.Trainer(
         accelerator="cpu", devices=ranks_wanted(), strategy=strategy(), max_steps=OUTER * UPDATES,

@@ -1,4 +1,4 @@
-"""The naive twin: `gmlight.plain` with loops over rows too, and Algorithm 1 by hand to the last step."""
+"""The naive twin: `matching.reference` with loops over rows too, and Algorithm 1 by hand to the last step."""
 
 import functools
 import math
@@ -40,16 +40,10 @@ def matching_loss(
     synthetic_shares: list[float],
     real_shares: list[float],
 ) -> Tensor:
-    return reference.matching_loss(
-        rule,
-        synthetic,
-        real,
-        functools.partial(distance, name, weight),
-        k,
-        inter_weight=inter_weight,
-        synthetic_shares=synthetic_shares,
-        real_shares=real_shares,
+    loss = reference.MatchingLoss(
+        rule, functools.partial(distance, name, weight), inter_weight, synthetic_shares, real_shares
     )
+    return loss(synthetic, real, k)
 
 
 def condense(

@@ -13,7 +13,6 @@ from gmlight.data.dsa import TRANSFORMS, Siamese
 from gmlight.data.images import DatasetInfo
 from gmlight.matching import distances, rules
 from gmlight.matching.engine import GradientEngine
-from gmlight.runtime.compile import Compilation
 
 
 def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
@@ -51,14 +50,7 @@ def small_network(norm: str = "instance", channels: int = 2, size: int = 8, clas
 
 def gradient_engine(**options: object) -> GradientEngine:
     """As a run has it on a CPU, not compiled."""
-    settings: dict = {
-        "microbatch": None,
-        "classes_per_block": None,
-        "precision": "float32",
-        "compilation": Compilation(False, print),
-        "real_images": 1,
-    }
-    return GradientEngine(**(settings | options))
+    return GradientEngine(**options)
 
 
 def siamese(kind: type[Siamese] = Siamese, **options: object) -> Siamese:
@@ -84,8 +76,14 @@ def distance_named(name: str, weight: float) -> distances.Distance:
     )
 
 
-def rule_with(name: str, **options: object) -> rules.Matching:
+def rule_named(name: str, **options: object) -> rules.MatchingRule:
+    """With those of the options that the rule has."""
     rule = getattr(rules, name)
-    return functools.partial(
-        rule, **{k: v for k, v in options.items() if k in inspect.signature(rule).parameters}
-    )
+    known = inspect.signature(rule).parameters
+    return rule(**{key: value for key, value in options.items() if key in known})
+
+
+def dataset_info(classes: int, priors: Sequence[float] = ()) -> DatasetInfo:
+    """Of images of two channels, 8x8; equal priors by default."""
+    names = tuple(map(str, range(classes)))
+    return DatasetInfo(names, (0.0, 0.0), (1.0, 1.0), (2, 8, 8), tuple(priors) or (1 / classes,) * classes)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from gmlight.matching.class_gradients import class_gradients, matched_weights
+from gmlight.matching.class_gradients import Blocks, class_gradients, matched_weights
 from helpers import naive_algorithm
 from helpers.problems import random_images, small_network
 
@@ -55,9 +55,9 @@ def test_blocks_and_microbatches_change_no_number(norm: str, microbatch: int, cl
         total = torch.stack([(g.square() * w).sum() for pair in pairs for g, w in pair]).sum()
         return torch.autograd.grad(total, images)[0]
 
-    settings = {"microbatch": microbatch, "classes_per_block": classes_per_block}
-    actual = class_gradients(network, images, create_graph=True, **settings)
-    without_graph = class_gradients(network, images.detach(), **settings)
+    blocks = Blocks(microbatch, classes_per_block)
+    actual = class_gradients(network, images, create_graph=True, blocks=blocks)
+    without_graph = class_gradients(network, images.detach(), blocks=blocks)
     for layer, (name, gradients) in enumerate(actual.items()):
         for c in range(3):
             torch.testing.assert_close(gradients[c], by_class[c][layer], rtol=1e-10, atol=1e-14)
@@ -76,7 +76,7 @@ def test_mixed_batches_in_microbatches() -> None:
     expected = torch.autograd.grad(
         cross_entropy(network(images), labels), [network.get_parameter(name) for name in names]
     )
-    actual = class_gradients(network, images.unsqueeze(0), labels=[labels], microbatch=3)
+    actual = class_gradients(network, images.unsqueeze(0), [labels], blocks=Blocks(3))
     for name, gradient in zip(names, expected, strict=True):
         torch.testing.assert_close(actual[name], gradient.unsqueeze(0), rtol=1e-10, atol=1e-14)
 

@@ -54,7 +54,7 @@ def test_a_gradient_of_zero_has_a_right_angle_to_all() -> None:
 
 
 def test_the_losses_of_the_layers_add_up_to_the_matching_loss(pair: tuple[dict, dict]) -> None:
-    rule = functools.partial(rules.multilevel, inter_weight=None, class_weights="equal")
+    rule = rules.multilevel()
     distance = functools.partial(distances.cos_euclid, weight=1.0)
 
     def loss(synthetic: dict, real: dict) -> torch.Tensor:

@@ -16,7 +16,7 @@ from gmlight.architectures.resnet import ResNet18
 from gmlight.architectures.vgg import VGG11
 from gmlight.errors import ConfigError
 from gmlight.matching import engine, reference
-from gmlight.matching.class_gradients import class_gradients
+from gmlight.matching.class_gradients import Blocks, class_gradients
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import seeded
 from gmlight.runtime.sizing import kept_bytes
@@ -72,9 +72,9 @@ def test_what_vmap_differentiates_wrongly_goes_class_by_class() -> None:
 def test_a_wrong_derivative_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = engine.class_gradients
 
-    def wrong(*args: object, classes_per_block: int, **keywords: object) -> dict[str, torch.Tensor]:
-        layers = honest(*args, classes_per_block=classes_per_block, **keywords)
-        return {name: g * (1 + 1e-4 * (classes_per_block > 1)) for name, g in layers.items()}
+    def wrong(*args: object, blocks: Blocks, **keywords: object) -> dict[str, torch.Tensor]:
+        layers = honest(*args, blocks=blocks, **keywords)
+        return {name: g * (1 + 1e-4 * (blocks.classes_per_block > 1)) for name, g in layers.items()}
 
     monkeypatch.setattr(engine, "class_gradients", wrong)
     assert not engine.vmap_is_right(small_network(), random_images(1, 2, 8, 8))
@@ -98,8 +98,8 @@ def test_sizes_suit_the_device() -> None:
 def test_sizes_that_are_given_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def record(*args: object, microbatch: int, classes_per_block: int, **keywords: object) -> dict:
-        seen.append((microbatch, classes_per_block))
+    def record(*args: object, blocks: Blocks, **keywords: object) -> dict:
+        seen.append((blocks.microbatch, blocks.classes_per_block))
         return {}
 
     monkeypatch.setattr(engine, "class_gradients", record)
@@ -199,8 +199,8 @@ def test_single_precision_is_as_near_to_double_as_the_plain_loop() -> None:
         by_class = reference.class_gradients(reference.with_library_layers(copy.deepcopy(network)), images)
         layers = {
             "plain": {name: torch.stack([of[i] for of in by_class]) for i, name in enumerate(exact)},
-            "microbatches": class_gradients(network, images, microbatch=8),
-            "blocks": class_gradients(network, images, classes_per_block=3),
+            "microbatches": class_gradients(network, images, blocks=Blocks(8)),
+            "blocks": class_gradients(network, images, blocks=Blocks(classes_per_block=3)),
             "engine": gradient_engine().real(network, images),
         }
         for name, of_network in layers.items():

@@ -12,15 +12,15 @@ from torch.utils.data import DataLoader
 from gmlight.matching import distances, reference
 from gmlight.runtime.profiling import PARTS, Parts
 from gmlight.runtime.seeding import seeded
-from helpers.condensers import SETTINGS, Stream, condenser, real_batches
-from helpers.problems import random_images, rule_with, small_network
+from helpers.condensers import IMAGE_OPTIMIZER, NETWORK_OPTIMIZER, Stream, condenser, real_batches
+from helpers.problems import random_images, rule_named, small_network
 
 
 @pytest.mark.parametrize("rule", reference.RULES)
 def test_outer_iterations(rule: str) -> None:
     images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
     batches = real_batches(outer=2, updates=3, classes=3)
-    module = condenser(images, 3, epochs, matching=rule_with(rule, inter_weight=None, class_weights="equal"))
+    module = condenser(images, 3, epochs, matcher={"rule": rule_named(rule)})
     parts = Parts(torch.device("cpu"))
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=6, max_epochs=-1, logger=False, enable_checkpointing=False,
@@ -29,8 +29,10 @@ def test_outer_iterations(rule: str) -> None:
     trainer.fit(module, DataLoader(Stream(batches), batch_size=None))
     assert set(parts.seconds) == set(PARTS)
 
+    distance = functools.partial(distances.cos_euclid, weight=1.0)
+    loss = reference.MatchingLoss(rule, distance, 3, [1 / 3] * 3, [1 / 3] * 3)
     learned = images.clone().requires_grad_()
-    optimizer = torch.optim.SGD([learned], lr=SETTINGS["image_lr"], momentum=SETTINGS["image_momentum"])
+    optimizer = IMAGE_OPTIMIZER([learned])
     for k in range(2):
         with seeded(3, "network", k):
             network = reference.with_library_layers(small_network())
@@ -39,15 +41,8 @@ def test_outer_iterations(rule: str) -> None:
             optimizer,
             network,
             [batch.images for batch in batches[3 * k : 3 * k + 3]],
-            rule=rule,
-            distance=functools.partial(distances.cos_euclid, weight=1.0),
-            k=k,
-            inter_weight=3,
-            shares=[1 / 3] * 3,
-            epochs=epochs,
-            network_lr=SETTINGS["network_lr"],
-            network_momentum=SETTINGS["network_momentum"],
-            train_batch=256,
+            functools.partial(loss, k=k),
+            reference.NetworkTraining(epochs, NETWORK_OPTIMIZER, batch_size=256),
         )
     torch.testing.assert_close(module.synthetic().detach(), learned.detach(), rtol=1e-9, atol=1e-11)
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from gmlight.errors import ConfigError
 from gmlight.matching import rules
 from gmlight.matching.class_gradients import ClassGradients, class_gradients, matched_weights
+from gmlight.matching.image_gradient import GradientMatcher
 from helpers import naive_algorithm
-from helpers.problems import DISTANCES, distance_named, random_images, rule_with, small_network
+from helpers.problems import DISTANCES, dataset_info, distance_named, random_images, rule_named, small_network
 
 SIZES, IPC = (3, 5, 1), 2
 PRIORS = [0.5, 0.3, 0.2]
@@ -25,7 +27,7 @@ def problem(norm: str = "instance") -> tuple[torch.nn.Module, torch.Tensor, list
 @pytest.mark.parametrize("rule", RULES)
 def test_loss_and_image_gradient_equal_the_naive_twin(rule: str, k: int, name: str, norm: str) -> None:
     network, synthetic, real = problem(norm)
-    terms = rule_with(rule, inter_weight=None, class_weights="equal")(
+    terms = rule_named(rule)(
         ClassGradients(class_gradients(network, synthetic, create_graph=True), [IPC] * 3, PRIORS),
         ClassGradients(class_gradients(network, real), SIZES, PRIORS),
         distance_named(name, 0.7),
@@ -61,13 +63,11 @@ def test_class_weights(
     choice: str | list[float], synthetic_shares: list[float], real_shares: list[float]
 ) -> None:
     network, synthetic, real = problem()
-    terms = rules.multilevel(
+    terms = rules.multilevel(inter_weight=1.5, class_weights=choice)(
         ClassGradients(class_gradients(network, synthetic), [IPC] * 3, PRIORS),
         ClassGradients(class_gradients(network, real), SIZES, PRIORS),
         distance_named("cos_euclid", 1.0),
         0,
-        inter_weight=1.5,
-        class_weights=choice,
     )
     twin = naive_algorithm.matching_loss(
         "inter",
@@ -97,13 +97,11 @@ def test_batch_weights_match_the_gradients_on_the_unions() -> None:
         naive_algorithm.distance("sse", 1.0, s, r)
         for s, r in zip(union(list(synthetic)), union(real), strict=True)
     )
-    terms = rules.inter(
+    terms = rules.inter(inter_weight=1.0, class_weights="batch")(
         ClassGradients(class_gradients(network, synthetic), [IPC] * 3, PRIORS),
         ClassGradients(class_gradients(network, real), SIZES, PRIORS),
         distance_named("sse", 1.0),
         0,
-        inter_weight=1.0,
-        class_weights="batch",
     )
     torch.testing.assert_close(terms["inter"], expected, rtol=1e-10, atol=0)
 
@@ -113,7 +111,7 @@ def test_dead_units_leave_the_image_gradient_finite() -> None:
     with torch.no_grad():
         network.conv1.bias.fill_(-1e3)  # every unit of the second block is dead: rows of zeros on both sides
     for name in DISTANCES:
-        terms = rule_with("multilevel", inter_weight=None, class_weights="equal")(
+        terms = rule_named("multilevel")(
             ClassGradients(class_gradients(network, synthetic, create_graph=True), [IPC] * 3, PRIORS),
             ClassGradients(class_gradients(network, real), SIZES, PRIORS),
             distance_named(name, 1.0),
@@ -122,3 +120,42 @@ def test_dead_units_leave_the_image_gradient_finite() -> None:
         loss = torch.stack(list(terms.values())).sum()
         (gradient,) = torch.autograd.grad(loss, synthetic)
         assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "levels", "mixed"),
+    [
+        ("intra", [(True, False)] * 2, [False, False]),
+        ("inter", [(False, True)] * 2, [True, True]),
+        ("interleaved", [(True, False), (False, True)], [False, True]),
+        ("multilevel", [(True, True)] * 2, [False, False]),
+    ],
+)
+def test_what_a_rule_says_of_itself(name: str, levels: list[tuple], mixed: list[bool]) -> None:
+    rule = rule_named(name)
+    assert rule.name == name
+    assert [rule.levels(k) for k in range(4)] == [rules.Levels(*each) for each in levels * 2]
+    assert [rule.needs_mixed_batches(k) for k in range(4)] == mixed * 2
+
+
+def test_a_rule_of_ones_own_is_a_function() -> None:
+    network, synthetic, real = problem()
+
+    def halved(synthetic: ClassGradients, real: ClassGradients, distance: object, k: int) -> dict:
+        return {"half": 0.5 * rules.distances_within(synthetic.layers, real.layers, distance).sum()}
+
+    rule = rules.as_rule(halved)
+    assert rules.as_rule(rule) is rule
+    assert rule.needs_mixed_batches(0)
+    gradients = [
+        ClassGradients(class_gradients(network, synthetic), [IPC] * 3, PRIORS),
+        ClassGradients(class_gradients(network, real), SIZES, PRIORS),
+    ]
+    distance = distance_named("sse", 1.0)
+    (half,) = rule(*gradients, distance, 0).values()
+    (whole,) = rules.intra()(*gradients, distance, 0).values()
+    torch.testing.assert_close(2 * half, whole)
+    matcher = GradientMatcher(dataset_info(3), halved, classes_per_chunk=2)
+    real_gradients = matcher.real_gradients(network, torch.stack([batch[:1] for batch in real]))
+    with pytest.raises(ConfigError, match="classes_per_chunk=3"):
+        matcher.match(network, synthetic.detach(), real_gradients, 0)

@@ -1,0 +1,141 @@
+"""The inner loop: a network trains between image updates (Algorithm 1, lines 10 to 13)."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gmlight.condensation.schedules import Schedule, adaptive
+from gmlight.data.augmentation import Augmentation, none
+from gmlight.data.images import LabelledImages, RealBatch, TrainingSet
+from gmlight.errors import ConfigError
+from gmlight.matching.losses import summed_loss
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.seeding import generator, moved, seeded
+from gmlight.training.ensemble import Ensemble
+from gmlight.training.steps import steps_per_epoch, training_steps
+
+# Makes an optimizer of parameters, such as functools.partial(torch.optim.SGD, lr=0.01).
+MakeOptimizer = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+
+NETWORK_SGD = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.5)  # of the paper
+EQUATION_12 = functools.partial(adaptive, epochs={0: 50, 1: 40, 2: 30, 3: 20, 4: 10, 10: 5})
+
+
+class InnerLoop:
+    """A network of one outer iteration, and its training between image updates.
+
+    Args:
+        factory: makes a network; called under a seed of its own at each outer iteration.
+        schedule: how long the network trains after each image update.
+        optimizer: makes the network's optimizer; by default the paper's.
+        unit: of the schedule, `epochs` over the synthetic set or mini-batch `steps`.
+        batch_size: of the network's training.
+        train_on: images that the network trains on, for as many steps as the schedule's epochs over the
+            synthetic set have; None: the synthetic set.
+        augmentation: of the images that the network trains on.
+
+    Attributes:
+        network: that of the current outer iteration; None before the first.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], nn.Module],
+        schedule: Schedule = EQUATION_12,
+        *,
+        optimizer: MakeOptimizer = NETWORK_SGD,
+        unit: str = "epochs",
+        batch_size: int = 256,
+        train_on: TrainingSet | None = None,
+        augmentation: Augmentation = none,
+    ) -> None:
+        self.factory, self.schedule, self.augmentation = factory, schedule, augmentation
+        self._make_optimizer, self._unit = optimizer, unit
+        self._batch_size, self._train_on = batch_size, train_on
+        self.network: nn.Module | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    def start(self, seed: int, k: int, device: torch.device) -> None:
+        """Makes the network of outer iteration k, and its optimizer, on the device."""
+        with seeded(seed, "network", k):
+            self.network = self.factory()
+        for tensor in (*self.network.parameters(), *self.network.buffers()):
+            tensor.data = moved(tensor.data, device)
+        self._optimizer = self._make_optimizer(self.network.parameters())
+
+    @torch.no_grad()
+    def move_running_statistics(self, images: Tensor) -> None:
+        """Updates batch norm's running statistics by one forward pass on images [n, channels, H, W]."""
+        assert self.network is not None
+        self.network.train()
+        self.network(images)
+
+    def train(self, synthetic: LabelledImages, batch: RealBatch, seed: int) -> int:
+        """Trains the network for as many epochs, or single steps, as the schedule yields.
+
+        Args:
+            synthetic: the synthetic set after the image update.
+            batch: the real images of the update; a schedule may measure the loss on its `mixed` images.
+            seed: of the run.
+
+        Returns:
+            zeta, the number of epochs or steps.
+        """
+        assert self.network is not None, "start() makes the network"
+        assert self._optimizer is not None
+        steps = training_steps(
+            Ensemble([self.network]),
+            self._optimizer,
+            synthetic if self._train_on is None else self._train_on,
+            batch_size=self._batch_size,
+            rngs=[generator(seed, "network-batches", batch.k, batch.t)],
+            augmentation=self.augmentation,
+        )
+        unit_steps = 1 if self._unit == "steps" else steps_per_epoch(synthetic, self._batch_size)
+        zeta = 0
+        for _ in self.schedule(batch.t, _CurrentLosses(self.network, batch, synthetic)):
+            for _ in range(unit_steps):
+                next(steps)
+            zeta += 1
+        # On an accelerator the same steps may end in other digits: all ranks take those of rank 0.
+        ranks.copy(tensor.data for tensor in (*self.network.parameters(), *self.network.buffers()))
+        return zeta
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network and its optimizer, for a checkpoint between two updates of one outer iteration."""
+        assert self.network is not None
+        assert self._optimizer is not None
+        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restores the network and its optimizer on the device."""
+        self.start(seed=0, k=0, device=device)  # all values are loaded next
+        assert self.network is not None
+        assert self._optimizer is not None
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+class _CurrentLosses:
+    """The losses that a schedule may measure between epochs, each in one pass through the network."""
+
+    def __init__(self, network: nn.Module, batch: RealBatch, synthetic: LabelledImages) -> None:
+        self._network, self._batch, self._synthetic = network, batch, synthetic
+
+    def real(self) -> float:
+        if self._batch.mixed is None:
+            raise ConfigError(
+                "mixed_batch=0: this schedule measures the loss on mixed real images; use mixed_batch=256"
+            )
+        return self._mean_loss(*self._batch.mixed)
+
+    def synthetic(self) -> float:
+        return self._mean_loss(self._synthetic.images, self._synthetic.labels)
+
+    def _mean_loss(self, images: Tensor, labels: Tensor) -> float:
+        self._network.eval()
+        total, count = summed_loss(self._network, [(images, labels)])
+        return (total / count).item()

@@ -1,0 +1,85 @@
+"""The gradient of the matching loss with respect to the images, where one graph holds all classes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gmlight.matching.class_gradients import Layers
+from gmlight.matching.diagnostics import GradientDiagnosis
+
+# Loss terms by name, from gradients on synthetic and on real images.
+LossTerms = Callable[[Layers, Layers], dict[str, Tensor]]
+# A context around each named part of the work, such as a profiler's.
+Timed = Callable[[str], AbstractContextManager]
+
+
+def untimed(part: str) -> AbstractContextManager:
+    """Times nothing."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class MatchingResult:
+    """The matching loss of one image step and its derivative.
+
+    Args:
+        terms: of the loss by name, of all classes, [] each.
+        image_gradient: derivative of their sum with respect to the images, of the same shape.
+        synthetic: class gradients on the synthetic images, for error messages; empty where they were chunked.
+        diagnostics: metrics of the gradients, where they were asked for.
+    """
+
+    terms: dict[str, Tensor]
+    image_gradient: Tensor
+    synthetic: Layers = field(default_factory=dict)
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def differentiate(
+    images: Tensor,
+    synthetic: Layers,
+    real: Layers,
+    loss_terms: LossTerms,
+    *,
+    diagnosis: GradientDiagnosis,
+    timed: Timed,
+) -> MatchingResult:
+    """Differentiates the matching loss with respect to the images.
+
+    Args:
+        images: the leaf from which the synthetic gradients were computed.
+        synthetic: gradients on the images, with a graph; weight name -> [c, *weight.shape].
+        real: gradients on real images, weight name -> [c, *weight.shape].
+        loss_terms: the matching loss.
+        diagnosis: measures the gradients, where it is active.
+        timed: a context around each part of the work.
+    """
+    with timed("distance"):
+        # From class gradients to loss there is a graph apart from the one from images to class gradients.
+        leaves = as_leaves(synthetic)
+        terms = loss_terms(leaves, real)
+        layer_derivatives = derivatives(_total(terms), leaves)
+    with timed("synthetic gradients"):
+        (gradient,) = torch.autograd.grad(list(synthetic.values()), images, layer_derivatives)
+    diagnosis.note_classes(leaves, real)
+    diagnosis.note_loss(lambda *pair: _total(loss_terms(*pair)), leaves, real)
+    classes = len(next(iter(real.values())))
+    detached = {name: term.detach() for name, term in terms.items()}
+    return MatchingResult(detached, gradient, leaves, diagnosis.metrics(classes))
+
+
+def as_leaves(layers: Layers) -> Layers:
+    """The same values, to be differentiated with respect to."""
+    return {name: layer.detach().requires_grad_() for name, layer in layers.items()}
+
+
+def derivatives(loss: Tensor, leaves: Layers) -> list[Tensor]:
+    """Of the loss with respect to each layer; zeros where it does not depend on one."""
+    return list(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()

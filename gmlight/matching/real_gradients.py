@@ -1,0 +1,108 @@
+"""Class gradients on real images, shared over ranks."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gmlight.data.images import ClassDraw, class_sizes
+from gmlight.matching.class_gradients import Layers, matched_weights
+from gmlight.matching.engine import GradientEngine
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.memory import halved_by
+
+REAL_BYTES = 2**30  # of real images at once
+
+
+@dataclass(frozen=True)
+class RealGradients:
+    """The gradients on real images of the classes that this rank matches.
+
+    Args:
+        layers: weight name -> [classes of this rank, *weight.shape].
+        sizes: images behind each class's gradient, of all classes.
+        classes: those of this rank; None: one gradient, of a mixed batch.
+    """
+
+    layers: Layers
+    sizes: list[int]
+    classes: range | None = None
+
+
+def real_gradients(
+    engine: GradientEngine,
+    network: nn.Module,
+    images: "Tensor | Sequence[Tensor] | ClassDraw",
+    classes_per_chunk: int | None,
+) -> RealGradients:
+    """Computes the gradients on real images of this rank's share of the classes.
+
+    Args:
+        engine: computes class gradients.
+        network: in eval mode.
+        images: of all classes; a slice gives those of some.
+        classes_per_chunk: of whose images are drawn at once; None: as many as take REAL_BYTES.
+    """
+    sizes = class_sizes(images)
+    share = ranks.share(len(sizes))
+    with _halved_by_microbatch(engine):
+        if ranks.size > len(sizes):
+            (c,) = share.units
+            batch = images[c : c + 1][0]
+            labels = torch.full((len(batch),), c, device=batch.device)
+            layers = _partial_gradient(engine, network, batch, labels, share.slice(sizes[c]))
+            ranks.sum_parts(layers.values(), len(sizes))
+            return RealGradients(layers, sizes, share.units)
+        size = len(share.units)  # images that are loaded already are one chunk
+        if isinstance(images, ClassDraw):
+            size = classes_per_chunk or max(1, REAL_BYTES // images.bytes_of_class)
+        chunks = [
+            engine.real(network, images[chunk.start : chunk.stop], first_class=chunk.start)
+            for chunk in split(share.units, size)
+        ]
+    layers = chunks[0]
+    if len(chunks) > 1:
+        layers = {name: torch.cat([chunk[name] for chunk in chunks]) for name in layers}
+    return RealGradients(layers, sizes, share.units)
+
+
+def mixed_real_gradient(
+    engine: GradientEngine, network: nn.Module, images: Tensor, labels: Tensor
+) -> RealGradients:
+    """Computes the one gradient on a batch of real images of any class, split over all ranks.
+
+    Args:
+        engine: computes class gradients.
+        network: in eval mode.
+        images: [n, channels, H, W].
+        labels: [n].
+    """
+    with _halved_by_microbatch(engine):
+        layers = _partial_gradient(engine, network, images, labels, ranks.share(1).slice(len(labels)))
+        ranks.sum_parts(layers.values(), 1)
+    return RealGradients(layers, [len(labels)])
+
+
+def split(classes: range, size: int) -> list[range]:
+    """Chunks of so many classes, the last of which may be smaller."""
+    return [classes[i : i + size] for i in range(0, len(classes), size)]
+
+
+def _partial_gradient(
+    engine: GradientEngine, network: nn.Module, images: Tensor, labels: Tensor, part: slice
+) -> Layers:
+    # The share that the images of this part have in the mean gradient on all of them.
+    count = len(images[part])
+    if count == 0:
+        weights = ((name, network.get_parameter(name)) for name in matched_weights(network))
+        return {name: torch.zeros_like(weight).unsqueeze(0) for name, weight in weights}
+    layers = engine.real(network, images[part].unsqueeze(0), [labels[part]])
+    if count == len(images):
+        return layers
+    return {name: layer * (count / len(images)) for name, layer in layers.items()}
+
+
+def _halved_by_microbatch(engine: GradientEngine) -> AbstractContextManager:
+    return halved_by("the gradients on real images", "speed.microbatch", lambda: engine.microbatch)
