@@ -5,6 +5,8 @@ from collections.abc import Callable
 from omegaconf import DictConfig
 from torch import nn
 
+from gmlight.builders.part_checks import checked_loader
+from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import needs_statistics
 from gmlight.config.compose import data_root, instantiate
 from gmlight.data.datamodule import CondensationData
@@ -15,9 +17,9 @@ def build_data(
     config: DictConfig, statistics: bool = False, sampler: Sampler = at_random
 ) -> CondensationData:
     """The dataset, not yet loaded; `statistics`: whether updates need images for batch norm."""
-    dataset = instantiate(config.dataset)
+    dataset = build_part("dataset", config.dataset)
     return CondensationData(
-        dataset["load"],
+        checked_loader(dataset["load"]),
         root=data_root(config),
         download=config.download,
         classes=dataset["classes"],

@@ -1,5 +1,7 @@
 """Builds the parts that the configuration names, and says in one line why one cannot be built or used."""
 
+import difflib
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,10 +38,9 @@ def build_part(group: str, node: Any, option: str | None = None) -> Any:
             cause = cause.__cause__
         if isinstance(cause, ConfigError):
             raise cause from None
-        target = f" {node['_target_']}" if isinstance(node, Mapping) and "_target_" in node else ""
-        raise ConfigError(
-            f"{part_name(group, option)}: cannot build{target}: {_describe_error(cause)}"
-        ) from error
+        target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+        reason = _explain_absence(target, cause) or _describe_error(cause)
+        raise ConfigError(f"{part_name(group, option)}: cannot build {target}: {reason}") from error
 
 
 def part_name(group: str, option: str | None = None) -> str:
@@ -94,6 +95,15 @@ def describe(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of {str(value.dtype).removeprefix('torch.')} of shape {list(value.shape)}"
     return f"{type(value).__name__} {value!r}" if isinstance(value, int | float) else type(value).__name__
+
+
+def _explain_absence(target: str, cause: BaseException) -> str | None:
+    # What Python says of a name that a module lacks is about packages.
+    module, _, name = target.rpartition(".")
+    if not isinstance(cause, ImportError | AttributeError) or module not in sys.modules:
+        return None
+    near = difflib.get_close_matches(name, dir(sys.modules[module]), 1)
+    return f"module {module} has no {name}" + "".join(f"; did you mean {each}?" for each in near)
 
 
 def _describe_error(error: BaseException) -> str:

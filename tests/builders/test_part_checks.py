@@ -185,7 +185,7 @@ def test_what_a_part_draws_is_drawn_again() -> None:
 @pytest.mark.parametrize(
     ("words", "yaml", "line"),
     [
-        (["distance=mine"], ("distance", "mine.scaler"), "has no attribute 'scaler'"),
+        (["distance=mine"], ("distance", "mine.scaler"), "module mine has no scaler; did you mean scalar?"),
         (["distance=mine"], ("distance", "mine.scalar"), "gave a tensor of float32 of shape []"),
         (["distance=mine"], ("distance", "nowhere.scalar"), "No module named 'nowhere'"),
         (["architecture=mine"], ("architecture", "torch.nn.Flatten"), "unexpected keyword argument"),
