@@ -1,14 +1,14 @@
-"""What a person can mend."""
+"""Errors that the user can correct."""
 
 
 class ConfigError(Exception):
-    """A mistake in what was asked for: one line that names the mend; the commands print it and exit 1.
+    """Invalid input: one line that names the key and the mend. The commands print it and exit 1.
 
     Attributes:
-        told: whether the person at the command line has seen it.
+        reported: whether the command line has already printed it.
     """
 
-    told = False
+    reported = False
 
 
 class NonFiniteError(ConfigError):

@@ -1,64 +1,10 @@
 """Evaluates a condensed set: `python -m gmlight.evaluate run=<folder> architecture=mlp`."""
 
-import time
-from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
-
-from gmlight.artifacts import results
-from gmlight.artifacts.run_folder import RunFolder
-from gmlight.builders.evaluators import build_baselines, evaluation_protocol
-from gmlight.builders.stored_set import open_set
-from gmlight.config.labels import describe_use, protocol_epochs
-from gmlight.config.overrides import flat, override_key
-from gmlight.config.stored import command_on_a_set
-from gmlight.reporting.tables import print_table
-from gmlight.runtime.console import new_console, print_path
-from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
+from gmlight.config.stored import run_command_on_a_set
 
 
 def main() -> None:
-    command_on_a_set(evaluate, "evaluate")
-
-
-def evaluate(config: DictConfig, folder: Path) -> None:
-    """Trains fresh networks on the set, prints the table and writes result.json."""
-    console, called = new_console(), describe_use(config)
-    stored = open_set(config, called, console)
-    started = time.monotonic()
-    sets = [
-        EvaluatedSet(stored.name, stored.images, config.evaluation.networks),
-        *build_baselines(config, stored.data),
-    ]
-    evaluations = evaluate_sets(stored.evaluators, sets, console)
-    measured = {
-        "set": results.origin(stored.made),
-        "changed": changed(config, stored.made["config"], called.overrides),
-        "seconds": {"evaluation": time.monotonic() - started},
-        "environment": results.environment(stored.device),
-    }
-    path = results.write_result(RunFolder(folder), called, evaluations, measured)
-    print_table(evaluations, stored.made, console)
-    print_path("result", path, console)
-
-
-def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
-    """What an accuracy depends on and is other than in the run that made the set.
-
-    Less the architecture, which has a column of its own, and what the name of the protocol says: its
-    augmentation, and its epochs.
-    """
-    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
-    said = ["architecture", "augmentation", "dataset", "cutmix"]
-    if config.evaluation.epochs == protocol_epochs(config):
-        said.append("epochs")
-    return [word for word in overrides if override_key(word).startswith("augmentation.")] + [
-        f"{key}={now.get(key)}"
-        for key in sorted(now.keys() | before.keys())
-        if (now.get(key) or 0) != (before.get(key) or 0)  # which an older set may not say
-        and key.split(".")[0] not in said
-    ]
+    run_command_on_a_set("evaluate")
 
 
 if __name__ == "__main__":

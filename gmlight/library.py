@@ -17,8 +17,10 @@ from omegaconf import DictConfig, open_dict
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.results import Accuracy, read_accuracies
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.config.compose import choose, settle
-from gmlight.config.error_lines import line_on, odd_choice
+from gmlight.commands.evaluate import evaluate as evaluate_command
+from gmlight.commands.train import train as train_command
+from gmlight.config.compose import choose, complete
+from gmlight.config.error_lines import explain_error, explain_invalid_choice
 from gmlight.config.in_process import composed, quoted
 from gmlight.config.overrides import override_key
 from gmlight.config.process import prepare_process
@@ -26,10 +28,8 @@ from gmlight.config.stored import stored_configuration
 from gmlight.data.in_memory import InMemoryData, check_fit, convnet_depth, in_memory, shared
 from gmlight.data.inputs import Columns, read_split
 from gmlight.errors import ConfigError
-from gmlight.evaluate import evaluate as evaluate_command
 from gmlight.runtime.console import new_console, silent
-from gmlight.runtime.signals import Stopped, interruption
-from gmlight.train import train as train_command
+from gmlight.runtime.signals import Stopped, signal_handler
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -117,7 +117,7 @@ def condense(
         folder = (default_folder if named is None else Path(named)).absolute()
         if options.get("resume"):
             config.resume = str(folder)
-        _settle(config)
+        _complete(config)
         if data is not None and data.test is None:
             share = f"{config.holdout:.0%} of each class's training images"
             line = f"no test images were given: {share} are held out for testing"
@@ -179,7 +179,7 @@ def evaluate(
         elif test is not None and test != made.metadata.get("choices", {}).get("dataset"):
             config.dataset, config.holdout = choose(config, "dataset", test), 0
         folder = folder.absolute()
-        _settle(config)
+        _complete(config)
         _run(evaluate_command, config, folder, made_here=True)
     return read_accuracies(RunFolder(folder))
 
@@ -239,7 +239,7 @@ def _test_on(config: DictConfig, data: InMemoryData, made: CondensedDataset) -> 
 def _composed(
     name: str, words: list[str], config_dir: Path | None = None, filled: dict[str, Any] | None = None
 ) -> Iterator[tuple[DictConfig, Path]]:
-    if message := odd_choice(words):
+    if message := explain_invalid_choice(words):
         raise ConfigError(message)
     with composed(name, words, config_dir, filled) as composition:
         yield composition
@@ -254,12 +254,12 @@ def _quiet(yes: bool) -> Iterator[None]:
         yield
 
 
-def _settle(config: DictConfig) -> None:
+def _complete(config: DictConfig) -> None:
     if "strategy" in config.trainer:
         raise ConfigError(
             "trainer: one process works from Python; use the command line for several, or trainer=auto"
         )
-    settle(config)
+    complete(config)
 
 
 def _run(
@@ -270,7 +270,7 @@ def _run(
     try:
         prepare_process(config)
         folder.mkdir(parents=True, exist_ok=True)
-        with interruption.noted():
+        with signal_handler.installed_in_program():
             command(config, folder)
     except Stopped as stopped:
         line = f"stopped by {stopped}"
@@ -283,7 +283,7 @@ def _run(
     except Exception as error:
         if made_here:
             _remove_if_empty(folder)
-        message = None if isinstance(error, ConfigError) else line_on(error)
+        message = None if isinstance(error, ConfigError) else explain_error(error)
         if message is None:
             raise
         raise ConfigError(message) from error

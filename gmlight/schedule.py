@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from gmlight.errors import ConfigError
-from gmlight.runtime.console import folders_named
+from gmlight.runtime.console import matching_folders
 
 USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated by commas>"
 
@@ -28,7 +28,7 @@ def main() -> None:
 
 def find_runs(patterns: list[str]) -> list[Path]:
     """The run folders that the patterns name."""
-    runs = [folder for folder in folders_named(patterns) if (folder / "result.json").is_file()]
+    runs = [folder for folder in matching_folders(patterns) if (folder / "result.json").is_file()]
     if not runs:
         raise ConfigError(
             f"runs={','.join(patterns)}: no finished run there; name folders with a result.json"

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 import gmlight
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
-from gmlight.runtime.signals import interruption
+from gmlight.runtime.signals import signal_handler
 from helpers.runs import THREADS, Run, refusal
 
 DIGITS = load_digits()
@@ -263,14 +263,14 @@ def test_an_interrupted_run_says_how_it_is_resumed(tmp_path: Path, monkeypatch: 
     before = signal.getsignal(signal.SIGINT)
 
     def interrupted(*_: object) -> None:
-        with interruption.deferred():
+        with signal_handler.deferred():
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("gmlight.library.train_command", interrupted)
     with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT"):
         gmlight.condense(TRAIN, **TINY, folder=tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) is before
-    assert interruption.signum is None
+    assert signal_handler.signum is None
 
 
 def test_evaluation(made: gmlight.CondensedDataset, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from lightning.fabric.plugins import CheckpointIO
 from gmlight.artifacts.checkpoint_file import encode_checkpoint, read_checkpoint
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import unfinished, whole
+from gmlight.runtime.atomic import atomic_write, partial_path
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -40,7 +40,7 @@ class AtomicCheckpointIO(CheckpointIO):
         if free < len(head) + len(body):
             reason = f"{free / 2**20:.1f} MiB are free, {len(body) / 2**20:.1f} are needed"
             raise _no_room(final, folder, reason)
-        beside = unfinished(final)
+        beside = partial_path(final)
         try:
             with beside.open("wb") as file:
                 file.write(head)
@@ -52,7 +52,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise _no_room(final, folder, str(error.strerror)) from None
         if final.exists():
             # A hard link, so that the last checkpoint exists at every moment.
-            with whole(folder.previous_checkpoint) as link:
+            with atomic_write(folder.previous_checkpoint) as link:
                 os.link(final, link)
         beside.replace(final)
         _flush_names(final.parent)

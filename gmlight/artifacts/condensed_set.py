@@ -27,8 +27,8 @@ from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import unfinished, whole
-from gmlight.runtime.console import counted
+from gmlight.runtime.atomic import atomic_write, partial_path
+from gmlight.runtime.console import pluralize
 
 SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
@@ -103,7 +103,7 @@ class CondensedDataset(torch.utils.data.Dataset):
         if not made.get("complete", True):
             lines.append("incomplete: its run stopped early")
         lines += [
-            f"{architecture}: {accuracy} % of the test images, {counted(len(accuracy.values), 'network')}"
+            f"{architecture}: {accuracy} % of the test images, {pluralize(len(accuracy.values), 'network')}"
             for architecture, accuracy in self.evaluations.items()
         ]
         return "\n".join([f"CondensedDataset {self.path}", *(f"    {line}" for line in lines)])
@@ -191,17 +191,21 @@ def write(
         "form": stored.form,
         "storage": {"floats": floats, "bytes": 4 * floats},
     }
-    beside = unfinished(folder)
+    beside = partial_path(folder)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     (beside / TENSORS).write_bytes(content)
     save_grid(beside / GRID, images, info)
     _write_metadata(beside, {**known, **metadata})
-    before = folder.with_name(f"{folder.name}.before")
+    _rename_folder(beside, folder, replace=replace)
+
+
+def _rename_folder(source: Path, target: Path, *, replace: bool) -> None:
+    before = target.with_name(f"{target.name}.before")
     shutil.rmtree(before, ignore_errors=True)
-    if replace and folder.exists():
-        folder.rename(before)
-    beside.rename(folder)
+    if replace and target.exists():
+        target.rename(before)
+    source.rename(target)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -211,10 +215,10 @@ def update_metadata(folder: Path, **changes: Any) -> None:
 
 
 def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
-    # As it will be read: JSON turns keys that are numbers into words.
+    # Through JSON, which turns keys that are numbers into text, so that the hash is that of what is read.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
     content[METADATA_HASH] = _hash_of(content)
-    with whole(folder / METADATA) as file:
+    with atomic_write(folder / METADATA) as file:
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 

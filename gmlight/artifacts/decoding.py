@@ -1,4 +1,4 @@
-"""From what is stored of a synthetic set to its images, in plain tensors: who reads one needs no more."""
+"""Decodes the stored tensors of a synthetic set to images."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,7 +12,12 @@ from torch.nn.functional import interpolate
 
 @dataclass(frozen=True)
 class Stored:
-    """What is kept of a synthetic set: tensors by name, and the form that says how images come of them."""
+    """The stored form of a synthetic set.
+
+    Args:
+        tensors: by name.
+        form: how images are decoded from them; plain containers, `name` among them.
+    """
 
     tensors: dict[str, Tensor]
     form: dict[str, Any]
@@ -21,10 +26,19 @@ class Stored:
 def formed(
     stored: Stored, classes: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """The images that come of what is stored, [N, channels, H, W], and their labels [N].
+    """Decodes a stored set.
+
+    Args:
+        stored: of a set whose images are sorted by class, unless the images themselves are stored.
+        classes: number of classes, C.
+        mean: per channel, of pixels in 0..1.
+        std: per channel, of pixels in 0..1.
+
+    Returns:
+        Images [N, channels, H, W] and their labels [N].
 
     Raises:
-        KeyError: no such form, or a tensor is missing.
+        KeyError: the form is unknown, or a tensor is missing.
     """
     name, tensors = stored.form["name"], stored.tensors
     if name == "pixels":
@@ -40,7 +54,15 @@ def formed(
 
 
 def multi_formed(stored: Tensor, factor: int) -> Tensor:
-    """[C, ipc, channels, H, W] -> [C, ipc * factor^2, channels, H, W]."""
+    """Cuts each image into factor x factor parts and enlarges each part to an image.
+
+    Args:
+        stored: [C, ipc, channels, H, W].
+        factor: parts along each side.
+
+    Returns:
+        Images [C, ipc * factor^2, channels, H, W].
+    """
     height, width = stored.shape[-2:]
     flat = stored.flatten(0, 1)
     formed = [
@@ -51,14 +73,24 @@ def multi_formed(stored: Tensor, factor: int) -> Tensor:
 
 
 def composed(components: Tensor, weights: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """[C, p, channels, H, W], [C, n, p], [channels] twice -> normalised images [C, n, channels, H, W]."""
+    """Mixes components to images whose pixels are in 0..1, and normalises them.
+
+    Args:
+        components: [C, p, channels, H, W].
+        weights: of each image's components, [C, n, p].
+        mean: [channels], of pixels in 0..1.
+        std: [channels], of pixels in 0..1.
+
+    Returns:
+        Normalised images [C, n, channels, H, W].
+    """
     sums = torch.einsum("cnp,cpkhw->cnkhw", weights, components)
     shape = (-1, 1, 1)
     return (sums.sigmoid() - mean.view(shape)) / std.view(shape)
 
 
 def parts(height: int, width: int, factor: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of each part of an image that is cut into factor x factor, row after row."""
+    """Returns the rows and columns of each part of an image cut into factor x factor, row after row."""
 
     def cuts(size: int) -> list[slice]:
         ends = [-(-size * i // factor) for i in range(factor + 1)]

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gmlight.data.images import DatasetInfo, LabelledImages
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 
 MIN_CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least this width
 GAP = 4  # pixels
@@ -18,7 +18,7 @@ def save_grid(path: Path, images: LabelledImages, info: DatasetInfo) -> Path:
     """Draws the images with `draw_grid` and writes a PNG; folders are made as needed."""
     sheet = draw_grid(images, info)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as file:
+    with atomic_write(path) as file:
         sheet.save(file, "PNG")
     return path
 

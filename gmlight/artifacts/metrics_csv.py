@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from gmlight.runtime.atomic import unfinished, whole
+from gmlight.runtime.atomic import atomic_write, partial_path
 
 
 def drop_rows_from(path: Path, step: int, *, keep_evaluation: bool) -> None:
@@ -20,7 +20,7 @@ def drop_rows_from(path: Path, step: int, *, keep_evaluation: bool) -> None:
         row for row in rows if int(row["step"]) < step + bool(keep_evaluation and row.get("accuracy/mean"))
     ]
     if len(kept) < len(rows):
-        with whole(path) as file:
+        with atomic_write(path) as file:
             _write_rows(file, keys, kept)
 
 
@@ -35,8 +35,8 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     # Whole lines alone: the last one may have been cut short.
-    if not path.exists() and unfinished(path).exists():
-        path = unfinished(path)
+    if not path.exists() and partial_path(path).exists():
+        path = partial_path(path)
     if not path.exists():
         return [], []
     with path.open(newline="") as file:

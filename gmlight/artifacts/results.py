@@ -15,8 +15,8 @@ import torch
 import gmlight
 from gmlight.artifacts.record import Invocation, RunRecord
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.runtime.atomic import whole
-from gmlight.runtime.console import counted
+from gmlight.runtime.atomic import atomic_write
+from gmlight.runtime.console import pluralize
 
 SCHEMA_VERSION = 1
 
@@ -129,7 +129,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     Raises:
         FileExistsError: there is such a file.
     """
-    with whole(path, new=True) as file:
+    with atomic_write(path, new=True) as file:
         file.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2) + "\n")
     return path
 
@@ -139,7 +139,7 @@ def environment(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
+        name = f"CPU, {pluralize(torch.get_num_threads(), 'thread')}"
     return {
         "device": name,
         "host": socket.gethostname(),

@@ -12,7 +12,7 @@ from typing import Any
 
 from gmlight.artifacts.metrics_csv import drop_rows_from
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import unfinished
+from gmlight.runtime.atomic import partial_path
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class RunFolder:
     @property
     def is_free(self) -> bool:
         """Whether a new run may use the folder: it holds nothing, or only what a failed start leaves."""
-        leftovers = {self.lock.name, unfinished(self.config).name}
+        leftovers = {self.lock.name, partial_path(self.config).name}
         return not self.path.exists() or {path.name for path in self.path.iterdir()} <= leftovers
 
     @property

@@ -4,22 +4,25 @@ import dataclasses
 import io
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import lightning
 import torch
-from rich.console import Console
+from omegaconf import DictConfig
 
 from gmlight.artifacts.grid import draw_grid
+from gmlight.builders.run import Run
+from gmlight.builders.trainer import build_trainer
 from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.reporting.run_page import PICTURES, PICTURES_BYTES
-from gmlight.runtime.console import clock
-from gmlight.runtime.memory import halved_by, peak_bytes
-from gmlight.runtime.profiling import Parts, seconds_of
+from gmlight.runtime.console import format_duration
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
+from gmlight.runtime.profiling import PartTimer, measure_seconds
+from gmlight.runtime.signals import ending_launched_processes
 from gmlight.training.evaluator import Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates
@@ -52,7 +55,7 @@ class Plan:
 class Steps(lightning.Callback):
     """What each image update has taken: seconds, those of the network's training, and its zeta."""
 
-    profile: Parts
+    profile: PartTimer
     seconds: list[float] = field(default_factory=list)
     of_network: list[float] = field(default_factory=list)
     zetas: list[float] = field(default_factory=list)
@@ -85,14 +88,16 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
     shorter = dataclasses.replace(evaluator, epochs=EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.together(images), networks)))
-    with halved_by(
+    with explain_out_of_memory(
         "the training of evaluation networks", "evaluation.networks_at_once", lambda: len(members)
     ):
         ensemble = shorter.trained(images, members)  # to warm up
-        training = seconds_of(lambda: shorter.trained(images, members), device) / len(members)
-    with halved_by("the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)):
+        training = measure_seconds(lambda: shorter.trained(images, members), device) / len(members)
+    with explain_out_of_memory(
+        "the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)
+    ):
         evaluator.accuracies(ensemble, networks)
-        testing = seconds_of(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
+        testing = measure_seconds(lambda: evaluator.accuracies(ensemble, networks), device) / len(members)
     return training / EPOCHS / len(images), testing
 
 
@@ -111,16 +116,47 @@ def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationD
     return of_set + checkpoints + (pictures + 1) * of_picture + on_page + CURVES + lines * METRICS_LINE
 
 
-def report(
-    device: torch.device, steps: Steps | None, condenser: Condenser | None, images: TrainingSet,
-    data: CondensationData, evaluators: dict[str, Evaluator], sets: Sequence[tuple[str, TrainingSet, int]],
-    plan: Plan, console: Console,
-) -> None:  # fmt: skip
-    """Prints what the whole run will take, after the steps are done.
+def rehearse(run: Run, config: DictConfig) -> None:
+    """Makes a few steps of a run and prints what the whole run will take; writes nothing.
 
     Args:
-        images: S, or the set that is only evaluated. sets: (name, set, networks), evaluated at the end.
+        run: ready to start, without loggers.
+        config: from which it was built.
     """
+    trainer, steps, images = run.trainer, None, run.evaluation.start.images
+    device = trainer.strategy.root_device
+    run.console.print(run.record.headline)
+    if run.condenser is not None:
+        steps = Steps(PartTimer(device))
+        updates = min(WARM_UP + STEPS, config.iterations * config.updates)
+        trainer = build_trainer(config, callbacks=[steps], profiler=steps.profile, updates=updates)
+    plan = Plan(
+        iterations=config.iterations,
+        updates=config.updates,
+        evaluate_every=config.evaluation.every,
+        quick_networks=config.evaluation.quick_networks,
+        log_every=config.log_every,
+    )
+    with ending_launched_processes(trainer.strategy):
+        if run.condenser is not None:
+            trainer.fit(run.condenser, datamodule=run.data)
+            images = run.condenser.synthetic.labelled().to(device)
+        report(run, steps, images, plan)
+    ranks.shut_down()
+
+
+def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> None:
+    """Prints what the whole run will take, after a few of its steps.
+
+    Args:
+        run: whose steps were made.
+        steps: what they took; None if nothing is condensed.
+        images: the synthetic set, or the set that is only evaluated.
+        plan: how often the run does what was measured.
+    """
+    device, condenser = run.trainer.strategy.root_device, run.condenser
+    data, evaluators, console = run.data, run.evaluation.evaluators, run.console
+    sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
 
     def line(what: str, value: str, said: str = "") -> None:
         console.print(f"{what:<15} {value:<16} {said}".rstrip(), soft_wrap=True)
@@ -130,8 +166,12 @@ def report(
         matching, whole = condensing_seconds(steps, condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
         sampling = data.sampling_seconds
-        of_sampling = f"; {clock(sampling)} of it chooses real batches" if sampling else ""
-        line("condensing", clock(whole + sampling), f"K={plan.iterations}, T={plan.updates}{of_sampling}")
+        of_sampling = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
+        line(
+            "condensing",
+            format_duration(whole + sampling),
+            f"K={plan.iterations}, T={plan.updates}{of_sampling}",
+        )
     few = images if isinstance(images, LabelledImages) else _few(data)
     seconds, quick = 0.0, 0.0
     for i, evaluator in enumerate(evaluators.values()):
@@ -146,9 +186,13 @@ def report(
             of_one = evaluator.epochs * len(few) * of_image + testing
             quick = plan.evaluations * plan.quick_networks * of_one
     counts = ", ".join(f"{n} on {name}" for name, _, n in sets)
-    line("evaluating", clock(seconds), f"networks: {counts}")
+    line("evaluating", format_duration(seconds), f"networks: {counts}")
     if quick:
-        line("on the way", clock(quick), f"evaluations: {plan.evaluations} of {plan.quick_networks} networks")
+        line(
+            "on the way",
+            format_duration(quick),
+            f"evaluations: {plan.evaluations} of {plan.quick_networks} networks",
+        )
     line("memory", f"{peak_bytes(device) / 2**30:.2f} GiB", "at most, so far")
     if condenser is not None and isinstance(images, LabelledImages):
         disk = disk_bytes(condenser, images, data, plan)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gmlight.benchmarking.workers import Measurement, Side
-from gmlight.runtime.console import clock
+from gmlight.runtime.console import format_duration
 from gmlight.runtime.profiling import PARTS
 
 OURS = "gmlight"
@@ -80,7 +80,7 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
             return ""
         once = record["evaluation"][name]
         training = once["seconds"] / once["networks"] / once["epochs"] * run[name]["epochs"]
-        return clock(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
+        return format_duration(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
 
     return [
         ("an outer iteration, s", lambda name: _spread(seconds(name))),
@@ -99,7 +99,7 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
         ("  times as fast", lambda name: _spread(ratios(record, "tests")) if name == OURS else "1"),
         (
             f"condensing, K={run[OURS]['iterations']:,}",
-            lambda name: clock(run[name]["iterations"] * statistics.median(seconds(name))),
+            lambda name: format_duration(run[name]["iterations"] * statistics.median(seconds(name))),
         ),
         (f"evaluating, n={run[OURS]['networks']}", evaluation),
     ]

@@ -41,7 +41,7 @@ from gmlight.data.images import RealBatch, class_sizes
 from gmlight.errors import ConfigError
 from gmlight.matching import flops, reference
 from gmlight.reporting.loggers import About
-from gmlight.runtime.profiling import Parts, Watch, convolution_peak, seconds_of
+from gmlight.runtime.profiling import PartTimer, Stopwatch, convolution_peak, measure_seconds
 from gmlight.runtime.seeding import generator
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
@@ -129,7 +129,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     data = build_matched_data(endless, factory)
     compilation = build_compilation(config, notes.append)
     evaluator = build_evaluator(config, config.architecture, data, compilation)
-    parts = Parts(torch.device("cpu"))
+    parts = PartTimer(torch.device("cpu"))
     loop = _Loop(pipe, first, parts, config)
     trainer = build_trainer(
         endless,
@@ -161,7 +161,7 @@ def _test(evaluator: Evaluator, network: torch.nn.Module, networks: int) -> Meas
     def work() -> None:
         evaluator.accuracies(Ensemble([network]), networks)
 
-    return {"seconds": seconds_of(work, test.device), "images": len(test)}
+    return {"seconds": measure_seconds(work, test.device), "images": len(test)}
 
 
 def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
@@ -171,7 +171,7 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
     shorter = dataclasses.replace(evaluator, epochs=EPOCHS_TIMED)
     members = list(range(min(evaluator.together(few), config.evaluation.networks)))
     shorter.trained(few, members)
-    seconds = seconds_of(lambda: shorter.trained(few, members), data.train.device)
+    seconds = measure_seconds(lambda: shorter.trained(few, members), data.train.device)
     return {"seconds": seconds, "networks": len(members), "epochs": EPOCHS_TIMED}
 
 
@@ -181,7 +181,7 @@ class _Loop(lightning.Callback):
     With what surrounds it in a run, draws, log and progress, but without checkpoints and evaluations.
     """
 
-    def __init__(self, pipe: Connection, first: str, parts: Parts, config: DictConfig) -> None:
+    def __init__(self, pipe: Connection, first: str, parts: PartTimer, config: DictConfig) -> None:
         self.pipe, self.parts, self._task = pipe, parts, first
         self.others: dict[str, Callable[[], Measurement]] = {}
         synthetic = len(config.dataset.classes) * images_per_class(config)
@@ -219,7 +219,7 @@ class _Loop(lightning.Callback):
             self._task = self.pipe.recv()
         trainer.should_stop = self._task == "end"
         self._counts = {"real_images": 0, "synthetic_images": 0}
-        self._watch = Watch(self.parts, self._task == "profile")
+        self._watch = Stopwatch(self.parts, self._task == "profile")
 
 
 def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
@@ -231,10 +231,10 @@ def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
     factory = build_factory(config.architecture, config.dataset)
     network = reference.with_library_layers(fresh_network(config, factory, 0).to(device))
     iterate, counts = textbook_iteration(config, factory, data)
-    numbers, parts = itertools.count(), Parts(device)
+    numbers, parts = itertools.count(), PartTimer(device)
 
     def iteration(profiled: bool) -> Measurement:
-        watch = Watch(parts, profiled)
+        watch = Stopwatch(parts, profiled)
         iterate(next(numbers), parts.profile)
         return watch.stop() | counts
 
@@ -245,7 +245,7 @@ def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
     tasks = {
         "iteration": lambda: iteration(profiled=False),
         "profile": lambda: iteration(profiled=True),
-        "test": lambda: {"seconds": seconds_of(test, device), "images": len(data.test)},
+        "test": lambda: {"seconds": measure_seconds(test, device), "images": len(data.test)},
         "operations": lambda: dataclasses.asdict(flops.count(network, data.shape)),
     }
     task = first

@@ -25,7 +25,7 @@ from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.compile import Compilation
-from gmlight.runtime.progress import shown
+from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 
@@ -39,7 +39,7 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
     if console is None or config.initialization.get("features") != "network":
         return make(data.train, drawn, rng)
     doing, epochs = "herding: training its network", config.initialization.epochs
-    with shown(doing, "epoch", epochs, console) as progress:
+    with show_progress(doing, "epoch", epochs, console) as progress:
         return make(data.train, drawn, rng, progress=progress)
 
 

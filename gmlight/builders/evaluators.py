@@ -1,4 +1,4 @@
-"""Builds what trains and tests fresh networks, and the sets that are evaluated beside the synthetic one."""
+"""Builds evaluators, and the sets that are evaluated beside the condensed one."""
 
 from typing import Any
 
@@ -18,7 +18,12 @@ from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
-    """The architecture that is evaluated: itself, with the norm that is to stand in for batch norm."""
+    """Replaces batch norm in an architecture, for evaluation.
+
+    Args:
+        architecture: its node in the configuration.
+        batch_norm: the norm to use in the place of batch norm.
+    """
     target = architecture.copy()
     if target.get("norm") == "batch":
         target.norm = batch_norm
@@ -32,12 +37,19 @@ def build_evaluators(
     compilation: Compilation,
     console: Console,
 ) -> dict[str, Evaluator]:
-    """What trains and tests networks of each of evaluation.architectures, by its name in a table.
+    """Builds an evaluator for each of `evaluation.architectures`.
 
     Args:
-        source: name of the configuration's own architecture, which is evaluated where none are listed.
+        config: of a run or of a command on a set.
+        data: need not be loaded yet.
+        source: label of the configuration's own architecture, which is evaluated if none are listed.
+        compilation: whether testing is compiled.
+        console: gets a line if a norm is replaced.
+
+    Returns:
+        Evaluators by the label of their architecture in tables.
     """
-    own = source.split(",")[0]  # with "convnet, width=64" that is what convnet means in this run
+    own = source.split(",")[0]  # of "convnet, width=64"
     evaluators = {}
     for name in config.evaluation.architectures or [own]:
         node = config.architecture if name == own else choose(config, "architecture", name)
@@ -51,6 +63,12 @@ def build_evaluators(
     return evaluators
 
 
+def build_quick_evaluator(config: DictConfig, data: CondensationData, compilation: Compilation) -> Evaluator:
+    """Builds what evaluates the synthetic set during condensation, on the run's own architecture."""
+    target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
+    return build_evaluator(config, target, data, compilation)
+
+
 def build_evaluator(
     config: DictConfig,
     architecture: DictConfig,
@@ -58,7 +76,7 @@ def build_evaluator(
     compilation: Compilation,
     option: str | None = None,
 ) -> Evaluator:
-    """Trains and tests fresh networks of the architecture as config.evaluation says."""
+    """Builds an evaluator of one architecture, with the settings of `config.evaluation`."""
     protocol = config.evaluation
     return Evaluator(
         build_factory(architecture, config.dataset, option),
@@ -79,9 +97,9 @@ def build_evaluator(
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
-    """What an accuracy depends on besides the set, the architecture's name and the network's number."""
+    """Collects the settings that accuracies depend on, apart from the name of the architecture."""
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
-    # Under the oldest names, so that accuracies that an older gmlight has noted are still known.
+    # With the oldest names, so that accuracies logged by older versions are still known.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}

@@ -1,4 +1,4 @@
-"""A condensed set with its data and its evaluators."""
+"""Opens a condensed set with its dataset and its evaluators."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,15 @@ from gmlight.training.evaluator import Evaluator
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A condensed set, loaded with its data onto a device, and what trains networks on it.
+    """A condensed set with its dataset, both loaded onto a device, and its evaluators.
 
-    made: the set's metadata. name: what it is called in a table. evaluators: by architecture.
+    Args:
+        made: the set's metadata, from the run that made it.
+        name: of the set in tables.
+        images: the set.
+        data: the dataset that the set stands for.
+        evaluators: by architecture.
+        device: where images and data lie.
     """
 
     made: dict[str, Any]
@@ -36,21 +42,23 @@ class StoredSet:
 
 
 def open_set(config: DictConfig, called: Invocation, console: Console) -> StoredSet:
-    """Loads config.run's set and its dataset, and refuses one that does not fit the other.
+    """Loads the set that `config.run` names, and its dataset.
 
     Args:
         config: of a command on a set.
         called: how the command was called.
-        console: gets a line on what the set is tested on.
+        console: gets a line if the set is tested on held-out images.
 
     Raises:
-        ConfigError: they do not fit, or several processes were asked for.
+        ConfigError: set and dataset do not fit each other, or the command would run in several processes.
     """
     condensed = CondensedDataset(config.run)
     made = condensed.metadata
-    own = made["config"].get("holdout", 0)
-    if config.holdout not in (0, own):
-        raise ConfigError(f"holdout={config.holdout}: the set was made with holdout={own}; use that, or 0")
+    holdout = made["config"].get("holdout", 0)  # a key that older sets lack
+    if config.holdout not in (0, holdout):
+        raise ConfigError(
+            f"holdout={config.holdout}: the set was made with holdout={holdout}; use that, or 0"
+        )
     if config.holdout:
         console.print(f"tested on the {config.holdout:.0%} of the training images that were held out")
     data = build_data(config)
@@ -69,13 +77,12 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
 
 
 def _refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:
-    # A set can only be tested on the classes, images and normalisation that it was made for.
-    pairs = {
+    compared = {
         "classes": (condensed.classes, list(data.classes)),
         "image shape": (tuple(condensed.images.shape[1:]), data.shape),
         "mean": (condensed.mean, list(data.mean)),
         "std": (condensed.std, list(data.std)),
     }
-    for what, (of_set, of_data) in pairs.items():
-        if of_set != of_data:
-            raise ConfigError(f"the set's {what} {of_set} is not the dataset's {of_data}")
+    for quality, (expected, found) in compared.items():
+        if expected != found:
+            raise ConfigError(f"the set's {quality} {expected} is not the dataset's {found}")

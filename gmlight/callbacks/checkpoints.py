@@ -9,7 +9,7 @@ import lightning
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.signals import interruption
+from gmlight.runtime.signals import signal_handler
 
 
 class Checkpoints(lightning.Callback):
@@ -37,7 +37,7 @@ class Checkpoints(lightning.Callback):
         self.seconds = state["seconds"]
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        interruption.take()
+        signal_handler.reinstall()
         self._counted = self._saved = time.monotonic()
 
     def on_train_batch_end(
@@ -52,11 +52,11 @@ class Checkpoints(lightning.Callback):
         last_update = batch.t == module.updates - 1
         due = last_update and any((batch.k + 1) % number == 0 for number in self.every)
         late = time.monotonic() - self._saved > 60 * self.minutes
-        stopped, late = ranks.any([interruption.signum is not None, late], module.device)
+        stopped, late = ranks.any([signal_handler.signum is not None, late], module.device)
         if due or late or stopped or trainer.global_step == trainer.max_steps:
             self.save(trainer)
         if stopped:  # Lightning ends the loop itself, after this update's metrics are written
-            interruption.signum = interruption.signum or signal.SIGTERM  # another rank got the signal
+            signal_handler.signum = signal_handler.signum or signal.SIGTERM  # another rank got the signal
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:

@@ -15,16 +15,18 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.reporting.loggers import log_picture
-from gmlight.runtime.console import counted
-from gmlight.runtime.distributed import is_main, ranks
-from gmlight.runtime.signals import Stopped, interruption
+from gmlight.runtime.console import pluralize
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.rank import is_main
+from gmlight.runtime.signals import Stopped, signal_handler
 from gmlight.training.evaluator import Evaluator
 
 
 class QuickEvaluation(lightning.Callback):
     """Evaluates the synthetic set with a few networks during condensation, but not after its last update.
 
-    An evaluation that a signal interrupts is repeated when the run resumes.
+    A picture of the set is saved with each evaluation, and before the first update. An evaluation that a
+    signal interrupts is repeated when the run resumes.
 
     Args:
         evaluator: of the run's first architecture.
@@ -58,7 +60,9 @@ class QuickEvaluation(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, Condenser)
         done, t = divmod(trainer.global_step, module.updates)
-        if done and t == 0 and not ranks.agree(self.folder.samples(done).exists()):
+        if trainer.global_step == 0:
+            save_samples(self.folder, 0, module.synthetic.labelled(), self.evaluator.data.info)
+        elif t == 0 and not ranks.broadcast(self.folder.samples(done).exists()):
             self._evaluate_if_due(trainer, module, done)
 
     def on_train_batch_end(
@@ -87,13 +91,13 @@ class QuickEvaluation(lightning.Callback):
         images = module.synthetic.labelled()
         try:
             # Several ranks evaluate together: a signal is deferred, since none may leave the others waiting.
-            with interruption.at_once() if ranks.size == 1 else nullcontext():
+            with signal_handler.immediate() if ranks.size == 1 else nullcontext():
                 accuracy = self.evaluator(images, self.networks)
         finally:
             self.seconds += time.monotonic() - started
         info, metrics = self.evaluator.data.info, accuracy_metrics(accuracy)
         record_evaluation(trainer, self.folder, done, images, info, metrics)
-        n = counted(self.networks, "network")
+        n = pluralize(self.networks, "network")
         protocol = "" if accuracy.protocol == "plain" else f", protocol {accuracy.protocol}"
         self.console.print(f"accuracy {accuracy} % after {done} iterations ({n}{protocol})")
 

@@ -7,7 +7,7 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gmlight.runtime.console import clock
+from gmlight.runtime.console import format_duration
 from gmlight.runtime.progress import PLAIN_SECONDS
 
 PLAIN_LINES = 20  # for a whole run, if the output is not a terminal
@@ -66,7 +66,7 @@ class ProgressBar(lightning.Callback):
             elapsed = now - self._started
             done = trainer.global_step - self._first
             left = elapsed / done * (self.iterations * self.updates - trainer.global_step)
-            times = f"{clock(elapsed)} elapsed, {clock(left)} left"
+            times = f"{format_duration(elapsed)} elapsed, {format_duration(left)} left"
             self.console.print(f"condensing  {self._state(trainer, k, t)}  {times}")
 
     def on_exception(

@@ -145,7 +145,7 @@ class Condenser(lightning.LightningModule):
         with self._timed("synthetic gradients"):
             gradients = torch.autograd.grad(images, parameters, result.image_gradient)
             # On an accelerator the gradients of the parameters may differ between ranks in the last digits.
-            ranks.copy(gradients)
+            ranks.broadcast_tensors(gradients)
 
         loss = torch.stack(list(result.terms.values())).sum()
         finite = torch.stack([torch.isfinite(tensor).all() for tensor in (loss, *gradients)]).all()

@@ -7,7 +7,7 @@ from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.condensation.synthetic import flatten
 from gmlight.data.images import LabelledImages, RealImages
 from gmlight.errors import ConfigError
-from gmlight.runtime.progress import Told, untold
+from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.runtime.seeding import seeded
 from gmlight.training.features import features_of, trained_features
 from gmlight.training.steps import NetworkFactory, steps_per_epoch
@@ -44,7 +44,7 @@ def herding(
     lr: float,
     momentum: float,
     weight_decay: float,
-    progress: Told = untold,
+    progress: ProgressCallback = no_progress,
 ) -> LabelledImages:
     """ipc real images of each class, their mean feature kept nearest the class's (Table 3, Herding).
 

@@ -13,7 +13,7 @@ from gmlight.data.images import LabelledImages, RealBatch, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.losses import summed_loss
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.seeding import generator, moved, seeded
+from gmlight.runtime.seeding import generator, seeded, to_device
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.steps import steps_per_epoch, training_steps
 
@@ -63,7 +63,7 @@ class InnerLoop:
         with seeded(seed, "network", k):
             self.network = self.factory()
         for tensor in (*self.network.parameters(), *self.network.buffers()):
-            tensor.data = moved(tensor.data, device)
+            tensor.data = to_device(tensor.data, device)
         self._optimizer = self._make_optimizer(self.network.parameters())
 
     @torch.no_grad()
@@ -101,7 +101,9 @@ class InnerLoop:
                 next(steps)
             zeta += 1
         # On an accelerator the same steps may end in other digits: all ranks take those of rank 0.
-        ranks.copy(tensor.data for tensor in (*self.network.parameters(), *self.network.buffers()))
+        ranks.broadcast_tensors(
+            tensor.data for tensor in (*self.network.parameters(), *self.network.buffers())
+        )
         return zeta
 
     def state_dict(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Representatives:
         refresh = k // self.every
         if self._found is None or self._found[0] != refresh:
             started = time.perf_counter()
-            self._found = refresh, ranks.agree(self._candidates(train, size, refresh))
+            self._found = refresh, ranks.broadcast(self._candidates(train, size, refresh))
             self.seconds = time.perf_counter() - started
         indices = []
         for candidates in self._found[1]:  # [clusters, nearest]

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
-from gmlight.config.experiment_cells import cells_here
+from gmlight.config.experiment_cells import find_cells
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
 
@@ -29,9 +29,9 @@ _METHOD_GROUPS = ("matching", "distance", "schedule")
 _OF_THE_DATASET = ("dataset.flip", "dataset.formation_factor")  # that have a part in S
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
-    "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "diagnose_every",
-    "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every",
-    "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
+    "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
+    "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
+    "log_every", "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     of_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
     known = [*changed, *swapped, *of_bundle]
     changed += [word for word in _beyond(config, choices) if word not in known]
-    for cell in cells_here(config):
+    for cell in find_cells(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return named_with(choices["method"], swapped + changed)
 

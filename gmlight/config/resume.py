@@ -12,17 +12,17 @@ from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from gmlight.runtime.atomic import whole
+from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.paths import CONF_DIR
 
 # What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
 _CHANGEABLE = (
     "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
-    "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
+    "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
     "speed.microbatch", "speed.classes_per_block", "speed.allocator",
 )  # fmt: skip
 
-_FIXED = ("trainer.precision", "evaluation.cutmix")  # of which the second would change a curve's protocol
+_FIXED = ("evaluation.cutmix",)  # it would change the protocol of a curve
 
 
 def expand(words: list[str]) -> list[str]:
@@ -77,7 +77,7 @@ def claim(folder: RunFolder, record: RunRecord, *, goes_on: bool) -> None:
                 "gmlight.evaluate"
             )
     try:
-        with whole(folder.config, new=not goes_on) as file:
+        with atomic_write(folder.config, new=not goes_on) as file:
             file.write_text(content)
     except FileExistsError:
         raise ConfigError(f"{folder.path} already holds a run; choose another with hydra.run.dir=") from None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from gmlight.runtime.seeding import moved
+from gmlight.runtime.seeding import to_device
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -40,7 +40,7 @@ class CutMix:
         rows = _rectangle(down, area, height)
         columns = _rectangle(right, area, width)
         mixed = images.clone()
-        mixed[:, :, rows, columns] = images[moved(order, images.device)][:, :, rows, columns]
+        mixed[:, :, rows, columns] = images[to_device(order, images.device)][:, :, rows, columns]
         pasted = (rows.stop - rows.start) * (columns.stop - columns.start)
         return mixed, order, 1 - pasted / (height * width)
 
@@ -67,9 +67,9 @@ def crop_scale_rotate(
     """
     count = len(images)
     kind = torch.randint(3, (count,), generator=rng)
-    offsets = moved(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
-    factors = moved(torch.empty(count, 2).uniform_(*scale, generator=rng), images.device)
-    angles = moved(torch.randint(-degrees, degrees, (count,), generator=rng), images.device)
+    offsets = to_device(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
+    factors = to_device(torch.empty(count, 2).uniform_(*scale, generator=rng), images.device)
+    angles = to_device(torch.randint(-degrees, degrees, (count,), generator=rng), images.device)
 
     fill = images.mean((0, 2, 3))  # the batch's mean, per channel
     result = images.clone()
@@ -80,7 +80,7 @@ def crop_scale_rotate(
     ):
         chosen = (kind == which).nonzero().squeeze(1)  # on the CPU: its length is known without waiting
         if len(chosen):
-            chosen = moved(chosen, images.device)
+            chosen = to_device(chosen, images.device)
             result[chosen] = transform(images[chosen], amounts[chosen])
     return result
 
@@ -91,9 +91,11 @@ def crop_or_noise(images: Tensor, rng: torch.Generator, *, padding: int, noise: 
     For evaluating networks with batch norm, whose statistics a few images seen again and again would ruin.
     """
     count = len(images)
-    cropped = moved(torch.randint(2, (count,), generator=rng).bool(), images.device).view(-1, 1, 1, 1)
-    offsets = moved(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
-    noisy = images + noise * moved(torch.randn(images.shape, generator=rng), images.device).to(images.dtype)
+    cropped = to_device(torch.randint(2, (count,), generator=rng).bool(), images.device).view(-1, 1, 1, 1)
+    offsets = to_device(torch.randint(2 * padding, (count, 2), generator=rng), images.device)
+    noisy = images + noise * to_device(torch.randn(images.shape, generator=rng), images.device).to(
+        images.dtype
+    )
     return torch.where(cropped, crop(images, offsets, padding, images.mean((0, 2, 3))), noisy)
 
 

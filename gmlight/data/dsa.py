@@ -15,7 +15,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from gmlight.data.augmentation import crop, rotate
 from gmlight.data.images import ByLabel
-from gmlight.runtime.seeding import generator, moved
+from gmlight.runtime.seeding import generator, to_device
 
 DRAWN = 3  # numbers in [0, 1) that the transform with the most amounts takes
 
@@ -54,7 +54,9 @@ class Siamese:
 
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         kind = self._kind(rng)
-        return self.apply(kind, images, moved(torch.rand(len(images), DRAWN, generator=rng), images.device))
+        return self.apply(
+            kind, images, to_device(torch.rand(len(images), DRAWN, generator=rng), images.device)
+        )
 
     def of_update(self, seed: int, k: int, t: int) -> ByLabel:
         """What every image of a class goes through at one image update, real or synthetic."""
@@ -72,10 +74,10 @@ class Siamese:
             parts, places = [], []
             for kind in dict.fromkeys(kinds):
                 own = torch.tensor([of_class == kind for of_class in kinds])[which].nonzero().squeeze(1)
-                of_kind = images[moved(own, images.device)]
-                parts.append(self.apply(kind, of_kind, moved(numbers[own], images.device)))
+                of_kind = images[to_device(own, images.device)]
+                parts.append(self.apply(kind, of_kind, to_device(numbers[own], images.device)))
                 places.append(own)
-            return torch.cat(parts)[moved(torch.cat(places).argsort(), images.device)]
+            return torch.cat(parts)[to_device(torch.cat(places).argsort(), images.device)]
 
         return by_label
 

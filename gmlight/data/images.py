@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gmlight.runtime.seeding import moved
+from gmlight.runtime.seeding import to_device
 
 # Images [N, channels, H, W] and their labels [N] on the CPU -> as many images.
 ByLabel = Callable[[Tensor, Tensor], Tensor]
@@ -61,7 +61,7 @@ class LabelledImages:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        indices = moved(indices, self.labels.device)
+        indices = to_device(indices, self.labels.device)
         return self.images[indices], self.labels[indices]
 
     def to(self, device: torch.device) -> "LabelledImages":
@@ -117,8 +117,11 @@ class RealImages:
         return [count / len(self) for count in self.counts]
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        indices = moved(indices, self.images.device)
-        images, labels = moved(self.images[indices], self.device), moved(self.labels[indices], self.device)
+        indices = to_device(indices, self.images.device)
+        images, labels = (
+            to_device(self.images[indices], self.device),
+            to_device(self.labels[indices], self.device),
+        )
         # In place where it can be: a fresh block of memory costs more than the arithmetic.
         return (images / 255).sub_(self._mean).div_(self._std), labels
 

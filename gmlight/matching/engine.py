@@ -23,7 +23,7 @@ from gmlight.matching.class_gradients import (
     matched_weights,
 )
 from gmlight.runtime.compile import Compilation, Compiled
-from gmlight.runtime.sizing import KEPT_AGAIN, images_at_once, kept_bytes, memory_for_graphs
+from gmlight.runtime.sizing import BACKWARD_FACTOR, activation_bytes, fitting_batch_size, graph_memory
 
 GRADIENT_COPIES = 8  # copies of a class gradient that the distance and its derivative keep
 
@@ -97,8 +97,8 @@ class GradientEngine:
         if self._classes_at_once is None:
             weights = [network.get_parameter(name) for name in matched_weights(network)]
             gradient_bytes = GRADIENT_COPIES * sum(weight.nbytes for weight in weights)
-            graph_bytes = KEPT_AGAIN * kept_bytes(network, images[0][:1]) * images.shape[1]
-            fitting = memory_for_graphs(images.device) // (gradient_bytes + graph_bytes)
+            graph_bytes = BACKWARD_FACTOR * activation_bytes(network, images[0][:1]) * images.shape[1]
+            fitting = graph_memory(images.device) // (gradient_bytes + graph_bytes)
             self._classes_at_once = max(1, min(len(images), fitting))
         return self._classes_at_once
 
@@ -161,7 +161,7 @@ class GradientEngine:
 
     def _pays(self, network: nn.Module, image: Tensor) -> bool:
         if self._compile is None:
-            self._compile = self._compilation.pays(
+            self._compile = self._compilation.should_compile(
                 lambda: self._real_images * flops.count(network, image.shape).real, image.device
             )
         return self._compile
@@ -200,7 +200,7 @@ def automatic_sizes(
         classes: C.
         differentiable: whether the gradients are differentiated again.
     """
-    at_once = images_at_once(network, images[:1])
+    at_once = fitting_batch_size(network, images[:1])
     in_block = at_once
     if images.device.type == "cpu":
         in_block = at_once // 2 if differentiable else 1

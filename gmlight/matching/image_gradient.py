@@ -17,8 +17,8 @@ from gmlight.matching.joint import MatchingResult, Timed, differentiate, untimed
 from gmlight.matching.real_gradients import RealGradients, mixed_real_gradient, real_gradients, split
 from gmlight.matching.rules import MatchingRule, Rule, RuleFunction, as_rule, multilevel
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.memory import halved_by
-from gmlight.runtime.seeding import moved
+from gmlight.runtime.memory import explain_out_of_memory
+from gmlight.runtime.seeding import to_device
 
 # The paper's choices.
 MULTILEVEL = multilevel()
@@ -96,7 +96,7 @@ class GradientMatcher:
         units = ranks.share(len(images)).units
         size = self._classes_per_chunk or self.engine.classes_at_once(network, images)
         chunks, diagnosis = split(units, size), GradientDiagnosis(active=diagnose)
-        with halved_by(
+        with explain_out_of_memory(
             "the gradients on synthetic images", "memory.classes_per_chunk", lambda: len(chunks[0])
         ):
             if ranks.size == 1 and len(chunks) == 1:
@@ -141,7 +141,7 @@ class GradientMatcher:
             raise ConfigError("mixed batches under this matching rule: use one device, or matching=inter")
         classes, count = images.shape[:2]
         drawn = torch.randperm(classes * count, generator=rng)[: self._mixed_synthetic]
-        drawn = moved(drawn, images.device)
+        drawn = to_device(drawn, images.device)
         leaf = images.flatten(0, 1)[drawn].detach().requires_grad_()
         result = MatchingResult({"inter": images.new_zeros(())}, torch.zeros_like(leaf))
         if ranks.share(1).leads:

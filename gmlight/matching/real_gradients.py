@@ -11,7 +11,7 @@ from gmlight.data.images import ClassDraw, class_sizes
 from gmlight.matching.class_gradients import Layers, matched_weights
 from gmlight.matching.engine import GradientEngine
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.memory import halved_by
+from gmlight.runtime.memory import explain_out_of_memory
 
 REAL_BYTES = 2**30  # of real images at once
 
@@ -105,4 +105,6 @@ def _partial_gradient(
 
 
 def _halved_by_microbatch(engine: GradientEngine) -> AbstractContextManager:
-    return halved_by("the gradients on real images", "speed.microbatch", lambda: engine.microbatch)
+    return explain_out_of_memory(
+        "the gradients on real images", "speed.microbatch", lambda: engine.microbatch
+    )

@@ -12,7 +12,7 @@ from typing import Any
 from gmlight.artifacts.record import base_name
 from gmlight.errors import ConfigError
 from gmlight.reporting.paper import RELATIVE_FROM, Cell, Figure, cells_of, figures, name_of
-from gmlight.runtime.console import folders_named
+from gmlight.runtime.console import matching_folders
 
 OTHER = "other"  # the table of what is in none of the paper's
 
@@ -110,7 +110,7 @@ def gather(patterns: list[str]) -> Gathered:
     Raises:
         ConfigError: there is none.
     """
-    folders = folders_named(patterns)
+    folders = matching_folders(patterns)
     paths = sorted({path for folder in folders for path in folder.rglob("result.json")})
     claimed = {path.parent for folder in folders for path in folder.rglob("config.yaml")}
     unfinished = sorted(claimed - {path.parent for path in paths})

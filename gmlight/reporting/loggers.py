@@ -17,8 +17,8 @@ from PIL import Image
 
 from gmlight.artifacts.metrics_csv import _read_rows, _write_rows
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import whole
-from gmlight.runtime.console import short
+from gmlight.runtime.atomic import atomic_write
+from gmlight.runtime.console import relative_path
 
 TAG = 64  # characters, as many as W&B takes
 
@@ -68,7 +68,7 @@ class MetricsCSV(CSVLogger):
             if not rows:
                 self._experiment = _ExperimentWriter(log_dir=self.log_dir)
                 return self._experiment
-            with whole(path) as kept:
+            with atomic_write(path) as kept:
                 _write_rows(kept, keys, rows)
                 self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # which removes the file
             self._experiment.metrics_keys = keys
@@ -177,6 +177,6 @@ def places(loggers: Iterable[Logger]) -> Iterator[tuple[str, str]]:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
-            yield "wandb", f"wandb sync {short(Path(run.dir).parent)}" if run.offline else run.url
+            yield "wandb", f"wandb sync {relative_path(Path(run.dir).parent)}" if run.offline else run.url
         elif isinstance(logger, TensorBoardLogger):
-            yield "events", f"tensorboard --logdir {short(Path(logger.log_dir))}"
+            yield "events", f"tensorboard --logdir {relative_path(Path(logger.log_dir))}"

@@ -17,8 +17,8 @@ from gmlight.reporting.collect import paper_figures
 from gmlight.reporting.curves import curves
 from gmlight.reporting.html import data_uri, render, samples, written
 from gmlight.reporting.paper import TITLES
-from gmlight.runtime.atomic import whole
-from gmlight.runtime.console import clock, counted, in_bytes
+from gmlight.runtime.atomic import atomic_write
+from gmlight.runtime.console import format_bytes, format_duration, pluralize
 
 PAGE = "report.html"
 PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # of S over time, that one page holds at most
@@ -69,12 +69,12 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
     name, logged = config["dataset"]["name"], bool(config["logger"].get("csv"))
     content = render(
         "run.html",
-        title=f"{name}, {counted(config['ipc'], 'image')} per class",
+        title=f"{name}, {pluralize(config['ipc'], 'image')} per class",
         subtitle=headline(record),
         state={
             "name": state.name, "done": state.done, "total": state.total, "said": state.said,
-            "elapsed": "" if state.elapsed is None else clock(state.elapsed),
-            "left": "" if state.left is None else clock(state.left),
+            "elapsed": "" if state.elapsed is None else format_duration(state.elapsed),
+            "left": "" if state.left is None else format_duration(state.left),
         },
         folder=shlex.quote(str(folder.resolve())),
         finished=result is not None,
@@ -91,7 +91,7 @@ def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str],
         **written(),
     )  # fmt: skip
     path = folder / PAGE
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write_text(content, encoding="utf-8")
     return path
 
@@ -105,7 +105,7 @@ def _environment(result: dict[str, Any] | None) -> dict[str, str]:
     # Not the machine's name: pages are handed on.
     if result is None:
         return {}
-    times = {f"time {name}": clock(value) for name, value in result["seconds"].items()}
+    times = {f"time {name}": format_duration(value) for name, value in result["seconds"].items()}
     return {name: value for name, value in result["environment"].items() if name != "host"} | times
 
 
@@ -159,7 +159,7 @@ def _accuracies(
 def _of_result(row: dict[str, Any], ours: bool) -> _Row:
     accuracy = row["accuracy"]
     shown = f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f}"
-    stored = in_bytes(row["storage_bytes"]) if "storage_bytes" in row else ""
+    stored = format_bytes(row["storage_bytes"]) if "storage_bytes" in row else ""
     return _Row(
         row["name"],
         row["images"],

@@ -9,7 +9,7 @@ from gmlight.artifacts.record import headline
 from gmlight.reporting.collect import scale_shown
 from gmlight.reporting.html import data_uri, render, samples, written
 from gmlight.reporting.run_page import PICTURES_BYTES
-from gmlight.runtime.console import clock, counted, in_bytes, short
+from gmlight.runtime.console import format_bytes, format_duration, pluralize, relative_path
 
 RUN_HEADINGS = (
     "dataset", "ipc", "method", "scale", "storage", "seed", "network", "accuracy, %", "std", "n",
@@ -64,7 +64,7 @@ def write_runs_page(
     pictures, left_out = _side_by_side(runs)
     content = render(
         "runs.html",
-        title=counted(len(runs), "run"),
+        title=pluralize(len(runs), "run"),
         explanation=explanation,
         every=_sortable(RUN_HEADINGS, [_run_cells(folder, result) for folder, result in runs.items()]),
         pictures=pictures,
@@ -89,14 +89,14 @@ def _run_cells(folder: Path, result: dict[str, Any]) -> list[_Cell]:
         _number(config["ipc"]),
         _Cell(result["method"]),
         _Cell(scale_shown(result)),
-        _number(stored, in_bytes(stored)) if stored else _Cell(""),
+        _number(stored, format_bytes(stored)) if stored else _Cell(""),
         _number(config["seed"]),
         _Cell(row["architecture"]),
         _number(accuracy["mean"], f"{accuracy['mean']:.2f}"),
         _number(accuracy["std"], f"{accuracy['std']:.2f}"),
         _number(accuracy["n"]),
-        _Cell("", number=True) if seconds is None else _number(seconds, clock(seconds)),
-        _Cell(str(short(folder))),
+        _Cell("", number=True) if seconds is None else _number(seconds, format_duration(seconds)),
+        _Cell(str(relative_path(folder))),
     ]
 
 

@@ -14,7 +14,7 @@ from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Evaluation
 from gmlight.reporting.collect import OTHER, Entry, Gathered
 from gmlight.reporting.paper import TITLES, Cell, Figure, rank
-from gmlight.runtime.console import in_bytes
+from gmlight.runtime.console import format_bytes
 
 
 def print_table(rows: Sequence[Evaluation], record: dict[str, Any], console: Console) -> None:
@@ -28,7 +28,7 @@ def print_table(rows: Sequence[Evaluation], record: dict[str, Any], console: Con
         cells = (
             row.name,
             row.images,
-            in_bytes(row.storage_bytes),
+            format_bytes(row.storage_bytes),
             row.architecture,
             row.accuracy.epochs,
             row.accuracy,
@@ -91,7 +91,7 @@ def _row(entry: Entry, figure: Figure | None) -> list[str]:
         entry.cell.choice,
         entry.cell.target,
         entry.scale,
-        "" if entry.storage_bytes is None else in_bytes(entry.storage_bytes),
+        "" if entry.storage_bytes is None else format_bytes(entry.storage_bytes),
         f"{entry.mean:.2f}±{entry.std:.2f}" if done else "",
         "" if between is None else f"{between:.2f}",
         entry.n if done else "",

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whenever a process ends."""
+"""Atomic file writes: a file is complete or absent, whenever the process ends."""
 
 import os
 from collections.abc import Iterator
@@ -6,26 +6,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def unfinished(path: Path) -> Path:
-    """Where a file is written until it is whole: beside it, on the same filesystem."""
+def partial_path(path: Path) -> Path:
+    """Returns the name under which a file is written until it is complete, in the same folder."""
     return path.with_name(f"{path.name}.unfinished")
 
 
 @contextmanager
-def whole(path: Path, *, new: bool = False) -> Iterator[Path]:
-    """Yields where to write; what was written there takes the path's name at the end.
+def atomic_write(path: Path, *, new: bool = False) -> Iterator[Path]:
+    """Yields a temporary path to write to, and renames that file to `path` at the end.
 
     Args:
-        new: whether nothing may be written over; else what was there is replaced.
+        path: the final path.
+        new: refuse an existing file; otherwise it is replaced.
 
     Raises:
-        FileExistsError: new, and there is such a file.
+        FileExistsError: `new` is set and the file exists.
     """
-    beside = unfinished(path)
-    beside.unlink(missing_ok=True)  # not to write into a file that it is another name of
-    yield beside
+    partial = partial_path(path)
+    partial.unlink(missing_ok=True)  # it may be a hard link to another file, which must not change
+    yield partial
     if new:
-        os.link(beside, path)
-        beside.unlink()
+        os.link(partial, path)
+        partial.unlink()
     else:
-        beside.replace(path)
+        partial.replace(path)

@@ -12,13 +12,13 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from gmlight.errors import ConfigError
-from gmlight.runtime.distributed import is_main
+from gmlight.runtime.rank import is_main
 
 _silent: ContextVar[bool] = ContextVar("_silent", default=False)
 
 
 def new_console() -> Console:
-    """Where results are printed, by rank 0: text as it is, no word of it taken for markup."""
+    """Returns the console for results: silent except on rank 0, text printed without markup."""
     return Console(markup=False, highlight=False, quiet=_silent.get() or not is_main())
 
 
@@ -32,13 +32,13 @@ def silent(yes: bool = True) -> Iterator[None]:
         _silent.reset(token)
 
 
-def clock(seconds: float) -> str:
-    """`0:01:30`."""
+def format_duration(seconds: float) -> str:
+    """Formats seconds as hours, minutes and seconds: `0:01:30`."""
     return str(timedelta(seconds=round(seconds)))
 
 
-def in_bytes(size: float) -> str:
-    """`120 KiB`."""
+def format_bytes(size: float) -> str:
+    """Formats a number of bytes: `120 KiB`."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -46,48 +46,48 @@ def in_bytes(size: float) -> str:
     return f"{size:.3g} GiB"
 
 
-def counted(number: int, things: str) -> str:
-    """`1 network`, `2 networks`."""
-    return f"{number} {things}" + ("" if number == 1 else "s")
+def pluralize(number: int, noun: str) -> str:
+    """Formats a count with its noun: `1 network`, `2 networks`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def print_path(name: str, path: Path | str, console: Console) -> None:
-    """A path, or how to get to one, to copy: never broken into lines."""
-    console.print(f"{name:<8} {short(path) if isinstance(path, Path) else path}", soft_wrap=True)
+    """Prints a path, or a command, on one line, so that it can be copied."""
+    console.print(f"{name:<8} {relative_path(path) if isinstance(path, Path) else path}", soft_wrap=True)
 
 
-def short(path: Path) -> Path:
-    """Relative where it lies below the current folder."""
+def relative_path(path: Path) -> Path:
+    """Returns a path below the current folder as a relative one, any other path unchanged."""
     with contextlib.suppress(ValueError):
         return path.resolve().relative_to(Path.cwd())
     return path
 
 
-def folders_named(patterns: list[str]) -> list[Path]:
-    """The folders that any of the globs names, in order."""
+def matching_folders(patterns: list[str]) -> list[Path]:
+    """Returns the folders that match any of the glob patterns, sorted."""
     return sorted({Path(name) for pattern in patterns for name in glob.glob(pattern) if Path(name).is_dir()})
 
 
-def refuse_bad_paths(paths: dict[str, Path]) -> None:
-    """Before anything is done: nothing is written over, and every file can be written.
+def check_output_paths(paths: dict[str, Path]) -> None:
+    """Checks, before any work, that output files are new and that their folders exist.
 
     Args:
-        paths: by the key that names them.
+        paths: the files, by the configuration key that names them.
 
     Raises:
-        ConfigError: names the key and the mend.
+        ConfigError: a file exists, or its folder does not.
     """
     for key, path in paths.items():
         if path.exists():
-            raise ConfigError(f"{key}={path}: is there already; name another file")
+            raise ConfigError(f"{key}={path}: the file exists; choose another name")
         if not path.parent.is_dir():
-            raise ConfigError(f"{key}={path}: there is no folder {path.parent}; make it first")
+            raise ConfigError(f"{key}={path}: the folder {path.parent} does not exist; create it first")
 
 
 @contextlib.contextmanager
-def numbered_streams(number: int) -> Iterator[None]:
-    # Runs of a sweep that share a terminal: each line says whose it is.
-    streams = [_Numbered(stream, f"#{number}  ") for stream in (sys.stdout, sys.stderr)]
+def numbered_output(number: int) -> Iterator[None]:
+    """Prefixes each line of output with the run's number, for runs of a sweep that share a terminal."""
+    streams = [_PrefixedStream(stream, f"#{number}  ") for stream in (sys.stdout, sys.stderr)]
     try:
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
             yield
@@ -96,8 +96,8 @@ def numbered_streams(number: int) -> Iterator[None]:
             stream.finish()
 
 
-class _Numbered:
-    """A stream that puts a prefix before each line, and is no terminal."""
+class _PrefixedStream:
+    """A text stream that prefixes each line and does not claim to be a terminal."""
 
     def __init__(self, stream: TextIO, prefix: str) -> None:
         self._stream, self._prefix = stream, prefix
@@ -105,7 +105,7 @@ class _Numbered:
 
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).split("\n")
-        if lines:  # in one piece, so that no other process comes between
+        if lines:  # one write, so that lines of other processes do not come in between
             self._stream.write("".join(f"{self._prefix}{line}\n" for line in lines))
             self._stream.flush()
         return len(text)

@@ -1,6 +1,6 @@
-"""The processes of one run: who does what, and the sums that bring their work together.
+"""The processes of one run: how work is shared among them, and the collectives that combine it.
 
-Without a process group there is one process, and every sum is what it was.
+Without a process group there is one process, and the collectives return their input.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch import distributed as dist
+
+from gmlight.runtime.rank import is_main as is_main
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one rank does: of several units of work some, or of one unit a part.
+    """One rank's share of the work: several units, or one part of a single unit.
 
-    units: the rank's own. part, parts: which part of the unit's real images it takes, and of how many; the
-    other parts are those of the ranks that have the same unit.
+    Attributes:
+        units: the units of this rank.
+        part: index of the part of the unit's real images that this rank takes.
+        parts: number of ranks that share the unit.
     """
 
     units: range
@@ -27,28 +30,28 @@ class Share:
 
     @property
     def leads(self) -> bool:
-        """Whether this rank is the one that does what of a unit cannot be split."""
+        """Whether this rank does the work of the unit that cannot be split."""
         return self.part == 0
 
     def slice(self, count: int) -> slice:
-        """The rank's part of so many images."""
+        """Returns the slice of `count` images that this rank takes."""
         return slice(count * self.part // self.parts, count * (self.part + 1) // self.parts)
 
 
 def share(units: int, rank: int, size: int) -> Share:
-    """Which of the units, such as classes, rank `rank` of `size` does: as many as the others, or one more."""
+    """Returns the share of rank `rank` of `size`; shares of units, such as classes, differ by one at most."""
     if size <= units:
         return Share(range(units * rank // size, units * (rank + 1) // size))
     unit = rank * units // size
-    group = _ranks_of(unit, units, size)
+    group = _ranks_with_unit(unit, units, size)
     return Share(range(unit, unit + 1), group.index(rank), len(group))
 
 
 class Ranks:
-    """This process among those of the run."""
+    """Collectives among the processes of the run."""
 
     def __init__(self) -> None:
-        self._groups: dict[int, Any] = {}  # by number of units, the group of this rank's
+        self._groups: dict[int, Any] = {}  # this rank's group, by number of units
 
     @property
     def size(self) -> int:
@@ -59,60 +62,60 @@ class Ranks:
         return dist.get_rank() if self.size > 1 else 0
 
     def share(self, units: int) -> Share:
-        """What this process does."""
+        """Returns the share of this process."""
         return share(units, self.rank, self.size)
 
     def sum(self, tensors: Iterable[Tensor]) -> None:
-        """Each becomes its sum over all ranks."""
+        """Replaces each tensor with its sum over all ranks, in place."""
         if self.size > 1:
             _sum_together(list(tensors))
 
     def sum_parts(self, tensors: Iterable[Tensor], units: int) -> None:
-        """Each becomes its sum over the ranks that have this rank's unit."""
+        """Replaces each tensor with its sum over the ranks that share this rank's unit, in place."""
         if self.size > units:
             _sum_together(list(tensors), self._groups.get(units) or self._make_groups(units))
 
-    def copy(self, tensors: Iterable[Tensor]) -> None:
-        """Each becomes rank 0's."""
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces each tensor with that of rank 0, in place."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
     def any(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
-        """Of each flag whether it is true on any rank."""
+        """Returns, for each flag, whether it is true on any rank."""
         if self.size == 1:
             return list(flags)
         counts = torch.tensor([float(flag) for flag in flags], device=device)
         dist.all_reduce(counts)
         return [count > 0 for count in counts.tolist()]
 
-    def gather(self, own: dict[int, float]) -> dict[int, float]:
-        """What all ranks have, on every rank."""
+    def gather(self, values: dict[int, float]) -> dict[int, float]:
+        """Returns the values of all ranks, on every rank."""
         if self.size == 1:
-            return own
-        everything: list[dict[int, float]] = [{} for _ in range(self.size)]
-        dist.all_gather_object(everything, own)
-        return {number: value for of_rank in everything for number, value in of_rank.items()}
+            return values
+        gathered: list[dict[int, float]] = [{} for _ in range(self.size)]
+        dist.all_gather_object(gathered, values)
+        return {key: value for rank_values in gathered for key, value in rank_values.items()}
 
-    def agree(self, content: Any) -> Any:
-        """Rank 0's, on every rank; plain containers."""
+    def broadcast(self, content: Any) -> Any:
+        """Returns rank 0's content on every rank, so that all ranks agree; plain containers."""
         if self.size == 1:
             return content
         contents = [content]
         dist.broadcast_object_list(contents, src=0)
         return contents[0]
 
-    def leave(self) -> None:
-        """Together, when all is done: a process that ends with its group alive may be aborted at its end."""
+    def shut_down(self) -> None:
+        """Destroys the process group, all ranks together: an exit with a live group may abort."""
         if dist.is_available() and dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()
             self._groups.clear()
 
     def _make_groups(self, units: int) -> Any:
-        # Every rank makes every group, in the same order.
+        # torch requires that every rank makes every group, in the same order.
         for unit in range(units):
-            ranks = _ranks_of(unit, units, self.size)
+            ranks = _ranks_with_unit(unit, units, self.size)
             group = dist.new_group(ranks)
             if self.rank in ranks:
                 self._groups[units] = group
@@ -122,20 +125,15 @@ class Ranks:
 def _sum_together(tensors: list[Tensor], group: Any = None) -> None:
     if not tensors:
         return
-    # One message for all of them: each costs the same time to begin.
-    together = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(together, group=group)
-    for tensor, summed in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+    # One message for all tensors, because each message has a fixed cost.
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat, group=group)
+    for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(summed.view_as(tensor))
 
 
-def _ranks_of(unit: int, units: int, size: int) -> list[int]:
+def _ranks_with_unit(unit: int, units: int, size: int) -> list[int]:
     return [rank for rank in range(size) if rank * units // size == unit]
-
-
-def is_main() -> bool:
-    """Whether this process is rank 0, or the only one; known before there is a process group."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 ranks = Ranks()  # of this process

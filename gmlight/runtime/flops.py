@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def forward_flops(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Operations of one image [channels, H, W] in a forward pass, counted without values."""
+    """Counts the operations of a forward pass of one image [channels, H, W], on the meta device."""
     network = copy.deepcopy(network).to("meta").eval()
     image = torch.empty(1, *shape, dtype=next(network.parameters()).dtype, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -12,7 +12,7 @@ from gmlight.errors import ConfigError
 
 
 def peak_bytes(device: torch.device) -> int:
-    """What was allocated on the device at most so far; for a CPU what the process has taken."""
+    """Returns the peak memory so far: allocated on a GPU, or resident in this process for a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -20,27 +20,29 @@ def peak_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def halved_by(what: str, key: str, size: Callable[[], int]) -> Iterator[None]:
-    """Names what did not fit, in the place of a traceback.
+def explain_out_of_memory(what: str, key: str, size: Callable[[], int]) -> Iterator[None]:
+    """Turns an out-of-memory error inside the block into one line that names the setting to halve.
 
     Args:
-        what: is computed inside. key: of the configuration, that makes it smaller. size: its present value.
+        what: name of the computation in the block.
+        key: the configuration key that makes it smaller.
+        size: returns the key's present value.
 
     Raises:
-        ConfigError: memory was at its end.
+        ConfigError: memory ran out.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
-        if isinstance(error, RuntimeError) and not _is_about_memory(error):
+    except (MemoryError, RuntimeError) as error:  # torch's out-of-memory error is a RuntimeError
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
             raise
         now = size()
         mend = f"{key}={now // 2} halves it" if now > 1 else "use a device with more, or a smaller network"
         raise ConfigError(f"out of memory in {what}, {key}={now}: {mend}") from None
 
 
-def _is_about_memory(error: RuntimeError) -> bool:
-    # A CPU's allocator has no exception of its own.
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU allocator raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -48,7 +50,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def keep_large_blocks() -> bool:
-    """Raises the thresholds of this process to 1 GiB and 2 GiB; whether there was a glibc to tell."""
+    """Makes glibc reuse large blocks: raises the mmap and trim thresholds to 1 GiB and 2 GiB.
+
+    Returns:
+        Whether a glibc was found and accepted both.
+    """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):

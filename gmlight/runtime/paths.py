@@ -1,7 +1,7 @@
-"""Where the configuration folder lies."""
+"""Location of the configuration folder."""
 
 from pathlib import Path
 
-# Inside an installed package conf/ lies in it, in a checkout beside it.
-_HERE = Path(__file__).resolve().parent.parent
-CONF_DIR = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())
+# An installed package contains conf/; in a checkout it lies beside the package.
+_PACKAGE = Path(__file__).resolve().parent.parent
+CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())

@@ -1,4 +1,4 @@
-"""Instruments: seconds, parts of an iteration, memory, and what a convolution reaches at best."""
+"""Timers for an iteration and its parts, peak memory, and a convolution's peak throughput."""
 
 import contextlib
 import ctypes
@@ -15,25 +15,32 @@ from torch.nn.functional import conv2d
 PARTS = ("real gradients", "synthetic gradients", "distance", "network")
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done all it was given."""
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time."""
-    wait(device)
+def measure_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Measures the wall time of a call, including queued work on the device."""
+    synchronize(device)
     started = time.perf_counter()
     work()
-    wait(device)
+    synchronize(device)
     return time.perf_counter() - started
 
 
-class Parts(Profiler):
-    """Seconds of each part of an iteration, as the code that computes it tells Lightning's profilers.
+class PartTimer(Profiler):
+    """Lightning profiler that sums the seconds of each part of an iteration.
 
-    It waits for the device at each border; only `running` does it do anything.
+    It synchronizes the device where a part starts and stops.
+
+    Args:
+        device: where the iteration runs.
+
+    Attributes:
+        running: whether it measures anything.
+        seconds: by the names in PARTS.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -44,22 +51,22 @@ class Parts(Profiler):
 
     def start(self, action_name: str) -> None:
         if self.running and action_name in PARTS:
-            wait(self.device)
+            synchronize(self.device)
             self._started[action_name] = time.perf_counter()
 
     def stop(self, action_name: str) -> None:
         if action_name in self._started:
-            wait(self.device)
+            synchronize(self.device)
             self.seconds[action_name] += time.perf_counter() - self._started.pop(action_name)
 
     def summary(self) -> str:
         return ""
 
 
-class Memory:
-    """Bytes in use at once, of a GPU or of the process, at most and beyond those in use when it was made.
+class PeakMemory:
+    """Peak memory of a GPU or of this process, above what was in use at construction.
 
-    What the allocator keeps free is given back first. `peak` is null where the system cannot tell.
+    Free memory that the allocator keeps is released first.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -69,12 +76,13 @@ class Memory:
             self._before: int | None = torch.cuda.memory_allocated(device)
             return
         self._before = None
-        with contextlib.suppress(OSError, AttributeError):  # glibc and Linux alone can do it
+        with contextlib.suppress(OSError, AttributeError):  # needs glibc and Linux
             ctypes.CDLL("libc.so.6").malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")
             self._before = _status("VmRSS")
 
     def peak(self) -> int | None:
+        """Returns the bytes, or None if the system cannot measure them."""
         if self._before is None:
             return None
         if self._device.type == "cuda":
@@ -82,25 +90,25 @@ class Memory:
         return _status("VmHWM") - self._before
 
 
-class Watch:
-    """Measures an iteration, from when it is made until `stop`.
+class Stopwatch:
+    """Measures one iteration, from construction to `stop`.
 
     Args:
-        parts: what the iteration tells its parts to.
-        profiled: whether to look at parts and memory, too, which takes time of its own.
+        parts: the profiler that the iteration reports to.
+        profiled: measure parts and memory too, which takes extra time.
     """
 
-    def __init__(self, parts: Parts, profiled: bool) -> None:
+    def __init__(self, parts: PartTimer, profiled: bool) -> None:
         self._parts = parts
         parts.running = profiled
         parts.seconds.clear()
-        self._memory = Memory(parts.device) if profiled else None
-        wait(parts.device)
+        self._memory = PeakMemory(parts.device) if profiled else None
+        synchronize(parts.device)
         self._started = time.perf_counter()
 
     def stop(self) -> dict[str, Any]:
-        """`seconds`, and where it is profiled `parts` in seconds and `memory` in bytes."""
-        wait(self._parts.device)
+        """Returns `seconds` and, if profiled, `parts` in seconds and `memory` in bytes."""
+        synchronize(self._parts.device)
         measured: dict[str, Any] = {"seconds": time.perf_counter() - self._started}
         if self._memory is not None:
             measured |= {"parts": dict(self._parts.seconds), "memory": self._memory.peak()}
@@ -108,7 +116,7 @@ class Watch:
 
 
 def convolution_peak(device: torch.device) -> float:
-    """The most GFLOP/s that a 3x3 convolution of 128 maps, ConvNet's own, reaches in float32 at some size."""
+    """Measures the highest GFLOP/s of ConvNet's 3x3 convolution of 128 maps, float32, over several sizes."""
     best, times = 0.0, 1 if device.type == "cpu" else 50
     for images, size in ((16, 32), (16, 16), (256, 16), (1024, 32)):
         if device.type == "cpu" and images > 256:
@@ -122,11 +130,11 @@ def convolution_peak(device: torch.device) -> float:
                 conv2d(maps, kernel, padding=1)
 
         convolve()
-        best = max(best, *(work / seconds_of(convolve, device) / 1e9 for _ in range(10)))
+        best = max(best, *(work / measure_seconds(convolve, device) / 1e9 for _ in range(10)))
     return best
 
 
 def _status(field: str) -> int:
-    # Bytes, of this process.
+    # A field of this process's status, in bytes.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

@@ -1,4 +1,4 @@
-"""How much of something long is done, and how the console shows it."""
+"""Progress of long work on the console."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,37 +7,47 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 30  # after which there is a new line in any case, where the output is no terminal
+PLAIN_SECONDS = 30  # between two lines of progress if the output is not a terminal
 
-Told = Callable[[float], None]  # is told how much is done
+ProgressCallback = Callable[[float], None]  # gets the number of units done so far, which may be a fraction
 
 
-def untold(done: float) -> None:
-    """For work that nobody watches."""
+def no_progress(done: float) -> None:
+    """Ignores progress."""
 
 
 @contextmanager
-def shown(doing: str, unit: str, total: int, console: Console) -> Iterator[Told]:
-    """A live bar, or plain lines without a terminal; yields what is told how many units are done."""
+def show_progress(task: str, unit: str, total: int, console: Console) -> Iterator[ProgressCallback]:
+    """Shows a live bar on a terminal, else a line every `PLAIN_SECONDS`.
+
+    Args:
+        task: description of the work.
+        unit: name of one unit of it, e.g. `epoch`.
+        total: number of units.
+        console: where to show it.
+
+    Yields:
+        A callback for the number of units done.
+    """
     if not console.is_terminal:
         last_line = time.monotonic()
 
-        def line(done: float) -> None:
+        def print_line(done: float) -> None:
             nonlocal last_line
             if time.monotonic() - last_line > PLAIN_SECONDS:
                 last_line = time.monotonic()
-                console.print(f"{doing}  {unit} {int(done)}/{total}  {done / total:.0%}")
+                console.print(f"{task}  {unit} {int(done)}/{total}  {done / total:.0%}")
 
-        yield line
+        yield print_line
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        TextColumn(f"{unit} {{task.fields[whole]}}/{total}"),
+        TextColumn(f"{unit} {{task.fields[completed_units]}}/{total}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=total, whole=0)
-        yield lambda done: bar.update(task, completed=done, whole=int(done))
+        bar_task = bar.add_task(task, total=total, completed_units=0)
+        yield lambda done: bar.update(bar_task, completed=done, completed_units=int(done))

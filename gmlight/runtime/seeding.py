@@ -1,7 +1,7 @@
-"""Every random draw comes from here: a generator per (seed, purpose, indices), never a running state.
+"""Source of all random draws: one generator per (seed, purpose, indices), never a running state.
 
-A draw then depends on what it is for and on nothing that ran before it, so that resuming, sharding or
-evaluating in another order cannot change a result. Draws are made on the CPU and moved.
+A draw depends on its purpose and indices alone, not on what ran before it. Resuming, sharding, or evaluating
+in another order therefore cannot change a result. Draws are made on the CPU and copied to the device.
 """
 
 import hashlib
@@ -13,26 +13,26 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
-    """A CPU generator for one draw, e.g. `generator(seed, "real-batch", k, t)`."""
+    """Returns a CPU generator for one draw, e.g. `generator(seed, "real-batch", k, t)`."""
     return torch.Generator().manual_seed(_derive(seed, purpose, *indices))
 
 
 @contextmanager
 def seeded(seed: int, purpose: str, *indices: int) -> Iterator[None]:
-    """Seeds torch's global CPU generator inside the block and gives it back as it was.
+    """Seeds torch's global CPU generator inside the block and restores it afterwards.
 
-    For code that takes no generator: the initialization of torch's own layers.
+    For code that takes no generator, such as the initialization of torch's own layers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_derive(seed, purpose, *indices))
         yield
 
 
-def moved(drawn: Tensor, device: torch.device) -> Tensor:
-    """What was drawn, on the device; through pinned memory, so that nobody waits for a GPU to be idle."""
-    if device.type == "cuda" and drawn.device.type == "cpu":
-        return drawn.pin_memory().to(device, non_blocking=True)
-    return drawn.to(device)
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copies a tensor to the device; to a GPU through pinned memory, so that the CPU does not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _derive(seed: int, purpose: str, *indices: int) -> int:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a run saves where it is and ends; a second signal ends it at once."""
+"""SIGINT and SIGTERM: the first signal saves the run and ends it; a second one ends the process at once."""
 
 import math
 import os
@@ -14,139 +14,145 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-GRACE = 10.0  # seconds that what is deferred has to come to a good place
-MERCY = 5.0  # seconds beyond, after which the process ends whatever it is doing
-SAME = 0.3  # seconds in which several signals are one: a scheduler tells every process of a group
+DEFERRAL_SECONDS = 10.0  # a deferred signal is raised after this time at the latest
+EXIT_SECONDS = 5.0  # after that, the process exits even if it hangs
+DUPLICATE_SECONDS = 0.3  # signals this close are one event: schedulers signal every process of a group
 
 
 class Stopped(BaseException):
-    """A signal ended the work. No Exception: neither Hydra's sweeps nor Lightning may go on after it."""
+    """A signal ended the work. Not an Exception, so that neither Hydra's sweeps nor Lightning catch it.
+
+    Attributes:
+        signum: the signal.
+        resumable: whether the run folder can be resumed.
+        reported: whether the command line has already printed it.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
-        self.resumable = self.told = False
+        self.resumable = self.reported = False
 
     def line(self, folder: Path) -> str:
-        """For a person: what happened, and how to go on."""
+        """Returns a message: what happened, and how to resume the run in this folder."""
         how = f"; go on with resume={shlex.quote(str(folder))}" if self.resumable else ""
         return f"stopped by {self}{how}"
 
     @property
     def status(self) -> int:
-        """The exit status that shells know: 130 for SIGINT, 143 for SIGTERM."""
+        """Exit status by the shells' convention: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signum
 
 
-class Interruption:
-    """Whether a signal has come. By default it raises `Stopped` where the program is.
+class SignalHandler:
+    """Handles the stop signals of this process. By default the first one raises `Stopped` immediately.
 
     Attributes:
-        signum: of the first signal, once there was one.
+        signum: the first signal received, or None.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._taken: set[int] = set(SIGNALS)
+        self._handled: set[int] = set(SIGNALS)
         self._installed = self._deferred = self._raised = False
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Takes the signals, and gives them back as they were; the process never ends by a second signal.
-
-        For a run inside a program, such as a notebook. Outside the main thread, which alone can take
-        signals, it does nothing.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        self.signum, self._raised = None, False
-        before = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
-        self._installed = True
-        self.take()
-        try:
-            yield
-        finally:
-            self._installed, self.signum = False, None
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-
-    @contextmanager
     def installed(self) -> Iterator[None]:
-        """Takes the signals, and gives them back as they were."""
+        """Installs the handlers inside the block and restores the previous ones afterwards."""
         self.signum, self._raised = None, False
-        before = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
-        ear, mouth = os.pipe()
-        os.set_blocking(mouth, False)
-        mouth_before = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
-        watch = threading.Thread(target=self._watch, args=(ear,), daemon=True)
-        watch.start()
+        previous = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        watchdog = threading.Thread(target=self._watch, args=(read_end,), daemon=True)
+        watchdog.start()
         self._installed = True
-        self.take()
+        self.reinstall()
         try:
             yield
         finally:
             self._installed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
-            for signum, handler in before.items():
+            for signum, handler in previous.items():
                 signal.signal(signum, handler)
-            signal.set_wakeup_fd(mouth_before)
-            os.close(mouth)  # which ends the thread
-            watch.join()
-            os.close(ear)
+            signal.set_wakeup_fd(previous_fd)
+            os.close(write_end)  # which ends the thread
+            watchdog.join()
+            os.close(read_end)
 
-    def take(self, *others: int) -> None:
-        """Takes the signals again from who took them in between, as Lightning's trainer does.
+    @contextmanager
+    def installed_in_program(self) -> Iterator[None]:
+        """As `installed`, but a second signal does not end the process.
+
+        For a run inside a program, such as a notebook. Does nothing outside the main thread, where Python
+        allows no handlers.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self.signum, self._raised = None, False
+        previous = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
+        self._installed = True
+        self.reinstall()
+        try:
+            yield
+        finally:
+            self._installed, self.signum = False, None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
+
+    def reinstall(self, *additional: int) -> None:
+        """Installs the handlers again after other code, such as Lightning's trainer, replaced them.
 
         Args:
-            others: taken from now on as well.
+            additional: more signals to handle from now on.
         """
-        self._taken |= set(others)
-        for signum in self._taken if self._installed else ():
+        self._handled |= set(additional)
+        for signum in self._handled if self._installed else ():
             signal.signal(signum, self._handle)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal is only noted, for `GRACE` seconds; `settle` raises it."""
+        """Defers a signal to the end of the block, or by `DEFERRAL_SECONDS` at most."""
         with self._set(deferred=True):
             yield
-        self.settle()
+        self.raise_if_signalled()
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside, a signal raises where the program is, though it is deferred outside."""
-        self.settle()
+    def immediate(self) -> Iterator[None]:
+        """Raises a signal immediately inside the block, even within `deferred`."""
+        self.raise_if_signalled()
         with self._set(deferred=False):
             yield
 
-    def settle(self) -> None:
-        """To be called where all is saved.
+    def raise_if_signalled(self) -> None:
+        """Raises a deferred signal; call it when everything is saved.
 
         Raises:
-            Stopped: a signal has come.
+            Stopped: a signal was received.
         """
         if self.signum is not None:
             self._raise(self.signum)
 
     @contextmanager
     def _set(self, deferred: bool) -> Iterator[None]:
-        before, self._deferred = self._deferred, deferred
+        previous, self._deferred = self._deferred, deferred
         try:
             yield
         finally:
-            self._deferred = before
+            self._deferred = previous
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:  # what a second one does is the thread's business
+        if self.signum is not None:  # a second signal is handled by the thread
             return
         self.signum = signum
         if not self._deferred:
             self._raise(signum)
-        signal.signal(signal.SIGALRM, self._late)
-        signal.setitimer(signal.ITIMER_REAL, GRACE)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, DEFERRAL_SECONDS)
 
-    def _late(self, signum: int, frame: FrameType | None) -> NoReturn:
+    def _on_alarm(self, signum: int, frame: FrameType | None) -> NoReturn:
         assert self.signum is not None
         self._raise(self.signum)
 
@@ -155,28 +161,29 @@ class Interruption:
         signal.setitimer(signal.ITIMER_REAL, 0)
         raise Stopped(signum)
 
-    def _watch(self, ear: int) -> None:
-        # In a thread: Python's own handlers wait for a main thread that is in a long call, or hangs in one.
+    def _watch(self, read_end: int) -> None:
+        # A thread, because Python's handlers wait for the main thread, which may be in a long call or hang.
         signum, first = 0, math.inf
         while True:
-            unanswered = first < math.inf and not self._raised
-            left = max(0.0, first + GRACE + MERCY - time.monotonic()) if unanswered else None
-            if not select.select([ear], [], [], left)[0]:
+            pending = first < math.inf and not self._raised
+            deadline = first + DEFERRAL_SECONDS + EXIT_SECONDS
+            left = max(0.0, deadline - time.monotonic()) if pending else None
+            if not select.select([read_end], [], [], left)[0]:
                 if not self._raised:
                     os._exit(128 + signum)
                 continue
-            told = os.read(ear, 1)
-            if not told:
+            received = os.read(read_end, 1)
+            if not received:
                 return
-            if told[0] not in SIGNALS:
+            if received[0] not in SIGNALS:
                 continue
             if first == math.inf:
-                signum, first = told[0], time.monotonic()
-            elif time.monotonic() - first > SAME:
-                os._exit(128 + told[0])
+                signum, first = received[0], time.monotonic()
+            elif time.monotonic() - first > DUPLICATE_SECONDS:
+                os._exit(128 + received[0])
 
 
-interruption = Interruption()  # of this process
+signal_handler = SignalHandler()  # of this process
 
 
 @contextmanager

@@ -1,50 +1,51 @@
-"""Batch sizes that fit a device's caches or memory, from byte counts of a forward pass."""
+"""Batch sizes that fit a device's caches or memory, from the bytes that a forward pass keeps."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-CPU_CACHE = 48 * 2**20  # bytes of activations at once: on two cores more is no faster, a quarter slower
-CPU_GRAPHS = 2 * 2**30  # bytes, of the synthetic images whose gradients are differentiated
+CPU_CACHE = 48 * 2**20  # bytes of activations; larger batches are up to a quarter slower on two cores
+CPU_GRAPH_MEMORY = 2 * 2**30  # bytes, for the graphs of synthetic images' gradients
 GPU_SHARE = 0.5  # of the memory, for the activations of one microbatch
-OTHER_MEMORY = 8 * 2**30  # bytes, of accelerators that do not tell
-KEPT_AGAIN = 4  # a gradient and its derivative keep about as many times what the forward pass keeps
+UNKNOWN_MEMORY = 8 * 2**30  # bytes, assumed for accelerators other than CUDA
+BACKWARD_FACTOR = 4  # differentiating a gradient keeps about this many times what the forward pass keeps
 
 
-def images_at_once(network: nn.Module, image: Tensor) -> int:
-    """A power of two: images whose activations the caches of a CPU or the memory of an accelerator hold.
+def fitting_batch_size(network: nn.Module, image: Tensor) -> int:
+    """Returns the largest power of two of images whose activations fit the CPU's caches or the GPU's memory.
 
-    By device and shapes alone, not by what is free at the moment: the same run gives the same numbers.
+    Depends on the device and the shapes, not on the memory free at the moment, so the same run gives the same
+    numbers.
     """
-    kept = kept_bytes(network, image)
+    image_bytes = activation_bytes(network, image)
     if image.device.type == "cpu":
-        fitting = CPU_CACHE // kept
+        fitting = CPU_CACHE // image_bytes
     else:
-        fitting = memory_for_graphs(image.device) // (kept * KEPT_AGAIN)
+        fitting = graph_memory(image.device) // (image_bytes * BACKWARD_FACTOR)
     return 2 ** int(math.log2(max(1, fitting)))
 
 
-def memory_for_graphs(device: torch.device) -> int:
-    """Bytes that activations and what is kept to differentiate them may take at once."""
+def graph_memory(device: torch.device) -> int:
+    """Returns the bytes that activations and graphs may take at once on the device."""
     if device.type == "cpu":
-        return CPU_GRAPHS
+        return CPU_GRAPH_MEMORY
     cuda = device.type == "cuda"
-    memory = torch.cuda.get_device_properties(device).total_memory if cuda else OTHER_MEMORY
+    memory = torch.cuda.get_device_properties(device).total_memory if cuda else UNKNOWN_MEMORY
     return int(memory * GPU_SHARE)
 
 
-def kept_bytes(network: nn.Module, image: Tensor) -> int:
-    """Bytes that the forward pass of one image [1, channels, H, W] keeps for the backward pass."""
-    of_network = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+def activation_bytes(network: nn.Module, image: Tensor) -> int:
+    """Returns the bytes that a forward pass of one image [1, channels, H, W] keeps for the backward pass."""
+    parameter_storage = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     sizes: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage().data_ptr() not in of_network:
+    def record(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in parameter_storage:
             sizes[tensor.data_ptr()] = tensor.nbytes
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        kept = network(image)  # the graph lives until the sizes are known, so that no address comes twice
-    del kept
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        output = network(image)  # keeps the graph alive, so that no address is used twice
+    del output
     return max(1, sum(sizes.values()))

@@ -20,10 +20,10 @@ from gmlight.data.images import TrainingSet
 from gmlight.runtime.compile import Compilation, Compiled
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.flops import forward_flops
-from gmlight.runtime.memory import halved_by
-from gmlight.runtime.progress import Told, shown, untold
+from gmlight.runtime.memory import explain_out_of_memory
+from gmlight.runtime.progress import ProgressCallback, no_progress, show_progress
 from gmlight.runtime.seeding import generator, seeded
-from gmlight.runtime.sizing import images_at_once
+from gmlight.runtime.sizing import fitting_batch_size
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.steps import NetworkFactory, steps_per_epoch, training_steps
 
@@ -64,7 +64,7 @@ class Evaluator:
         self,
         images: TrainingSet,
         networks: int,
-        progress: Told = untold,
+        progress: ProgressCallback = no_progress,
         accuracies: MutableMapping[int, float] | None = None,
     ) -> Accuracy:
         """The accuracies of networks 0..networks-1, whose seeds depend on nothing else.
@@ -76,7 +76,7 @@ class Evaluator:
             accuracies: by network, those that are known already; takes the others as they come.
         """
         # Rank 0's word is everybody's: what is known, and how many train at once on devices that may differ.
-        known, together = ranks.agree((dict(accuracies or {}), self.together(images)))
+        known, together = ranks.broadcast((dict(accuracies or {}), self.together(images)))
         missing = [i for i in range(networks) if i not in known]
         while missing:
             done = networks - len(missing)
@@ -91,15 +91,21 @@ class Evaluator:
             tell(1)
         return Accuracy([known[i] for i in range(networks)], epochs=self.epochs, protocol=self.protocol)
 
-    def _found(self, images: TrainingSet, own: Sequence[int], networks: int, progress: Told) -> list[float]:
+    def _found(
+        self, images: TrainingSet, own: Sequence[int], networks: int, progress: ProgressCallback
+    ) -> list[float]:
         together = "evaluation.networks_at_once"
-        with halved_by("the training of evaluation networks", together, lambda: len(own)):
+        with explain_out_of_memory("the training of evaluation networks", together, lambda: len(own)):
             ensemble = self.trained(images, own, progress)
         testable = functools.partial(self._testable, ensemble)
-        with halved_by("the test", "evaluation.test_batch", lambda: self.test_batch or testable()):
+        with explain_out_of_memory(
+            "the test", "evaluation.test_batch", lambda: self.test_batch or testable()
+        ):
             return self.accuracies(ensemble, networks)
 
-    def trained(self, images: TrainingSet, members: Sequence[int], progress: Told = untold) -> Ensemble:
+    def trained(
+        self, images: TrainingSet, members: Sequence[int], progress: ProgressCallback = no_progress
+    ) -> Ensemble:
         """The fresh networks of these numbers after their epochs on the images.
 
         Args:
@@ -140,7 +146,7 @@ class Evaluator:
         if self.data.test.device.type == "cpu":
             return 1
         image, _ = images.batch(torch.zeros(1, dtype=torch.long))
-        at_once = images_at_once(self._fresh(0).to(image.device).eval(), image)
+        at_once = fitting_batch_size(self._fresh(0).to(image.device).eval(), image)
         return max(1, at_once // min(len(images), self.batch_size))
 
     @torch.no_grad()
@@ -184,20 +190,20 @@ class Evaluator:
                 self._operations = forward_flops(ensemble.only, test.images.shape[1:])
             return networks * len(test) * self._operations
 
-        if self.compilation.pays(work, test.device):
+        if self.compilation.should_compile(work, test.device):
             function = functools.partial(functional_call, copy.deepcopy(ensemble).eval())
             self._compiled_test = Compiled(function, "the test", self.compilation.notify)
 
     def _testable(self, ensemble: Ensemble) -> int:
         image, _ = self.data.test.batch(torch.zeros(1, dtype=torch.long))
-        return images_at_once(ensemble, image.expand(ensemble.size, *image.shape))
+        return fitting_batch_size(ensemble, image.expand(ensemble.size, *image.shape))
 
     def _fresh(self, i: int) -> nn.Module:
         with seeded(self.seed, "evaluation-network", i), torch.enable_grad():
             return self.factory()
 
 
-def _tell(progress: Told, done: int, of_round: int, share: float) -> None:
+def _tell(progress: ProgressCallback, done: int, of_round: int, share: float) -> None:
     progress(done + share * of_round)
 
 
@@ -233,7 +239,7 @@ def evaluate_sets(
     for name, images, networks in sets:
         for architecture, evaluator in evaluators.items():
             doing = f"evaluating {name} on {architecture}"
-            with shown(doing, "network", networks, console) as progress:
+            with show_progress(doing, "network", networks, console) as progress:
                 known = None if log is None else log.accuracies(name, images, architecture)
                 accuracy = evaluator(images, networks, progress, known)
             evaluations.append(Evaluation(name, len(images), 4 * images.floats, architecture, accuracy))

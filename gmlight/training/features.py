@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from gmlight.data.augmentation import none
 from gmlight.data.images import RealImages, TrainingSet
 from gmlight.errors import ConfigError
-from gmlight.runtime.progress import Told, untold
+from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.steps import training_steps
 
@@ -23,7 +23,7 @@ def trained_features(
     lr: float,
     momentum: float,
     weight_decay: float = 0.0,
-    progress: Told = untold,
+    progress: ProgressCallback = no_progress,
 ) -> nn.Module:
     """The map to features of the network, after it was trained on the set by so many steps of SGD.
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from gmlight.data.augmentation import Augmentation, CutMix
 from gmlight.data.images import TrainingSet
-from gmlight.runtime.seeding import moved
+from gmlight.runtime.seeding import to_device
 from gmlight.training.ensemble import Ensemble
 
 NetworkFactory = Callable[..., nn.Module]
@@ -66,7 +66,7 @@ def _mixed_loss(
     logits = networks(torch.stack([of_one for of_one, _, _ in mixed]))
     losses = [
         share * cross_entropy(of_one, own)
-        + (1 - share) * cross_entropy(of_one, own[moved(order, own.device)])
+        + (1 - share) * cross_entropy(of_one, own[to_device(order, own.device)])
         for of_one, own, (_, order, share) in zip(
             logits, labels.unflatten(0, logits.shape[:2]), mixed, strict=True
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gmlight.benchmarking.dry_run import Plan, Steps, condensing_seconds
-from gmlight.runtime.profiling import Parts
+from gmlight.runtime.profiling import PartTimer
 from helpers.condensers import condenser
 from helpers.problems import random_images
 from helpers.runs import TINY, Run, refusal
@@ -68,7 +68,7 @@ def test_the_disk_it_foretells_is_enough(typed: Run, tmp_path: Path, ipc: int, l
 
 def steps(*rows: tuple[float, float, float]) -> Steps:
     """As measured: seconds, of which in the network's training, zeta; the first is to warm up."""
-    measured = Steps(Parts(torch.device("cpu")))
+    measured = Steps(PartTimer(torch.device("cpu")))
     for seconds, network, zeta in ((99.0, 9.0, 9.0), *rows):
         measured.seconds.append(seconds)
         measured.of_network.append(network)

@@ -13,8 +13,8 @@ from gmlight.builders.data import build_data
 from gmlight.builders.parts import build_factory
 from gmlight.config.validate import check
 from gmlight.errors import ConfigError
-from gmlight.runtime.console import refuse_bad_paths
-from gmlight.runtime.profiling import PARTS, Memory, Parts, Watch
+from gmlight.runtime.console import check_output_paths
+from gmlight.runtime.profiling import PARTS, PartTimer, PeakMemory, Stopwatch
 from helpers.runs import TINY, Run, composed, refusal
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_against_the_plain_loop(command: Run, tmp_path: Path) -> None:
     assert f"{statistics.median(expected):.3g} (" in result.stdout
     assert found["environment"]["torch"] == torch.__version__
 
-    assert "here.json: is there already" in refusal(command("benchmark", *words))
+    assert "here.json: the file exists" in refusal(command("benchmark", *words))
     assert json.loads((tmp_path / "here.json").read_text()) == found
 
 
@@ -101,8 +101,8 @@ def test_the_plain_iteration_learns_where_the_data_are() -> None:
     config = composed(*TINY, "schedule=fixed", "architecture.width=8", name="benchmark")
     data = build_data(config).load(CPU)
     iterate, counts = textbook_iteration(config, build_factory(config.architecture, config.dataset), data)
-    parts = Parts(CPU)
-    watch = Watch(parts, profiled=True)
+    parts = PartTimer(CPU)
+    watch = Stopwatch(parts, profiled=True)
     iterate(0, parts.profile)
     measured = watch.stop()
     assert set(measured["parts"]) == set(PARTS)
@@ -110,7 +110,7 @@ def test_the_plain_iteration_learns_where_the_data_are() -> None:
 
 
 def test_memory_is_what_is_in_use_at_once() -> None:
-    memory = Memory(CPU)
+    memory = PeakMemory(CPU)
     blocks = [torch.ones(2**22) for _ in range(4)]  # 16 MiB each
     del blocks
     torch.ones(2**22)
@@ -119,8 +119,8 @@ def test_memory_is_what_is_in_use_at_once() -> None:
 
 
 def test_only_a_profile_looks_at_parts() -> None:
-    parts = Parts(CPU)
-    watch = Watch(parts, profiled=False)
+    parts = PartTimer(CPU)
+    watch = Stopwatch(parts, profiled=False)
     with parts.profile("distance"):
         pass
     assert set(watch.stop()) == {"seconds"}
@@ -134,5 +134,5 @@ def test_against_is_checked() -> None:
 
 
 def test_a_place_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="make it first"):
-        refuse_bad_paths({"a": tmp_path / "b.json", "json": tmp_path / "nowhere" / "b.json"})
+    with pytest.raises(ConfigError, match="create it first"):
+        check_output_paths({"a": tmp_path / "b.json", "json": tmp_path / "nowhere" / "b.json"})

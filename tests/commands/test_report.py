@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gmlight import report
+from gmlight.commands import report
 from gmlight.errors import ConfigError
 from gmlight.reporting.collect import gather
 from gmlight.reporting.paper import Cell, cells_of, figures, name_of
@@ -212,7 +212,7 @@ def test_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         "mnist-ipc10-zeta-0.png", "mnist-ipc10-zeta-0.svg", "mnist-paper-accuracy.png",
         "mnist-paper-accuracy.svg",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="the file exists"):
         report.report({"runs": "runs", "plots": "pictures"})
 
 
@@ -246,7 +246,7 @@ def test_what_is_written(
         "91.9",
         "python -m gmlight.train seed=0",
     )
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="the file exists"):
         report.report(words)
     with pytest.raises(ConfigError, match="no run there"):
         gather(["nowhere"])

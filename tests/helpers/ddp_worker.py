@@ -147,4 +147,4 @@ if __name__ == "__main__":
     outcome = everything(lambda: DDPStrategy(process_group_backend="gloo"))
     known = ranks.gather({ranks.rank: float(ranks.rank)})
     torch.save(outcome | {"known": known}, Path(sys.argv[1]) / f"{ranks.rank}.pt")
-    ranks.leave()
+    ranks.shut_down()

@@ -26,7 +26,7 @@ def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
     return two_of_each(*train), two_of_each(*test)
 
 
-def dataset_info(
+def named_classes(
     *classes: str, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.25,)
 ) -> DatasetInfo:
     """Of a dataset of 8x8 images, as many of each class."""

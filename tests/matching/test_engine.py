@@ -19,7 +19,7 @@ from gmlight.matching import engine, reference
 from gmlight.matching.class_gradients import Blocks, class_gradients
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import seeded
-from gmlight.runtime.sizing import kept_bytes
+from gmlight.runtime.sizing import activation_bytes
 from helpers.problems import gradient_engine, random_images, small_network
 
 CONVNET = {"width": 8, "depth": 3, "pooling": "max"}
@@ -87,8 +87,8 @@ def test_sizes_suit_the_device() -> None:
     )  # fmt: skip
     image = torch.zeros(1, 3, 32, 32)
     # 128 maps of 32x32 floats, twice, and a quarter and a sixteenth of that again: 1.3 MiB.
-    assert 1 * 2**20 < kept_bytes(network, image) < 2 * 2**20
-    assert kept_bytes(network, image.expand(256, -1, -1, -1)[:1]) == kept_bytes(network, image)
+    assert 1 * 2**20 < activation_bytes(network, image) < 2 * 2**20
+    assert activation_bytes(network, image.expand(256, -1, -1, -1)[:1]) == activation_bytes(network, image)
     batch = image.expand(256, -1, -1, -1)
     assert engine.automatic_sizes(network, batch, 10, differentiable=False) == (32, 1)
     assert engine.automatic_sizes(network, image, 10, differentiable=True) == (1, 10)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gmlight.matching import distances, reference
-from gmlight.runtime.profiling import PARTS, Parts
+from gmlight.runtime.profiling import PARTS, PartTimer
 from gmlight.runtime.seeding import seeded
 from helpers.condensers import IMAGE_OPTIMIZER, NETWORK_OPTIMIZER, Stream, condenser, real_batches
 from helpers.problems import random_images, rule_named, small_network
@@ -21,7 +21,7 @@ def test_outer_iterations(rule: str) -> None:
     images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
     batches = real_batches(outer=2, updates=3, classes=3)
     module = condenser(images, 3, epochs, matcher={"rule": rule_named(rule)})
-    parts = Parts(torch.device("cpu"))
+    parts = PartTimer(torch.device("cpu"))
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=6, max_epochs=-1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, profiler=parts,

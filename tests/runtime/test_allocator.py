@@ -8,7 +8,7 @@ import pytest
 
 CODE = """
 import resource, sys
-from gmlight.allocator import keep_large_blocks
+from gmlight.runtime.memory import keep_large_blocks
 if sys.argv[1] == "keep":
     assert keep_large_blocks()
 import torch

@@ -10,7 +10,7 @@ import torch
 
 from gmlight.builders.data import build_data
 from gmlight.builders.evaluators import build_evaluator
-from gmlight.runtime.compile import WORTH_COMPILING, Compilation, Compiled, compiler_lacks
+from gmlight.runtime.compile import MIN_OPERATIONS, Compilation, Compiled, missing_compiler
 from helpers.problems import gradient_engine, random_images, small_network
 from helpers.runs import composed
 
@@ -20,18 +20,18 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("choice", "operations", "device", "expected"),
     [
-        ("auto", WORTH_COMPILING * 2, "cpu", True),
-        ("auto", WORTH_COMPILING / 2, "cpu", False),
-        ("auto", WORTH_COMPILING * 2, "cuda", False),
+        ("auto", MIN_OPERATIONS * 2, "cpu", True),
+        ("auto", MIN_OPERATIONS / 2, "cpu", False),
+        ("auto", MIN_OPERATIONS * 2, "cuda", False),
         (True, 1, "cpu", True),
-        (False, WORTH_COMPILING * 2, "cpu", False),
+        (False, MIN_OPERATIONS * 2, "cpu", False),
     ],
 )
 def test_when_it_pays(
     choice: bool | str, operations: float, device: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert Compilation(choice, print).pays(lambda: operations, torch.device(device)) is expected
+    assert Compilation(choice, print).should_compile(lambda: operations, torch.device(device)) is expected
 
 
 def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,10 +40,10 @@ def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("CXX", raising=False)
     lines: list[str] = []
     compilation = Compilation(True, lines.append)
-    assert not compilation.pays(lambda: 1, CPU)
-    assert not compilation.pays(lambda: 1, CPU)
+    assert not compilation.should_compile(lambda: 1, CPU)
+    assert not compilation.should_compile(lambda: 1, CPU)
     assert lines == [
-        "speed.compile=true: not compiled, for want of the C++ compiler g++ (install it or set CXX)"
+        "speed.compile=true: not compiled, the C++ compiler g++ (install it or set CXX) is missing"
     ]
 
 
@@ -81,11 +81,11 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     assert doubled(torch.ones(2)).tolist() == [2, 2]
     assert doubled(torch.ones(2)).tolist() == [2, 2]
     assert not doubled.active
-    assert lines == ["doubling cannot be compiled and runs as it is: no backend"]
+    assert lines == ["doubling cannot be compiled and runs uncompiled: no backend"]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+@pytest.mark.skipif(missing_compiler(CPU) is not None, reason="there is no compiler")
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer"])
 def test_compiled_gradients_equal_the_loop(norm: str) -> None:
     lines: list[str] = []
@@ -103,7 +103,7 @@ def test_compiled_gradients_equal_the_loop(norm: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+@pytest.mark.skipif(missing_compiler(CPU) is not None, reason="there is no compiler")
 def test_any_number_of_functions_can_be_compiled() -> None:
     for number in range(torch._dynamo.config.recompile_limit + 2):
         compiled = Compiled(functools.partial(torch.add, torch.tensor(number)), "adding", print)
@@ -112,7 +112,7 @@ def test_any_number_of_functions_can_be_compiled() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler_lacks(CPU) is not None, reason="there is no compiler")
+@pytest.mark.skipif(missing_compiler(CPU) is not None, reason="there is no compiler")
 def test_a_compiled_test_finds_the_same_accuracy() -> None:
     config = composed("architecture.width=8", "evaluation.epochs=8", "evaluation.test_batch=50")
     data = build_data(config).load(CPU)  # 360 test images: the last batch is smaller

@@ -13,7 +13,7 @@ import torch
 from gmlight import CondensedDataset
 from gmlight.errors import ConfigError
 from gmlight.matching.image_gradient import ImageGradient
-from gmlight.runtime.memory import halved_by
+from gmlight.runtime.memory import explain_out_of_memory
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
 from helpers.runs import TINY, Run, refusal
@@ -28,14 +28,20 @@ CPU = (
 )
 def test_all_kinds_of_it(error: Exception) -> None:
     message = r"out of memory in the test, evaluation\.test_batch=9: evaluation\.test_batch=4 halves it"
-    with pytest.raises(ConfigError, match=message), halved_by("the test", "evaluation.test_batch", lambda: 9):
+    with (
+        pytest.raises(ConfigError, match=message),
+        explain_out_of_memory("the test", "evaluation.test_batch", lambda: 9),
+    ):
         raise error
-    with pytest.raises(ConfigError, match="use a device with more"), halved_by("it", "key", lambda: 1):
+    with (
+        pytest.raises(ConfigError, match="use a device with more"),
+        explain_out_of_memory("it", "key", lambda: 1),
+    ):
         raise error
 
 
 def test_other_errors_are_what_they_were() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), halved_by("it", "key", lambda: 1):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory("it", "key", lambda: 1):
         raise RuntimeError("shapes cannot be multiplied")
 
 

@@ -15,7 +15,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 30)
     page = io.StringIO()
-    with progress.shown("evaluating the set", "network", 4, Console(file=page, width=80)) as told:
+    with progress.show_progress("evaluating the set", "network", 4, Console(file=page, width=80)) as told:
         told(0.5)  # at 10 seconds: too early
         told(1.25)  # at 31, and the line is of 40
         told(2.0)  # at 62, too early again
@@ -25,7 +25,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
 def test_a_live_bar_counts_what_is_whole() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, _environ={})
-    with progress.shown("evaluating the set", "network", 2, console) as told:
+    with progress.show_progress("evaluating the set", "network", 2, console) as told:
         told(1.75)
     assert "network 1/2" in screen.getvalue()
     assert "network 2/2" not in screen.getvalue()

@@ -1,0 +1,101 @@
+"""The folder of a run: what is found in it, set aside, and removed when the run resumes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
+from gmlight.artifacts.metrics_csv import read_metrics
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.errors import ConfigError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """Three outer iterations of two updates, with the evaluations of k = 1 and 2."""
+    run = RunFolder(tmp_path / "run")
+    run.samples_folder.mkdir(parents=True)
+    for k in range(4):
+        run.samples(k).touch()
+    rows = ["step,loss,accuracy/mean", *(f"{step},0.5," for step in range(6)), "2,,50.0", "4,,60.0"]
+    run.metrics.write_text("\n".join(rows) + "\n")
+    return run
+
+
+def save(folder: RunFolder, step: int) -> Path:
+    checkpoint = {"global_step": step, "images": torch.zeros(2)}
+    AtomicCheckpointIO().save_checkpoint(checkpoint, folder.last_checkpoint)
+    return folder.last_checkpoint
+
+
+def steps(folder: RunFolder) -> list[tuple[int, bool]]:
+    """Of each row of the metrics its step, and whether it is an evaluation's."""
+    return [(int(row["step"]), bool(row["accuracy/mean"])) for row in read_metrics(folder.metrics)]
+
+
+def test_a_resumed_run_repeats_what_came_after_its_checkpoint(folder: RunFolder) -> None:
+    assert folder.rewind(save(folder, 4), iterations=3, updates=2) == 4
+    assert [int(path.stem) for path in folder.all_samples] == [0, 1, 2]
+    assert steps(folder) == [(0, False), (1, False), (2, False), (3, False), (2, True), (4, True)]
+    # A finished run has its last accuracy evaluated again.
+    assert folder.rewind(save(folder, 4), iterations=2, updates=2) == 4
+    assert (4, True) not in steps(folder)
+
+
+def test_without_a_checkpoint_all_is_repeated(folder: RunFolder) -> None:
+    assert folder.rewind(None, iterations=3, updates=2) == 0
+    assert [int(path.stem) for path in folder.all_samples] == [0]
+    assert steps(folder) == []
+
+
+def test_a_damaged_last_checkpoint_is_removed_where_the_previous_one_is_used(folder: RunFolder) -> None:
+    save(folder, 2)
+    save(folder, 4).write_bytes(b"damaged")
+    lines: list[str] = []
+    checkpoint = folder.find_checkpoint(lines.append)
+    assert checkpoint == folder.previous_checkpoint
+    assert len(lines) == 1
+    assert folder.rewind(checkpoint, iterations=3, updates=2) == 2
+    assert not folder.last_checkpoint.exists()
+    assert folder.previous_checkpoint.exists()
+
+
+def test_a_finished_run_is_set_aside(folder: RunFolder) -> None:
+    assert folder.finished_iterations is None
+    folder.set_result_aside()  # there is none
+    folder.condensed.mkdir()
+    folder.result.write_text(json.dumps({"config": {"iterations": 3}}))
+    assert folder.finished_iterations == 3
+    with pytest.raises(ConfigError, match="finished and has no checkpoint"):
+        folder.find_checkpoint(print)
+    folder.set_result_aside()
+    assert not folder.has_run
+    assert not folder.condensed.exists()
+    assert {path.name for path in folder.path.glob("*-k3*")} == {"condensed-k3", "result-k3.json"}
+
+
+def test_runs_are_found_at_any_depth(tmp_path: Path) -> None:
+    begun, finished, evaluation = (RunFolder(tmp_path / name) for name in ("b", "a/a", "a/a/evaluations/x"))
+    for run in (begun, finished, evaluation):
+        run.path.mkdir(parents=True)
+    begun.config.touch()
+    finished.config.touch()
+    finished.result.touch()
+    evaluation.result.touch()
+    assert RunFolder.find_all(tmp_path) == [finished, evaluation, begun]
+    assert RunFolder.of_checkpoint(begun.last_checkpoint) == begun
+
+
+def test_a_folder_is_free_until_a_run_has_written(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert run.is_free
+    run.path.mkdir()
+    with run.locked():
+        pass
+    assert run.lock.exists()
+    assert run.is_free
+    run.config.touch()
+    assert not run.is_free
+    assert run.has_run
