@@ -20,7 +20,7 @@ from gmlight.builders.part_checks import (
 )
 from gmlight.builders.part_errors import build_part
 from gmlight.config.compose import instantiate
-from gmlight.data.augmentation import Augmentation
+from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
 from gmlight.matching.distances import Distance
 from gmlight.matching.rules import Rule, as_rule
@@ -62,10 +62,11 @@ def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Comp
     return Compilation(config.speed.compile, notify)
 
 
-def build_augmentation(config: DictConfig) -> Augmentation:
-    """What images go through while networks train on them, when they are evaluated at least."""
+def build_augmentation(config: DictConfig) -> NamedAugmentation:
+    """Builds the augmentation of evaluation networks' training, and of matching if it is Siamese."""
     augmentation = build_part("augmentation", without(config.augmentation, "evaluation_epochs"))
-    return check_augmentation(augmentation, (config.dataset.channels, *config.dataset.size))
+    check_augmentation(augmentation, (config.dataset.channels, *config.dataset.size))
+    return as_augmentation(augmentation)
 
 
 def build_rule(config: DictConfig) -> Rule:

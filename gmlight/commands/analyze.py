@@ -32,7 +32,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
     rng = generator(config.seed, "analyzed-images")
     real = LabelledImages(*stored.data.train.draw_mixed(config.real_images, rng))
     for architecture, evaluator in stored.evaluators.items():
-        epochs = logarithmic(evaluator.epochs, config.points)
+        epochs = logarithmic(evaluator.protocol.epochs, config.points)
         networks, wanted = [], config.evaluation.networks
         doing = f"analyzing {stored.name} on {architecture}"
         with show_progress(doing, "network", wanted, console) as progress:
