@@ -20,7 +20,7 @@ from gmlight.data.images import RealBatch
 from gmlight.matching import distances, rules
 from gmlight.matching.class_gradients import class_gradients
 from gmlight.matching.image_gradient import GradientMatcher
-from helpers.problems import dataset_info
+from helpers.problems import numbered_classes
 
 FOLDER = os.environ.get("GMLIGHT_GOLDEN_DIR")
 FILES = sorted(Path(FOLDER).glob("*.npz")) if FOLDER else []
@@ -153,7 +153,7 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
     recorder = Recorder(golden.arrays.get("image_momentum"))
     condenser = Condenser(
         Pixels(golden.arrays["synthetic"]),
-        GradientMatcher(dataset_info(settings["classes"]), golden.rule(), distance(settings["distance"])),
+        GradientMatcher(numbered_classes(settings["classes"]), golden.rule(), distance(settings["distance"])),
         InnerLoop(
             golden.network,
             golden.schedule(),

@@ -23,7 +23,7 @@ from gmlight.matching import distances, rules
 from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.distributed import ranks
 from helpers.condensers import IMAGE_OPTIMIZER, NETWORK_OPTIMIZER, Stream
-from helpers.problems import dataset_info, gradient_engine, random_images, siamese, small_network
+from helpers.problems import gradient_engine, numbered_classes, random_images, siamese, small_network
 
 CLASSES, IPC, UPDATES, OUTER = 3, 2, 2, 2
 DISTANCE = functools.partial(distances.cos_euclid, weight=1.0)
@@ -82,7 +82,7 @@ def condense(
     start = random_images(CLASSES, IPC, 2, 8, 8)
     transform = siamese() if case.siamese else None
     matcher = GradientMatcher(
-        dataset_info(CLASSES, PRIORS),
+        numbered_classes(CLASSES, PRIORS),
         case.rule,
         DISTANCE,
         gradient_engine(microbatch=2, classes_per_block=1),

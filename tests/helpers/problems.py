@@ -101,7 +101,7 @@ def rule_named(name: str, **options: object) -> rules.MatchingRule:
     return rule(**{key: value for key, value in options.items() if key in known})
 
 
-def dataset_info(classes: int, priors: Sequence[float] = ()) -> DatasetInfo:
+def numbered_classes(classes: int, priors: Sequence[float] = ()) -> DatasetInfo:
     """Of images of two channels, 8x8; equal priors by default."""
     names = tuple(map(str, range(classes)))
     return DatasetInfo(names, (0.0, 0.0), (1.0, 1.0), (2, 8, 8), tuple(priors) or (1 / classes,) * classes)
