@@ -1,1 +1,1 @@
-"""One network a file. `Network(channels=, size=(H, W), classes=, **its own options)`."""
+"""Networks, one per file: `Network(channels=, size=(H, W), classes=, **options)`."""

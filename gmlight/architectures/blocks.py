@@ -1,7 +1,8 @@
-"""What networks are built of, chosen by name."""
+"""Building blocks of networks, chosen by name."""
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from gmlight.errors import ConfigError
 
-MNIST_SHAPE = (1, 28, 28)  # channels, height, width: images that first convolutions pad to 32x32
+MNIST_SHAPE = (1, 28, 28)  # channels, height, width of images that first convolutions pad to 32x32
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}
 POOLINGS = ("none", "avg", "max")
@@ -18,15 +19,33 @@ NORMS = ("none", "batch", "layer", "instance", "group")
 GROUPS = 4
 
 
+@dataclass(frozen=True)
+class LayerNames:
+    """Names of the layers that follow a convolution; defaults: the paper's ConvNet.
+
+    Args:
+        activation: see `activation`.
+        norm: see `norm`.
+        pooling: see `pooling`.
+    """
+
+    activation: str = "relu"
+    norm: str = "instance"
+    pooling: str = "avg"
+
+
 def activation(name: str) -> nn.Module:
-    """`sigmoid`, `relu`, `leaky_relu` (slope 0.01) or `swish`."""
+    """Makes an activation: `sigmoid`, `relu`, `leaky_relu` (slope 0.01) or `swish`."""
     if name not in list(ACTIVATIONS):
         raise ConfigError(f"architecture.activation={name}: choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
 
 
 def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
-    """The normalisation of a [channels, *size] map; `instance` is GroupNorm with a group per channel."""
+    """Makes the normalisation of a [channels, *size] map: `none`, `batch`, `layer`, `instance` or `group`.
+
+    `instance` is GroupNorm with one group per channel, `group` has four groups.
+    """
     match name:
         case "none":
             return nn.Identity()
@@ -47,7 +66,7 @@ def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
 
 
 def pooling(name: str) -> nn.Module:
-    """2x2, stride 2: `avg`, `max` or `none`."""
+    """Makes a 2x2 pool with stride 2: `avg`, `max` or `none`."""
     match name:
         case "avg":
             return AveragePool()
@@ -59,10 +78,10 @@ def pooling(name: str) -> nn.Module:
 
 
 class AveragePool(nn.Module):
-    """The mean of each 2x2 window, [..., H, W] -> [..., H // 2, W // 2]: `nn.AvgPool2d(2)`, faster on a CPU.
+    """`nn.AvgPool2d(2)`, faster on a CPU: [..., H, W] -> [..., H // 2, W // 2].
 
-    There the library's pool takes as long as a convolution. A product with a matrix of quarters runs at the
-    speed of matrix products, also backwards; sums of slices are faster still, once they are compiled.
+    torch's pool takes as long as a convolution there. A product with a matrix of quarters is as fast as other
+    matrix products, also in the backward pass. When compiled, sums of slices are faster still.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -78,17 +97,22 @@ class AveragePool(nn.Module):
 
 @functools.cache
 def _quarters(width: int) -> np.ndarray:
-    # [2 * width, width // 2], 1/4 where an entry of two rows lies in a window. No tensor is kept: one made
-    # inside torch.func's transforms would belong to them.
+    # [2 * width, width // 2]: 1/4 if an entry of two rows lies in a window. Cached as an array, because a
+    # tensor made inside torch.func's transforms would belong to them.
     window = np.arange(width) // 2
     return (np.concatenate([window, window])[:, None] == np.arange(width // 2)) / 4
 
 
 def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int]) -> int:
-    """Numbers per image that leave the features, which end in a flatten.
+    """Returns the number of features per image.
+
+    Args:
+        features: layers, the last of which flattens.
+        channels: of the images.
+        size: (H, W) of the images.
 
     Raises:
-        ConfigError: nothing of an image of this size is left.
+        ConfigError: the layers leave nothing of an image of this size.
     """
     network = nn.Sequential(*features).eval()
     try:
@@ -105,5 +129,5 @@ def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int
 
 
 def uses_batch_norm(network: nn.Module) -> bool:
-    """Whether any layer keeps running statistics that matching has to move and freeze."""
+    """Whether any layer has running statistics, which matching must update and freeze."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

@@ -9,12 +9,20 @@ from gmlight.errors import ConfigError
 
 
 class ConvNet(nn.Sequential):
-    """`depth` blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer.
+    """Blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer.
 
-    [N, channels, H, W] -> [N, classes]. 1x28x28 images are padded to 32x32 by the first convolution.
+    [N, channels, H, W] -> [N, classes]. The first convolution pads 1x28x28 images to 32x32.
+
+    Args:
+        channels: of the images.
+        size: (H, W) of the images.
+        classes: number of classes.
+        width: channels of a block.
+        depth: number of blocks.
+        names: `activation`, `norm` and `pooling`, see `blocks.LayerNames`.
 
     Raises:
-        ConfigError: the poolings leave nothing of the image, or an option's name is unknown.
+        ConfigError: the poolings leave nothing of the image, or a name is unknown.
     """
 
     def __init__(
@@ -25,10 +33,9 @@ class ConvNet(nn.Sequential):
         classes: int,
         width: int,
         depth: int,
-        activation: str,
-        norm: str,
-        pooling: str,
+        **names: str,
     ) -> None:
+        chosen = blocks.LayerNames(**names)
         height, breadth = size
         padding = 1
         if (channels, *size) == blocks.MNIST_SHAPE:
@@ -36,11 +43,11 @@ class ConvNet(nn.Sequential):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(depth):
             layers[f"conv{i}"] = nn.Conv2d(channels, width, 3, padding=padding)
-            layers[f"norm{i}"] = blocks.norm(norm, width, (height, breadth))
-            layers[f"activation{i}"] = blocks.activation(activation)
-            layers[f"pooling{i}"] = blocks.pooling(pooling)
+            layers[f"norm{i}"] = blocks.norm(chosen.norm, width, (height, breadth))
+            layers[f"activation{i}"] = blocks.activation(chosen.activation)
+            layers[f"pooling{i}"] = blocks.pooling(chosen.pooling)
             channels, padding = width, 1
-            if pooling != "none":
+            if chosen.pooling != "none":
                 height, breadth = height // 2, breadth // 2
             if min(height, breadth) < 1:
                 raise ConfigError(

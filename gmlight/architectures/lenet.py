@@ -8,10 +8,15 @@ from gmlight.architectures import blocks
 class LeNet(nn.Sequential):
     """5x5-6, pool, 5x5-16, pool, then hidden layers of 120 and 84. [N, channels, H, W] -> [N, classes].
 
-    1x28x28 images are padded to 32x32 by the first convolution.
+    The first convolution pads 1x28x28 images to 32x32.
+
+    Args:
+        channels: of the images.
+        size: (H, W) of the images.
+        classes: number of classes.
 
     Raises:
-        ConfigError: nothing of the image is left after the convolutions.
+        ConfigError: the convolutions leave nothing of the image.
     """
 
     def __init__(self, *, channels: int, size: tuple[int, int], classes: int) -> None:

@@ -8,7 +8,16 @@ from gmlight.architectures import blocks
 
 
 class MLP(nn.Sequential):
-    """`depth` hidden layers of `width` units on the flat image. [N, channels, H, W] -> [N, classes]."""
+    """Hidden layers on the flattened image, then a linear layer. [N, channels, H, W] -> [N, classes].
+
+    Args:
+        channels: of the images.
+        size: (H, W) of the images.
+        classes: number of classes.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        activation: see `blocks.activation`.
+    """
 
     def __init__(
         self, *, channels: int, size: tuple[int, int], classes: int, width: int, depth: int, activation: str

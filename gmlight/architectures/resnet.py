@@ -1,4 +1,4 @@
-"""ResNet-18 for small images (Table 4), and its form with average pooling in the place of strides."""
+"""ResNet-18 for small images (Table 4), also with average pooling instead of strides."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,15 @@ STAGES = ((64, False), (128, True), (256, True), (512, True))  # width, whether 
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut. `pooled`: a halving is a 2x2 average pool, not a stride."""
+    """Two 3x3 convolutions and a shortcut.
+
+    Args:
+        channels: of the input.
+        width: channels of the output.
+        halved: whether height and width are halved.
+        pooled: halve by a 2x2 average pool instead of a stride.
+        norm: see `blocks.norm`.
+    """
 
     def __init__(self, channels: int, width: int, halved: bool, pooled: bool, norm: str) -> None:
         super().__init__()
@@ -41,10 +49,14 @@ class ResNet18(nn.Sequential):
     [N, channels, H, W] -> [N, classes].
 
     Args:
-        pooled: 2x2 average pools in the place of strides, and no final pool.
+        channels: of the images.
+        size: (H, W) of the images.
+        classes: number of classes.
+        norm: see `blocks.norm`; not `layer`.
+        pooled: use 2x2 average pools instead of strides, and no final pool.
 
     Raises:
-        ConfigError: nothing of the image is left after the pools, or the norm needs to know a map's size.
+        ConfigError: the pools leave nothing of the image, or the norm needs the size of the map.
     """
 
     def __init__(

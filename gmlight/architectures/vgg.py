@@ -11,10 +11,16 @@ LAYERS = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL)  
 class VGG11(nn.Sequential):
     """Eight [3x3 convolution, norm, ReLU], five 2x2 max pools, a linear layer.
 
-    [N, channels, H, W] -> [N, classes]. 1x28x28 images are padded to 32x32 by the first convolution.
+    [N, channels, H, W] -> [N, classes]. The first convolution pads 1x28x28 images to 32x32.
+
+    Args:
+        channels: of the images.
+        size: (H, W) of the images.
+        classes: number of classes.
+        norm: see `blocks.norm`.
 
     Raises:
-        ConfigError: nothing of the image is left after the poolings.
+        ConfigError: the poolings leave nothing of the image.
     """
 
     def __init__(self, *, channels: int, size: tuple[int, int], classes: int, norm: str) -> None:

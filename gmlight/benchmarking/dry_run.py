@@ -1,6 +1,5 @@
 """A dry run: a few steps of everything, and from them what the whole will take. Nothing is written."""
 
-import dataclasses
 import io
 import statistics
 import time
@@ -23,7 +22,7 @@ from gmlight.runtime.distributed import ranks
 from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
 from gmlight.runtime.profiling import PartTimer, measure_seconds
 from gmlight.runtime.signals import ending_launched_processes
-from gmlight.training.evaluator import Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates
 EPOCHS = 4  # of a network on S
@@ -85,7 +84,7 @@ def condensing_seconds(steps: Steps, condenser: Condenser, plan: Plan) -> tuple[
 
 def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: int) -> tuple[float, float]:
     """Of training one network on one image once, and of testing it."""
-    shorter = dataclasses.replace(evaluator, epochs=EPOCHS)
+    shorter = evaluator.with_epochs(EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.together(images), networks)))
     with explain_out_of_memory(
@@ -155,7 +154,7 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
         plan: how often the run does what was measured.
     """
     device, condenser = run.trainer.strategy.root_device, run.condenser
-    data, evaluators, console = run.data, run.evaluation.evaluators, run.console
+    data, console = run.data, run.console
     sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
 
     def line(what: str, value: str, said: str = "") -> None:
@@ -165,26 +164,14 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
     if condenser is not None and steps is not None:
         matching, whole = condensing_seconds(steps, condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
-        sampling = data.sampling_seconds
+        sampling = data.sampling_seconds(plan.iterations)
         of_sampling = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
         line(
             "condensing",
             format_duration(whole + sampling),
             f"K={plan.iterations}, T={plan.updates}{of_sampling}",
         )
-    few = images if isinstance(images, LabelledImages) else _few(data)
-    seconds, quick = 0.0, 0.0
-    for i, evaluator in enumerate(evaluators.values()):
-        of_image, testing = evaluation_seconds(evaluator, few, sets[0][2])
-        large = [n for _, each, n in sets if len(each) > evaluator.batch_size]
-        # Full mini-batches take less time an image than those of a small set.
-        of_many = evaluation_seconds(evaluator, _few(data), large[0])[0] if large else of_image
-        for _, each, n in sets:
-            of_each = of_many if len(each) > evaluator.batch_size else of_image
-            seconds += n * (evaluator.epochs * len(each) * of_each + testing)
-        if i == 0 and condenser is not None:
-            of_one = evaluator.epochs * len(few) * of_image + testing
-            quick = plan.evaluations * plan.quick_networks * of_one
+    seconds, quick = _all_evaluation_seconds(run, sets, plan)
     counts = ", ".join(f"{n} on {name}" for name, _, n in sets)
     line("evaluating", format_duration(seconds), f"networks: {counts}")
     if quick:
@@ -197,6 +184,28 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
     if condenser is not None and isinstance(images, LabelledImages):
         disk = disk_bytes(condenser, images, data, plan)
         line("disk", f"{disk / 2**20:.1f} MiB", "about, at most, in the run folder")
+
+
+def _all_evaluation_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:
+    # Of the final evaluation, and of the evaluations during condensation.
+    own = sets[0]
+    few = own.images if isinstance(own.images, LabelledImages) else _few(run.data)
+    final, quick = 0.0, 0.0
+    for i, evaluator in enumerate(run.evaluation.evaluators.values()):
+        protocol = evaluator.protocol
+        per_image, testing = evaluation_seconds(evaluator, few, own.networks)
+        large = [each for each in sets if len(each.images) > protocol.sgd.batch_size]
+        # Full mini-batches take less time an image than those of a small set.
+        per_image_of_large = per_image
+        if large:
+            per_image_of_large, _ = evaluation_seconds(evaluator, _few(run.data), large[0].networks)
+        for each in sets:
+            seconds = per_image_of_large if len(each.images) > protocol.sgd.batch_size else per_image
+            final += each.networks * (protocol.epochs * len(each.images) * seconds + testing)
+        if i == 0 and run.condenser is not None:
+            per_network = protocol.epochs * len(few) * per_image + testing
+            quick = plan.evaluations * plan.quick_networks * per_network
+    return final, quick
 
 
 def _few(data: CondensationData) -> LabelledImages:

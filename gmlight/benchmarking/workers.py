@@ -142,6 +142,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
         profiler=parts,
     )
     device = parts.device = trainer.strategy.root_device
+    data.prepare_data()
     data.load(device)
     condenser = build_condenser(config, build_start(config, data), data, factory, compilation)
     network = fresh_network(config, factory, 0).to(device)
@@ -168,7 +169,7 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
     # As many networks at once as an evaluation has, the second time, when all is warm.
     data = evaluator.data
     few = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
-    shorter = dataclasses.replace(evaluator, epochs=EPOCHS_TIMED)
+    shorter = evaluator.with_epochs(EPOCHS_TIMED)
     members = list(range(min(evaluator.together(few), config.evaluation.networks)))
     shorter.trained(few, members)
     seconds = measure_seconds(lambda: shorter.trained(few, members), data.train.device)
@@ -227,7 +228,9 @@ def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
     prepare_process(config)
     refuse_what_the_textbook_lacks(config)
     device = build_trainer(config).strategy.root_device
-    data = build_data(config).load(device)
+    data = build_data(config)
+    data.prepare_data()
+    data.load(device)
     factory = build_factory(config.architecture, config.dataset)
     network = reference.with_library_layers(fresh_network(config, factory, 0).to(device))
     iterate, counts = textbook_iteration(config, factory, data)

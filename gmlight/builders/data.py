@@ -1,52 +1,81 @@
-"""Builds the real images and what draws batches of them."""
+"""Builds the data module and loads it in every process of a run."""
 
 from collections.abc import Callable
+from functools import partial
 
+import lightning
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 from torch import nn
 
-from gmlight.builders.parts import needs_statistics
+from gmlight.builders.parts import needs_statistics, without
 from gmlight.config.compose import data_root, instantiate
-from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import Sampler, at_random
+from gmlight.data.datamodule import BatchSizes, CondensationData
+from gmlight.data.images import Sampler, random_sampling
+from gmlight.data.source import DataSource
+from gmlight.errors import ConfigError
+from gmlight.runtime.distributed import ranks
 
 
-def build_data(
-    config: DictConfig, statistics: bool = False, sampler: Sampler = at_random
-) -> CondensationData:
-    """The dataset, not yet loaded; `statistics`: whether updates need images for batch norm."""
+def build_source(config: DictConfig) -> DataSource:
+    """Builds the dataset that the configuration names; nothing is read yet."""
     dataset = instantiate(config.dataset)
-    return CondensationData(
-        dataset["load"],
-        root=data_root(config),
-        download=config.download,
+    return DataSource(
+        partial(dataset["load"], data_root(config)),
         classes=dataset["classes"],
         shape=(dataset["channels"], *dataset["size"]),
         mean=dataset["mean"],
         std=dataset["std"],
-        real_batch=config.real_batch,
-        mixed_batch=config.mixed_batch,
-        statistics_batch=config.statistics_batch if statistics else 0,
-        matched_batch=config.matching.get("mixed_real", 0),
-        matched_every=2 if config.matching["_target_"].endswith(".interleaved") else 1,
-        iterations=config.iterations,
+        download=config.download,
+        holdout=config.holdout,
+    )
+
+
+def build_data(
+    config: DictConfig,
+    *,
+    statistics: bool = False,
+    sampler: Sampler = random_sampling,
+    source: DataSource | None = None,
+) -> CondensationData:
+    """Builds the data module; nothing is read yet.
+
+    Args:
+        config: the composed configuration.
+        statistics: whether image updates need images for batch norm's statistics.
+        sampler: draws the real batches.
+        source: of the images; None: the dataset that the configuration names.
+    """
+    return CondensationData(
+        build_source(config) if source is None else source,
+        BatchSizes(
+            real=config.real_batch,
+            mixed=config.mixed_batch,
+            statistics=config.statistics_batch if statistics else 0,
+            matched=config.matching.get("mixed_real", 0),
+        ),
         updates=config.updates,
         seed=config.seed,
-        device_share=config.memory.device_share,
-        holdout=config.holdout,
         sampler=sampler,
+        needs_mixed_batches=_mixed_batches_rule(config),
+        device_share=config.memory.device_share,
     )
 
 
 def build_matched_data(config: DictConfig, factory: Callable[[], nn.Module]) -> CondensationData:
-    """`build_data` with what matching on these networks needs of it."""
-    return build_data(config, needs_statistics(factory), build_sampler(config, factory))
+    """Builds the data module for matching on the networks of this factory."""
+    return build_data(config, statistics=needs_statistics(factory), sampler=build_sampler(config, factory))
 
 
 def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:
-    """What draws the real batches that are matched on these networks."""
+    """Builds what draws the real batches.
+
+    Args:
+        config: the composed configuration.
+        factory: makes the networks that are matched on.
+    """
     sampler = instantiate(config.sampling)
-    if sampler is at_random:
+    if sampler is random_sampling:
         return sampler
     return sampler(
         factory=factory,
@@ -55,3 +84,49 @@ def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampl
         momentum=config.network_momentum,
         seed=config.seed,
     )
+
+
+def load_data(data: CondensationData, trainer: lightning.Trainer) -> CondensationData:
+    """Loads the data in every process before `trainer.fit`; downloads happen in one process.
+
+    Rank 0 downloads, then the first process of each other node downloads what its node lacks, then all
+    processes read. This works with and without a file system shared by the nodes. If Lightning starts the
+    processes itself, it does so in `trainer.fit`, after the first process has downloaded.
+
+    Args:
+        data: the data module.
+        trainer: whose strategy knows the processes and the device.
+
+    Raises:
+        ConfigError: the data cannot be had; the same error in all processes.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.world_size == 1 or isinstance(environment, LightningEnvironment):
+        if trainer.local_rank == 0:  # it starts the node's other processes later
+            data.prepare_data()
+    else:  # torchrun or Slurm has started all processes
+        trainer.strategy.setup_environment()  # makes the process group, as trainer.fit would later
+        _prepare_on(data, trainer.global_rank == 0)
+        _prepare_on(data, trainer.local_rank == 0)
+    return data.load(trainer.strategy.root_device)
+
+
+def _prepare_on(data: CondensationData, chosen: bool) -> None:
+    # The exchange of errors is also the barrier for the processes that are not chosen.
+    message = None
+    try:
+        if chosen:
+            data.prepare_data()
+    except ConfigError as error:
+        message = str(error)
+    found = [each for each in ranks.gather_objects(message) if each is not None]
+    if found:
+        raise ConfigError(found[0])
+
+
+def _mixed_batches_rule(config: DictConfig) -> Callable[[int], bool]:
+    rule = instantiate(without(config.matching, "mixed_real", "mixed_synthetic"))
+    if hasattr(rule, "needs_mixed_batches"):
+        return rule.needs_mixed_batches
+    interleaved = config.matching["_target_"].endswith(".interleaved")
+    return lambda k: k % 2 == 1 or not interleaved

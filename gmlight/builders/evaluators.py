@@ -1,4 +1,4 @@
-"""Builds evaluators, and the sets that are evaluated beside the condensed one."""
+"""Builds what trains and tests fresh networks, and the sets that are evaluated beside the synthetic one."""
 
 from typing import Any
 
@@ -14,16 +14,12 @@ from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
-from gmlight.training.evaluator import EvaluatedSet, Evaluator
+from gmlight.training.evaluator import EvaluatedSet, EvaluationProtocol, Evaluator
+from gmlight.training.steps import SGDSettings
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
-    """Replaces batch norm in an architecture, for evaluation.
-
-    Args:
-        architecture: its node in the configuration.
-        batch_norm: the norm to use in the place of batch norm.
-    """
+    """The architecture that is evaluated: itself, with the norm that is to stand in for batch norm."""
     target = architecture.copy()
     if target.get("norm") == "batch":
         target.norm = batch_norm
@@ -37,19 +33,12 @@ def build_evaluators(
     compilation: Compilation,
     console: Console,
 ) -> dict[str, Evaluator]:
-    """Builds an evaluator for each of `evaluation.architectures`.
+    """What trains and tests networks of each of evaluation.architectures, by its name in a table.
 
     Args:
-        config: of a run or of a command on a set.
-        data: need not be loaded yet.
-        source: label of the configuration's own architecture, which is evaluated if none are listed.
-        compilation: whether testing is compiled.
-        console: gets a line if a norm is replaced.
-
-    Returns:
-        Evaluators by the label of their architecture in tables.
+        source: name of the configuration's own architecture, which is evaluated where none are listed.
     """
-    own = source.split(",")[0]  # of "convnet, width=64"
+    own = source.split(",")[0]  # with "convnet, width=64" that is what convnet means in this run
     evaluators = {}
     for name in config.evaluation.architectures or [own]:
         node = config.architecture if name == own else choose(config, "architecture", name)
@@ -71,30 +60,34 @@ def build_quick_evaluator(config: DictConfig, data: CondensationData, compilatio
 def build_evaluator(
     config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
 ) -> Evaluator:
-    """Builds an evaluator of one architecture, with the settings of `config.evaluation`."""
-    protocol = config.evaluation
+    """Trains and tests fresh networks of the architecture as config.evaluation says."""
     return Evaluator(
         build_factory(architecture, config.dataset),
         data,
-        epochs=protocol.epochs,
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        batch_size=protocol.batch_size,
-        augmentation=build_augmentation(config),
-        cutmix=CutMix(protocol.cutmix) if protocol.get("cutmix") else None,
+        build_protocol(config),
         seed=config.seed,
-        test_batch=unless_auto(protocol.test_batch),
-        networks_at_once=unless_auto(protocol.networks_at_once),
+        test_batch=unless_auto(config.evaluation.test_batch),
+        networks_at_once=unless_auto(config.evaluation.networks_at_once),
         compilation=compilation,
-        protocol=protocol_label(config),
+    )
+
+
+def build_protocol(config: DictConfig) -> EvaluationProtocol:
+    """Builds how evaluation networks are trained, from config.evaluation and config.augmentation."""
+    node = config.evaluation
+    return EvaluationProtocol(
+        epochs=node.epochs,
+        sgd=SGDSettings(node.batch_size, node.lr, node.momentum, node.weight_decay),
+        augmentation=build_augmentation(config),
+        cutmix=CutMix(node.cutmix) if node.get("cutmix") else None,
+        name=protocol_label(config),
     )
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
-    """Collects the settings that accuracies depend on, apart from the name of the architecture."""
+    """What an accuracy depends on besides the set, the architecture's name and the network's number."""
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
-    # With the oldest names, so that accuracies logged by older versions are still known.
+    # Under the oldest names, so that accuracies that an older gmlight has noted are still known.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}

@@ -13,7 +13,7 @@ from torch import nn
 
 from gmlight.architectures.blocks import uses_batch_norm
 from gmlight.config.compose import instantiate
-from gmlight.data.augmentation import Augmentation
+from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule, as_rule
 from gmlight.reporting.loggers import DashboardLabels
@@ -45,9 +45,9 @@ def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Comp
     return Compilation(config.speed.compile, notify)
 
 
-def build_augmentation(config: DictConfig) -> Augmentation:
-    """What images go through while networks train on them, when they are evaluated at least."""
-    return instantiate(without(config.augmentation, "evaluation_epochs"))
+def build_augmentation(config: DictConfig) -> NamedAugmentation:
+    """Builds the augmentation of evaluation networks' training, and of matching if it is Siamese."""
+    return as_augmentation(instantiate(without(config.augmentation, "evaluation_epochs")))
 
 
 def build_rule(config: DictConfig) -> Rule:

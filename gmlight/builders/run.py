@@ -11,7 +11,7 @@ from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord, base_name
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.condenser import build_condenser, build_start
-from gmlight.builders.data import build_matched_data
+from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
     build_evaluators,
@@ -99,7 +99,7 @@ def build_run(
     refuse_processes_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
-    data.load(trainer.strategy.root_device)
+    load_data(data, trainer)
     start = _find_start(config, folder, data, console, resumed=resumed)
     condenser = None
     if config.iterations:

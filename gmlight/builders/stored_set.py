@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import Invocation
-from gmlight.builders.data import build_data
+from gmlight.builders.data import build_data, load_data
 from gmlight.builders.evaluators import build_evaluators
 from gmlight.builders.parts import build_compilation
 from gmlight.builders.trainer import build_trainer
@@ -70,7 +70,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     if trainer.world_size > 1:
         raise ConfigError("trainer.devices: a set is evaluated by one process; use trainer=auto")
     device = trainer.strategy.root_device
-    _refuse_other_data(condensed, data.load(device))
+    _refuse_other_data(condensed, load_data(data, trainer))
     name = "condensed" if made["complete"] else "condensed (incomplete)"
     images = condensed.labelled().to(device)
     return StoredSet(made, name, images, data, evaluators, device)

@@ -71,7 +71,7 @@ def measure_networks(
         The points of each network.
     """
     evaluator, wanted = stored.evaluators[architecture], config.evaluation.networks
-    epochs = logarithmic_epochs(evaluator.epochs, config.points)
+    epochs = logarithmic_epochs(evaluator.protocol.epochs, config.points)
     networks = []
     with show_progress(f"analyzing {stored.name} on {architecture}", "network", wanted, console) as progress:
         for member in range(wanted):

@@ -14,7 +14,6 @@ from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.decoding import Stored
 from gmlight.artifacts.results import Evaluation
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.benchmarking.dry_run import rehearse
 from gmlight.builders.run import Run, build_run
 from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation
 from gmlight.config.experiment_cells import blank_cell
@@ -40,25 +39,20 @@ def train(config: DictConfig, path: Path) -> float | None:
         path: the run folder.
 
     Returns:
-        Mean test accuracy of the set on the first architecture, in percent; None if there is none, because
-        the experiment leaves this cell blank or the run is a dry one.
+        Mean test accuracy of the set on the first architecture, in percent; None if the experiment
+        leaves this cell blank.
     """
     resumed, config.resume = config.resume is not None, None
     folder, record, console = RunFolder(path), describe(config), new_console()
     if reason := blank_cell(config):
-        if is_main() and not resumed and not config.dry_run:
+        if is_main() and not resumed:
             results.write_result(folder, record, [], {"blank": reason})
         console.print(f"{record.headline}: not applicable, {reason}")
         return None
     if resumed and already_finished(folder, record.config):
         console.print(f"{record.headline}: finished already")
         return results.read_accuracy(folder)
-    if config.dry_run and resumed:
-        raise ConfigError("dry_run=true: is for a new run; leave out resume=")
     run = build_run(config, folder, record, console, resumed=resumed)
-    if config.dry_run:
-        rehearse(run, config)
-        return None
     page, trainer = run.callbacks.page, run.trainer
     only_this_process = folder.locked() if is_main() else nullcontext()
     with only_this_process, page.showing_errors(), resumable(), ending_launched_processes(trainer.strategy):
@@ -104,7 +98,8 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
         was chosen.
 
     Raises:
-        ConfigError: numbers were not finite; the last finite set is in the run folder.
+        ConfigError: numbers were not finite, and the last finite set is in the run folder; or a callback has
+            ended the training early.
     """
     if run.condenser is None:
         chosen = run.evaluation.start.images
@@ -122,9 +117,7 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
     trainer = run.trainer
     if trainer.global_step < trainer.max_steps:
         done = f"{trainer.global_step} of {trainer.max_steps}"
-        raise ConfigError(
-            f"a callback stopped the run after image update {done}; resume={run.folder.path} continues it"
-        )
+        raise ConfigError(f"a callback stopped the run after image update {done}; resume={run.folder.path}")
     learned = synthetic.labelled().to(run.trainer.strategy.root_device)
     save_set(run, learned, synthetic.stored(), complete=True)
     return learned

@@ -10,7 +10,7 @@ from gmlight.errors import ConfigError
 from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.runtime.seeding import seeded
 from gmlight.training.features import features_of, trained_features
-from gmlight.training.steps import NetworkFactory, steps_per_epoch
+from gmlight.training.steps import NetworkFactory, SGDSettings, steps_per_epoch
 
 
 def noise(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
@@ -40,19 +40,17 @@ def herding(
     features: str,
     network: NetworkFactory,
     epochs: int,
-    batch_size: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
     progress: ProgressCallback = no_progress,
+    **sgd: float,
 ) -> LabelledImages:
     """ipc real images of each class, their mean feature kept nearest the class's (Table 3, Herding).
 
     Args:
         features: `network`: the map before the last layer of one network trained on the real set; `pixels`.
         network: makes it, given `channels`, `size` and `classes`; a Sequential that ends in the linear layer.
-        epochs: of its training by SGD; batch_size, lr, momentum, weight_decay: likewise.
-        progress: told how many epochs of it are done.
+        epochs: number of epochs of its training.
+        progress: called with the number of epochs done.
+        sgd: the other settings of its training, see `SGDSettings`.
     """
     _refuse_too_many(train, ipc)
     extract: nn.Module = nn.Flatten()
@@ -60,19 +58,17 @@ def herding(
         with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
             _, channels, *size = train.images.shape
             fresh = network(channels=channels, size=tuple(size), classes=len(train.classes))
-        per_epoch = steps_per_epoch(train, batch_size)
+        settings = SGDSettings(**sgd)  # type: ignore[arg-type]
+        per_epoch = steps_per_epoch(train, settings.batch_size)
         extract = trained_features(
             fresh.to(train.device),
             train,
             steps=epochs * per_epoch,
             rng=rng,
-            batch_size=batch_size,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
+            sgd=settings,
             progress=lambda steps: progress(steps / per_epoch),
         )
-    chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.of_classes()]
+    chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.class_indices()]
     return LabelledImages(*train.batch(torch.cat(chosen)))
 
 

@@ -20,6 +20,7 @@ from gmlight.errors import ConfigError
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator, seeded
 from gmlight.training.features import features_of, trained_features
+from gmlight.training.steps import SGDSettings
 
 ROUNDS = 20  # of k-means, at most; the centres need not be exact
 
@@ -78,7 +79,7 @@ class Representatives:
     def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
         # Of each class the images nearest to each centre, as indices [clusters, nearest].
         extract, candidates = self._features(train, refresh), []
-        for own in train.of_classes():
+        for own in train.class_indices():
             if len(own) <= size:
                 candidates.append(own.unsqueeze(1))
                 continue
@@ -101,9 +102,7 @@ class Representatives:
             train,
             steps=self.steps,
             rng=generator(self.seed, "representatives-batches", refresh),
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
+            sgd=SGDSettings(self.batch_size, self.lr, self.momentum, weight_decay=0.0),
         )
 
 

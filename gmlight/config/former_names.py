@@ -7,8 +7,12 @@ from typing import Any
 FORMER_NAMES = {
     "gmlight.augmentation": "gmlight.data.augmentation",
     "gmlight.coresets": "gmlight.condensation.initialization",
-    "gmlight.data.at_random": "gmlight.data.images.at_random",
+    "gmlight.data.at_random": "gmlight.data.images.random_sampling",
     "gmlight.datasets": "gmlight.data.datasets",
+    "gmlight.datasets.image_folder": "gmlight.data.image_folders.image_folder",
+    "gmlight.datasets.image_folder_classes": "gmlight.data.image_folders.image_folder_classes",
+    "gmlight.datasets.tiny_imagenet": "gmlight.data.image_folders.tiny_imagenet",
+    "gmlight.datasets.tiny_imagenet_classes": "gmlight.data.image_folders.tiny_imagenet_classes",
     "gmlight.distances": "gmlight.matching.distances",
     "gmlight.formats": "gmlight.artifacts.export_formats",
     "gmlight.loggers": "gmlight.reporting.loggers",

@@ -1,1 +1,1 @@
-"""Real images, the batches drawn from them, and augmentation."""
+"""Datasets, the real batches drawn from them, and augmentation."""

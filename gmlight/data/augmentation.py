@@ -1,10 +1,12 @@
 """Tensor transforms of a batch of normalised images while a network trains on it.
 
-An augmentation takes images [N, channels, H, W] and a CPU generator and returns as many images.
+An augmentation takes images [N, channels, H, W] and a CPU generator, and returns images of the same shape.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,21 +19,78 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 CROP, SCALE, ROTATE = range(3)
 
 
-@dataclass(frozen=True)
-class CutMix:
-    """Pastes a rectangle of another image of the batch into each, and mixes the labels by area.
+@runtime_checkable
+class NamedAugmentation(Protocol):
+    """An augmentation that answers questions about itself."""
 
-    Yun et al., "CutMix", ICCV 2019. The area, before what sticks out is cut off, is uniform in 0..1
-    (their alpha = 1).
+    @property
+    def protocol(self) -> str:
+        """Name of the evaluation protocol that networks trained with it follow."""
+
+    @property
+    def while_matching(self) -> bool:
+        """Whether it also transforms real and synthetic images while their gradients are matched."""
+
+    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Transforms images [N, channels, H, W]."""
+
+
+@dataclass(frozen=True)
+class TrainingAugmentation:
+    """A function that is an augmentation of training batches alone.
 
     Args:
-        probability: of a batch to be mixed at all.
+        transform: the function, or a partial of it.
+    """
+
+    transform: Augmentation
+
+    @property
+    def protocol(self) -> str:
+        """The function's name."""
+        transform = self.transform
+        function = transform.func if isinstance(transform, functools.partial) else transform
+        return getattr(function, "__name__", type(function).__name__)
+
+    @property
+    def while_matching(self) -> bool:
+        """False."""
+        return False
+
+    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Transforms images [N, channels, H, W]."""
+        return self.transform(images, rng)
+
+
+def as_augmentation(augmentation: NamedAugmentation | Augmentation) -> NamedAugmentation:
+    """Makes a function answer as a `NamedAugmentation`; what answers already stays as it is."""
+    return augmentation if isinstance(augmentation, NamedAugmentation) else TrainingAugmentation(augmentation)
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """Pastes a rectangle of another image of the batch into each image, and mixes the labels by area.
+
+    Yun et al., "CutMix", ICCV 2019. The area is uniform in 0..1 (their alpha = 1), before the part outside of
+    the image is cut off.
+
+    Args:
+        probability: that a batch is mixed.
     """
 
     probability: float
 
     def __call__(self, images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, float]:
-        """Images [N, channels, H, W] as mixed; whose label is the other one, [N]; the share of the own."""
+        """Mixes a batch.
+
+        Args:
+            images: [N, channels, H, W].
+            rng: CPU generator.
+
+        Returns:
+            The mixed images [N, channels, H, W], for each the index of the pasted image [N], and the share of
+            the area that is not pasted.
+        """
         order = torch.randperm(len(images), generator=rng)
         drawn, area, down, right = torch.rand(4, generator=rng).tolist()
         if drawn >= self.probability:
@@ -51,18 +110,20 @@ def _rectangle(centre: float, area: float, size: int) -> slice:
 
 
 def none(images: Tensor, rng: torch.Generator) -> Tensor:
-    """The images as they are."""
+    """Returns the images unchanged."""
     return images
 
 
 def crop_scale_rotate(
     images: Tensor, rng: torch.Generator, *, padding: int, scale: tuple[float, float], degrees: int
 ) -> Tensor:
-    """Each image gets one of `crop`, `rescale` and `rotate`, drawn at random with its amount.
+    """Applies one of `crop`, `rescale` and `rotate` to each image, chosen at random with its amount.
 
     Args:
+        images: [N, channels, H, W].
+        rng: CPU generator.
         padding: the crop shifts by -padding..padding-1 pixels in each direction.
-        scale: least and greatest factor, of height and width independently.
+        scale: smallest and largest factor, drawn for height and width independently.
         degrees: the rotation is a whole number of degrees in [-degrees, degrees).
     """
     count = len(images)
@@ -71,14 +132,14 @@ def crop_scale_rotate(
     factors = to_device(torch.empty(count, 2).uniform_(*scale, generator=rng), images.device)
     angles = to_device(torch.randint(-degrees, degrees, (count,), generator=rng), images.device)
 
-    fill = images.mean((0, 2, 3))  # the batch's mean, per channel
+    fill = images.mean((0, 2, 3))  # mean of the batch, [channels]
     result = images.clone()
-    for which, transform, amounts in (
+    for index, transform, amounts in (
         (CROP, lambda chosen, amount: crop(chosen, amount, padding, fill), offsets),
         (SCALE, rescale, factors),
         (ROTATE, lambda chosen, amount: rotate(chosen, amount, fill.mean()), angles),
     ):
-        chosen = (kind == which).nonzero().squeeze(1)  # on the CPU: its length is known without waiting
+        chosen = (kind == index).nonzero().squeeze(1)  # on the CPU, so that its length needs no wait
         if len(chosen):
             chosen = to_device(chosen, images.device)
             result[chosen] = transform(images[chosen], amounts[chosen])
@@ -86,9 +147,15 @@ def crop_scale_rotate(
 
 
 def crop_or_noise(images: Tensor, rng: torch.Generator, *, padding: int, noise: float) -> Tensor:
-    """Each image gets a `crop` as in `crop_scale_rotate` or noise of N(0, noise^2), drawn at random.
+    """Applies a `crop` as in `crop_scale_rotate`, or noise, to each image, chosen at random.
 
-    For evaluating networks with batch norm, whose statistics a few images seen again and again would ruin.
+    For evaluating networks with batch norm: its statistics degrade on a few images that are always the same.
+
+    Args:
+        images: [N, channels, H, W].
+        rng: CPU generator.
+        padding: the crop shifts by -padding..padding-1 pixels in each direction.
+        noise: standard deviation of the noise, in normalised space.
     """
     count = len(images)
     cropped = to_device(torch.randint(2, (count,), generator=rng).bool(), images.device).view(-1, 1, 1, 1)
@@ -100,7 +167,14 @@ def crop_or_noise(images: Tensor, rng: torch.Generator, *, padding: int, noise: 
 
 
 def crop(images: Tensor, offsets: Tensor, padding: int, fill: Tensor) -> Tensor:
-    """Pads with `fill` [channels] and cuts the old size out at offsets [N, 2] (down, right)."""
+    """Pads each image and cuts the original size out of it.
+
+    Args:
+        images: [N, channels, H, W].
+        offsets: where to cut, in pixels (down, right), [N, 2].
+        padding: pixels on each side.
+        fill: value of the padding, [channels].
+    """
     height, width = images.shape[2:]
     background = fill.view(-1, 1, 1)
     padded = pad(images - background, [padding] * 4) + background
@@ -110,7 +184,12 @@ def crop(images: Tensor, offsets: Tensor, padding: int, fill: Tensor) -> Tensor:
 
 
 def rescale(images: Tensor, factors: Tensor) -> Tensor:
-    """Resizes to floor(factor * size), nearest, factors [N, 2]; centred on zeros or cut to the old size."""
+    """Resizes each image by nearest neighbour, and centres it on zeros or cuts it to the original size.
+
+    Args:
+        images: [N, channels, H, W].
+        factors: of height and width, [N, 2]; the new size is floor(factor * size).
+    """
     rows, inside_rows = _nearest(factors[:, 0], images.shape[2])
     columns, inside_columns = _nearest(factors[:, 1], images.shape[3])
     inside = inside_rows.unsqueeze(2) & inside_columns.unsqueeze(1)  # [N, H, W]
@@ -118,17 +197,23 @@ def rescale(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
-    """Turns each image counter-clockwise about its centre by degrees [N], bilinear, on a ground of `fill`."""
+    """Rotates each image counter-clockwise about its centre, with bilinear interpolation.
+
+    Args:
+        images: [N, channels, H, W].
+        degrees: [N].
+        fill: value outside of the image, a scalar.
+    """
     radians = degrees.to(images.dtype).deg2rad()
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
-    ratio = images.shape[2] / images.shape[3]  # the grid's units are half a height and half a width
+    ratio = images.shape[2] / images.shape[3]  # the grid's units are half the height and half the width
     turn = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3)
     grid = affine_grid(turn, list(images.shape), align_corners=False)
     return grid_sample(images - fill, grid, align_corners=False) + fill
 
 
 def _nearest(factors: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    # Where each pixel of the result comes from, and whether it lies inside the resized image: [N, size] each.
+    # The source of each pixel, and whether the pixel lies inside the resized image: [N, size] each.
     resized = (factors * size).floor().long().clamp_min(1).unsqueeze(1)  # [N, 1]
     margin = (resized - size).clamp_min(0) // 2 - (size - resized).clamp_min(0) // 2
     position = torch.arange(size, device=factors.device) + margin
@@ -138,5 +223,5 @@ def _nearest(factors: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # images [N, channels, H, W] at rows [N, h] and columns [N, w] -> [N, channels, h, w]
-    which = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    return images.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    numbers = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    return images.permute(0, 2, 3, 1)[numbers, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)

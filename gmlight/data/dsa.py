@@ -1,13 +1,14 @@
-"""Differentiable Siamese augmentation: the same transform for the real and the synthetic images of a class.
+"""Differentiable Siamese augmentation: one transform for both the real and the synthetic images of a class.
 
-Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.2; what
-that leaves open is as in its authors' release. All transforms work in normalised space, where what is filled
-in is 0, and every one can be differentiated with respect to the images.
+Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.2;
+details that the paper omits follow the authors' code. All transforms work in normalised space, fill with 0,
+and are differentiable with respect to the images.
 """
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,25 +18,35 @@ from gmlight.data.augmentation import crop, rotate
 from gmlight.data.images import ByLabel
 from gmlight.runtime.seeding import generator, to_device
 
-DRAWN = 3  # numbers in [0, 1) that the transform with the most amounts takes
+DRAWN = 3  # random numbers in [0, 1) for one transform; some need fewer
 
 
 @dataclass(frozen=True)
 class Siamese:
-    """One of the transforms, drawn at random with its amounts.
+    """Applies one transform, chosen at random with its amounts.
 
-    Called as an `augmentation.Augmentation` it draws one transform for a batch, and amounts for each image of
-    it. While matching, `of_update` draws transform and amounts once for all images of a class.
+    In training it draws one transform for a mini-batch, and amounts for each image. In matching, `of_update`
+    draws transform and amounts once for all images of a class.
 
     Args:
-        transforms: names, of `color`, `crop`, `cutout`, `flip`, `scale`, `rotate`.
-        brightness, saturation, contrast: the ranges of `color`'s three parts.
-        crop: greatest shift, as a share of height and width.
-        cutout: side of the square that is blanked, as a share of height and width.
-        flip: probability of a mirrored image; 0: `flip` is not drawn.
-        scale: height and width, each by itself, are divided by 1/scale to scale.
-        rotate: greatest angle, in degrees.
+        transforms: some of `color`, `crop`, `cutout`, `flip`, `scale`, `rotate`.
+        brightness: range of the shift in brightness.
+        saturation: range of the saturation factor.
+        contrast: least contrast factor.
+        crop: largest shift, as a share of height and width.
+        cutout: side of the blanked square, as a share of height and width.
+        flip: probability of a mirrored image; 0: `flip` is never chosen.
+        scale: height and width are each divided by a number from 1/scale to scale.
+        rotate: largest angle, in degrees.
+
+    Attributes:
+        drawn: the transforms to choose from.
+        protocol: name of the evaluation protocol.
+        while_matching: True, for it also transforms the images whose gradients are matched.
     """
+
+    protocol: ClassVar[str] = "dsa"
+    while_matching: ClassVar[bool] = True
 
     transforms: Sequence[str]
     brightness: float
@@ -46,43 +57,56 @@ class Siamese:
     flip: float
     scale: float
     rotate: float
-    drawn: tuple[str, ...] = field(init=False)  # those that are drawn from
+    drawn: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         names = tuple(name for name in self.transforms if name != "flip" or self.flip > 0)
         object.__setattr__(self, "drawn", names)
 
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Transforms images [N, channels, H, W]: one transform, amounts for each image."""
         kind = self._kind(rng)
         return self.apply(
             kind, images, to_device(torch.rand(len(images), DRAWN, generator=rng), images.device)
         )
 
     def of_update(self, seed: int, k: int, t: int) -> ByLabel:
-        """What every image of a class goes through at one image update, real or synthetic."""
+        """Returns the transform of an image update, the same for all images of a class, real or synthetic.
+
+        Args:
+            seed: of the run.
+            k: outer iteration.
+            t: image update within it.
+        """
 
         @functools.cache
-        def drawn(c: int) -> tuple[str, Tensor]:
+        def draw(c: int) -> tuple[str, Tensor]:
             rng = generator(seed, "siamese", k, t, c)
             return self._kind(rng), torch.rand(DRAWN, generator=rng)
 
         def by_label(images: Tensor, labels: Tensor) -> Tensor:
-            # As many calls as there are transforms, however many classes.
-            classes, which = labels.unique(return_inverse=True)
-            kinds, amounts = zip(*map(drawn, classes.tolist()), strict=True)
-            numbers = torch.stack(amounts)[which]  # [N, DRAWN]
+            # One call per transform, not per class.
+            classes, positions = labels.unique(return_inverse=True)
+            kinds, amounts = zip(*map(draw, classes.tolist()), strict=True)
+            numbers = torch.stack(amounts)[positions]  # [N, DRAWN]
             parts, places = [], []
             for kind in dict.fromkeys(kinds):
-                own = torch.tensor([of_class == kind for of_class in kinds])[which].nonzero().squeeze(1)
-                of_kind = images[to_device(own, images.device)]
-                parts.append(self.apply(kind, of_kind, to_device(numbers[own], images.device)))
-                places.append(own)
+                chosen = torch.tensor([each == kind for each in kinds])[positions].nonzero().squeeze(1)
+                batch = images[to_device(chosen, images.device)]
+                parts.append(self.apply(kind, batch, to_device(numbers[chosen], images.device)))
+                places.append(chosen)
             return torch.cat(parts)[to_device(torch.cat(places).argsort(), images.device)]
 
         return by_label
 
     def apply(self, kind: str, images: Tensor, numbers: Tensor) -> Tensor:
-        """One transform of images [N, channels, H, W], its amounts from numbers in [0, 1), [N, DRAWN]."""
+        """Applies one transform.
+
+        Args:
+            kind: name of the transform.
+            images: [N, channels, H, W].
+            numbers: in [0, 1), from which the amounts are computed, [N, DRAWN].
+        """
         return _TRANSFORMS[kind](images, numbers.to(images.dtype), self)
 
     def _kind(self, rng: torch.Generator) -> str:
@@ -90,7 +114,7 @@ class Siamese:
 
 
 def _color(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:
-    bright, saturated, contrasted = (_of_image(numbers[:, i]) for i in range(3))
+    bright, saturated, contrasted = (_per_image(numbers[:, i]) for i in range(3))
     images = images + (bright - 0.5) * settings.brightness
     grey = images.mean(1, keepdim=True)
     images = (images - grey) * (saturated * settings.saturation) + grey
@@ -120,7 +144,7 @@ def _cutout(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:
 
 
 def _flip(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:
-    return torch.where(_of_image(numbers[:, 0]) < settings.flip, images.flip(3), images)
+    return torch.where(_per_image(numbers[:, 0]) < settings.flip, images.flip(3), images)
 
 
 def _scale(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:
@@ -137,7 +161,7 @@ def _rotate(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:
     return rotate(images, degrees, images.new_zeros(()))
 
 
-def _of_image(amounts: Tensor) -> Tensor:
+def _per_image(amounts: Tensor) -> Tensor:
     return amounts.view(-1, 1, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""Training sets as tensors, and the real batches drawn from them."""
+"""Images as tensors, and the real batches drawn from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmlight.runtime.seeding import to_device
 
-# Images [N, channels, H, W] and their labels [N] on the CPU -> as many images.
+# A transform chosen by label: images [N, channels, H, W], labels [N] on the CPU -> images of the same shape.
 ByLabel = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -33,7 +33,7 @@ class DatasetInfo:
 
 
 class TrainingSet(Protocol):
-    """What a network can be trained on."""
+    """Labelled images that a network can be trained on."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -43,14 +43,17 @@ class TrainingSet(Protocol):
 
     @property
     def floats(self) -> int:
-        """Numbers that have to be stored to have it, labels apart."""
+        """Numbers that must be stored for the images, labels not counted."""
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images as they are trained on: normalised floats [N, channels, H, W], and labels [N].
+    """Images as networks see them: normalised floats, with labels.
 
-    stored_floats: numbers from which the images come; null: the images are stored.
+    Args:
+        images: [N, channels, H, W].
+        labels: [N].
+        stored_floats: numbers that the images are computed from; None: the images themselves are stored.
     """
 
     images: Tensor
@@ -61,112 +64,137 @@ class LabelledImages:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [n, channels, H, W] and labels [n]."""
         indices = to_device(indices, self.labels.device)
         return self.images[indices], self.labels[indices]
 
     def to(self, device: torch.device) -> "LabelledImages":
+        """Copies images and labels to the device."""
         return LabelledImages(self.images.to(device), self.labels.to(device), self.stored_floats)
 
     @property
     def floats(self) -> int:
+        """Numbers that must be stored for the images, labels not counted."""
         return self.images.numel() if self.stored_floats is None else self.stored_floats
 
 
 class RealImages:
-    """One split of a dataset, sorted by class, kept as uint8 and normalised when drawn.
+    """One split of a dataset, sorted by class, stored as uint8 and normalised when drawn.
 
     Args:
         images: uint8 [N, channels, H, W].
-        labels: [N], positions in `classes`.
-        classes: names.
-        mean, std: per channel, of pixels in 0..1.
-        device: where batches are wanted. home: where the images are kept, the device or the host.
+        labels: [N], positions in `info.classes`.
+        info: classes and normalisation.
+        device: of the batches.
+        storage: of the images, `device` or the CPU; None: `device`.
+
+    Attributes:
+        counts: number of images of each class, [C].
     """
 
     def __init__(
         self,
         images: Tensor,
         labels: Tensor,
+        info: DatasetInfo,
         *,
-        classes: Sequence[str],
-        mean: Sequence[float],
-        std: Sequence[float],
         device: torch.device,
-        home: torch.device,
+        storage: torch.device | None = None,
     ) -> None:
         order = torch.argsort(labels, stable=True)
-        self.images = images[order].to(home)
-        self.labels = labels[order].to(home)
-        self.classes, self.mean, self.std = tuple(classes), list(mean), list(std)
-        self.counts = torch.bincount(labels, minlength=len(classes)).tolist()
-        self.device = device
-        self._mean = torch.tensor(mean, device=device).view(-1, 1, 1)
-        self._std = torch.tensor(std, device=device).view(-1, 1, 1)
+        self.images = images[order].to(storage or device)
+        self.labels = labels[order].to(storage or device)
+        self.info, self.device = info, device
+        self.counts = torch.bincount(labels, minlength=len(info.classes)).tolist()
+        self._mean = torch.tensor(info.mean, device=device).view(-1, 1, 1)
+        self._std = torch.tensor(info.std, device=device).view(-1, 1, 1)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def floats(self) -> int:
-        """Numbers, one a pixel and channel."""
-        return self.images.numel()
+    def classes(self) -> tuple[str, ...]:
+        return self.info.classes
+
+    @property
+    def mean(self) -> list[float]:
+        return list(self.info.mean)
+
+    @property
+    def std(self) -> list[float]:
+        return list(self.info.std)
 
     @property
     def priors(self) -> list[float]:
-        """Each class's share of the images, [C]."""
-        return [count / len(self) for count in self.counts]
+        return list(self.info.priors)
+
+    @property
+    def floats(self) -> int:
+        """Numbers that must be stored for the images, labels not counted."""
+        return self.images.numel()
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images [n, channels, H, W] and labels [n]."""
         indices = to_device(indices, self.images.device)
-        images, labels = (
-            to_device(self.images[indices], self.device),
-            to_device(self.labels[indices], self.device),
-        )
-        # In place where it can be: a fresh block of memory costs more than the arithmetic.
+        images = to_device(self.images[indices], self.device)
+        labels = to_device(self.labels[indices], self.device)
+        # In place, because allocating a block of memory costs more than the arithmetic.
         return (images / 255).sub_(self._mean).div_(self._std), labels
 
-    def of_classes(self) -> tuple[Tensor, ...]:
-        """The indices of each class's images."""
+    def class_indices(self) -> tuple[Tensor, ...]:
+        """Returns the indices of each class's images, C tensors."""
         return torch.arange(len(self)).split(self.counts)
 
     def draw_per_class(self, size: int, rng: torch.Generator) -> Tensor | tuple[Tensor, ...]:
-        """`size` images of each class, drawn without replacement, or all of a class that has fewer.
+        """Draws images of each class without replacement, or all of a class that has fewer.
+
+        Args:
+            size: number of images of each class.
+            rng: CPU generator.
 
         Returns:
-            [C, size, channels, H, W], or C tensors [n_c, channels, H, W] where classes differ in number.
+            [C, size, channels, H, W], or C tensors [n_c, channels, H, W] if classes differ in number.
         """
-        return self.draw_later(size, rng)[:]
+        return self.draw_lazily(size, rng)[:]
 
-    def draw_later(self, size: int, rng: torch.Generator) -> "ClassDraw":
-        """What `draw_per_class` draws, as indices whose images are taken when they are used."""
-        drawn = [own[torch.randperm(len(own), generator=rng)[:size]] for own in self.of_classes()]
+    def draw_lazily(self, size: int, rng: torch.Generator) -> "ClassDraw":
+        """Draws as `draw_per_class` does; the images are loaded when the result is sliced."""
+        classes = self.class_indices()
+        drawn = [indices[torch.randperm(len(indices), generator=rng)[:size]] for indices in classes]
         return ClassDraw(self, drawn)
 
     def draw_mixed(self, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`size` images of any class, drawn without replacement, with their labels."""
+        """Draws `size` images of any class without replacement: [size, channels, H, W], labels [size]."""
         return self.batch(torch.randperm(len(self), generator=rng)[:size])
 
 
 class ClassDraw:
-    """Real images of each class that are drawn, but not taken yet: a slice takes those of some classes.
+    """Lazy draw of real images of each class: indices are fixed, images are loaded when sliced.
 
     Args:
-        indices: of each class. transform: what images go through when they are taken.
+        split: the images.
+        indices: of the drawn images, C tensors [n_c].
+        transform: applied when images are loaded.
 
-    sizes: images of each class, [C].
+    Attributes:
+        sizes: number of images of each class, [C].
     """
 
     def __init__(
         self, split: RealImages, indices: Sequence[Tensor], transform: ByLabel | None = None
     ) -> None:
         self._split, self._indices, self._transform = split, indices, transform
-        self.sizes = [len(of_class) for of_class in indices]
+        self.sizes = [len(drawn) for drawn in indices]
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, classes: slice) -> Tensor | tuple[Tensor, ...]:
-        """[c, n, channels, H, W], or c tensors [n_c, channels, H, W] where classes differ in number."""
+        """Loads the images of some classes.
+
+        Returns:
+            [c, n, channels, H, W], or c tensors [n_c, channels, H, W] if classes differ in number.
+        """
         images, _ = self._split.batch(torch.cat(list(self._indices[classes])))
         sizes = self.sizes[classes]
         if self._transform is not None:
@@ -177,33 +205,35 @@ class ClassDraw:
         return images.split(sizes)
 
     def transformed(self, transform: ByLabel) -> "ClassDraw":
-        """The same images, seen through the transform."""
+        """Returns the same draw with a transform."""
         return ClassDraw(self._split, self._indices, transform)
 
     @property
     def bytes_of_class(self) -> int:
-        """That the normalised images of the largest class take."""
+        """Bytes of the normalised images of the largest class."""
         return 4 * max(self.sizes) * self._split.images[0].numel()
 
 
-# Of a split: images of each class, the outer iteration k, a generator.
+# (train split, images per class, outer iteration k, CPU generator) -> the real batches of one image update.
 Sampler = Callable[[RealImages, int, int, torch.Generator], ClassDraw]
 
 
-def at_random(train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
-    """Real batches as `RealImages.draw_later` draws them."""
-    return train.draw_later(size, rng)
+def random_sampling(train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
+    """Draws `size` images of each class without replacement, as the paper does; a Sampler."""
+    return train.draw_lazily(size, rng)
 
 
 @dataclass  # not frozen: Lightning moves its fields to the device
 class RealBatch:
-    """What image update t of outer iteration k needs of the real images.
+    """The real images of image update t in outer iteration k.
 
-    images: B_c^T per class, a slice of which is as `RealImages.draw_per_class` gives them; none where
-        `matched` stands in.
-    mixed: images and labels on which a schedule may measure the real loss.
-    statistics: images that move the running statistics of batch norm.
-    matched: images and labels of any class whose gradient is matched in the place of the class gradients.
+    Args:
+        k: outer iteration.
+        t: image update within it.
+        images: B_c^T per class, see `RealImages.draw_per_class`; empty if `matched` is set.
+        mixed: images and labels of any class on which a schedule measures the real loss.
+        statistics: images [n, channels, H, W] that update batch norm's running statistics.
+        matched: images and labels of any class, matched as one batch instead of class by class.
     """
 
     k: int
@@ -215,5 +245,5 @@ class RealBatch:
 
 
 def class_sizes(images: Tensor | Sequence[Tensor] | ClassDraw) -> list[int]:
-    """Number of images of each class, [C]."""
-    return images.sizes if isinstance(images, ClassDraw) else [len(of_class) for of_class in images]
+    """Returns the number of images of each class, [C]."""
+    return images.sizes if isinstance(images, ClassDraw) else [len(batch) for batch in images]

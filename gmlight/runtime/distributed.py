@@ -97,6 +97,13 @@ class Ranks:
         dist.all_gather_object(gathered, values)
         return {key: value for rank_values in gathered for key, value in rank_values.items()}
 
+    def gather_objects(self, content: Any) -> list[Any]:
+        """Returns the contents of all ranks in their order, on every rank; plain containers."""
+        contents: list[Any] = [content] * self.size
+        if self.size > 1:
+            dist.all_gather_object(contents, content)
+        return contents
+
     def broadcast(self, content: Any) -> Any:
         """Returns rank 0's content on every rank, so that all ranks agree; plain containers."""
         if self.size == 1:

@@ -1,1 +1,1 @@
-"""Training networks on a set, and the test accuracy of fresh networks."""
+"""Training of networks on a set, and the test accuracy of fresh networks."""

@@ -10,8 +10,11 @@ from torch.func import functional_call, stack_module_state, vmap
 class Ensemble(nn.Module):
     """n networks side by side: [n, batch, channels, H, W] -> [n, batch, classes].
 
-    Their values are stacked and mapped over, so that n networks take as many operations as one: what an
-    accelerator wants. A network alone is used as it is, and its parameters stay its own.
+    Their parameters are stacked and the forward pass is vmapped, so n networks launch as many GPU kernels as
+    one. A single network is used directly and keeps its own parameters.
+
+    Args:
+        networks: of the same architecture.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -25,7 +28,7 @@ class Ensemble(nn.Module):
         self._stacked_parameters = nn.ParameterList(parameters.values())
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", buffer)
-        # What is computed, without values; in a list, where it is no submodule.
+        # The architecture without values; in a list, so that it is not registered as a submodule.
         self._template = [copy.deepcopy(networks[0]).to("meta")]
 
     def train(self, mode: bool = True) -> "Ensemble":
@@ -41,7 +44,7 @@ class Ensemble(nn.Module):
         parameters = dict(zip(names, self._stacked_parameters, strict=True))
         buffers = {name: getattr(self, f"buffer{i}") for i, name in enumerate(buffer_names)}
 
-        def of_member(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
+        def run_member(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
             return functional_call(self._template[0], (parameters, buffers), (images,))
 
-        return vmap(of_member, randomness="different")(parameters, buffers, images)
+        return vmap(run_member, randomness="different")(parameters, buffers, images)

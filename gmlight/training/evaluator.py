@@ -1,9 +1,9 @@
-"""How good a set is: the test accuracy of fresh networks trained on it from scratch (section 4.1)."""
+"""Test accuracy of fresh networks trained on a set from scratch (section 4.1)."""
 
 import copy
 import functools
 from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.results import Accuracy, Evaluation
-from gmlight.data.augmentation import Augmentation, CutMix
+from gmlight.data.augmentation import Augmentation, CutMix, none
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.runtime.compile import Compilation, Compiled
@@ -25,38 +25,53 @@ from gmlight.runtime.progress import ProgressCallback, no_progress, show_progres
 from gmlight.runtime.seeding import generator, seeded
 from gmlight.runtime.sizing import fitting_batch_size
 from gmlight.training.ensemble import Ensemble
-from gmlight.training.steps import NetworkFactory, steps_per_epoch, training_steps
+from gmlight.training.steps import NetworkFactory, SGDSettings, steps_per_epoch, training_steps
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How evaluation networks are trained: SGD, the learning rate times 0.1 at half of the epochs.
+
+    The defaults are the protocol of section 4.1.
+
+    Args:
+        epochs: number of epochs.
+        sgd: batch size and optimizer.
+        augmentation: applied to each mini-batch.
+        cutmix: applied after the augmentation; None: not applied.
+        name: of the protocol in tables; accuracies of different protocols are not comparable.
+    """
+
+    epochs: int = 300
+    sgd: SGDSettings = SGDSettings()  # noqa: RUF009 frozen
+    augmentation: Augmentation = none
+    cutmix: CutMix | None = None
+    name: str = "plain"
 
 
 @dataclass
 class Evaluator:
     """Trains fresh networks on a set from scratch and tests them on the real test set.
 
-    SGD for `epochs` epochs, the learning rate times 0.1 at half of them (protocol of section 4.1).
+    `test_batch`, `networks_at_once` and `compilation` change accuracies by rounding at most.
 
     Args:
-        factory: makes a network; called under a seed of its own each time.
+        factory: makes a network; each network is made under its own seed.
         data: holds the test set, once it is loaded.
-        test_batch: images at once while testing; null: as the device's caches or memory hold.
-        networks_at_once: trained side by side; null: one on a CPU, on an accelerator what its memory holds.
-        compilation: whether testing is compiled.
-        None of these three has an influence on the accuracy but by rounding.
+        protocol: how the networks are trained.
+        seed: of the networks and their mini-batches.
+        test_batch: images at once in the test; None: as many as the device's caches or memory hold.
+        networks_at_once: trained side by side; None: one on a CPU, what the memory of an accelerator holds.
+        compilation: decides whether the test is compiled; None: it is not.
     """
 
     factory: NetworkFactory
     data: CondensationData
-    epochs: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    batch_size: int
-    augmentation: Augmentation
-    cutmix: CutMix | None
-    seed: int
-    test_batch: int | None
-    networks_at_once: int | None
-    compilation: Compilation
-    protocol: str
+    protocol: EvaluationProtocol = EvaluationProtocol()
+    seed: int = 0
+    test_batch: int | None = None
+    networks_at_once: int | None = None
+    compilation: Compilation | None = None
     _compiled_test: Compiled | None = field(default=None, init=False)
     _operations: int | None = field(default=None, init=False)  # of a test image
 
@@ -67,106 +82,109 @@ class Evaluator:
         progress: ProgressCallback = no_progress,
         accuracies: MutableMapping[int, float] | None = None,
     ) -> Accuracy:
-        """The accuracies of networks 0..networks-1, whose seeds depend on nothing else.
+        """Computes the accuracies of networks 0..networks-1, whose seeds depend on their number alone.
 
-        Several ranks share the networks; all of them learn all accuracies.
+        Several ranks share the networks; every rank gets all accuracies.
 
         Args:
-            progress: told the number of networks done, those in training by their share of epochs.
-            accuracies: by network, those that are known already; takes the others as they come.
+            images: the training set.
+            networks: how many.
+            progress: called with the number of networks done, the one in training by its share of epochs.
+            accuracies: known accuracies by network number; new ones are added as they are measured.
         """
-        # Rank 0's word is everybody's: what is known, and how many train at once on devices that may differ.
-        known, together = ranks.broadcast((dict(accuracies or {}), self.together(images)))
+        # Broadcast from rank 0 so that all ranks agree, even if their devices differ.
+        known, at_once = ranks.broadcast((dict(accuracies or {}), self.together(images)))
         missing = [i for i in range(networks) if i not in known]
         while missing:
             done = networks - len(missing)
-            of_round, missing = missing[: together * ranks.size], missing[together * ranks.size :]
-            own = of_round[together * ranks.rank : together * (ranks.rank + 1)]
-            tell = functools.partial(_tell, progress, done, len(of_round))
-            found = self._found(images, own, networks, tell) if own else []
-            gathered = ranks.gather(dict(zip(own, found, strict=True)))
+            this_round, missing = missing[: at_once * ranks.size], missing[at_once * ranks.size :]
+            members = this_round[at_once * ranks.rank : at_once * (ranks.rank + 1)]
+            report = functools.partial(_report_share, progress, done, len(this_round))
+            measured = self._measure(images, members, networks, report) if members else []
+            gathered = ranks.gather(dict(zip(members, measured, strict=True)))
             known |= gathered
             if accuracies is not None:
                 accuracies.update(gathered)
-            tell(1)
-        return Accuracy([known[i] for i in range(networks)], epochs=self.epochs, protocol=self.protocol)
+            report(1)
+        values = [known[i] for i in range(networks)]
+        return Accuracy(values, epochs=self.protocol.epochs, protocol=self.protocol.name)
 
-    def _found(
-        self, images: TrainingSet, own: Sequence[int], networks: int, progress: ProgressCallback
+    def _measure(
+        self, images: TrainingSet, members: Sequence[int], networks: int, progress: ProgressCallback
     ) -> list[float]:
-        together = "evaluation.networks_at_once"
-        with explain_out_of_memory("the training of evaluation networks", together, lambda: len(own)):
-            ensemble = self.trained(images, own, progress)
-        testable = functools.partial(self._testable, ensemble)
-        with explain_out_of_memory(
-            "the test", "evaluation.test_batch", lambda: self.test_batch or testable()
-        ):
+        key = "evaluation.networks_at_once"
+        with explain_out_of_memory("the training of evaluation networks", key, lambda: len(members)):
+            ensemble = self.trained(images, members, progress)
+        default = functools.partial(self._default_test_batch, ensemble)
+        with explain_out_of_memory("the test", "evaluation.test_batch", lambda: self.test_batch or default()):
             return self.accuracies(ensemble, networks)
 
     def trained(
         self, images: TrainingSet, members: Sequence[int], progress: ProgressCallback = no_progress
     ) -> Ensemble:
-        """The fresh networks of these numbers after their epochs on the images.
+        """Trains fresh networks.
 
         Args:
-            progress: told the share of the epochs that is done.
+            images: the training set.
+            members: the networks' numbers.
+            progress: called with the share of the epochs that is done.
         """
         for epoch, ensemble in enumerate(self.training(images, members)):  # noqa: B007 the last one is wanted
-            progress(epoch / self.epochs)
+            progress(epoch / self.protocol.epochs)
         return ensemble
 
     def training(self, images: TrainingSet, members: Sequence[int]) -> Iterator[Ensemble]:
-        """The same networks, fresh and then after each epoch."""
+        """Yields the same networks fresh and then after each epoch."""
+        protocol = self.protocol
         ensemble = Ensemble([self._fresh(i) for i in members]).to(self.data.test.device)
-        optimizer = torch.optim.SGD(
-            ensemble.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-        )
+        optimizer = protocol.sgd.optimizer(ensemble)
         steps = training_steps(
             ensemble,
             optimizer,
             images,
-            batch_size=self.batch_size,
+            batch_size=protocol.sgd.batch_size,
             rngs=[generator(self.seed, "evaluation-batches", i) for i in members],
-            augmentation=self.augmentation,
-            cutmix=self.cutmix,
+            augmentation=protocol.augmentation,
+            cutmix=protocol.cutmix,
         )
         yield ensemble
-        for epoch in range(self.epochs):
-            if epoch == self.epochs // 2 and epoch > 0:
-                optimizer.param_groups[0]["lr"] = self.lr * 0.1
+        for epoch in range(protocol.epochs):
+            if epoch == protocol.epochs // 2 and epoch > 0:
+                optimizer.param_groups[0]["lr"] = protocol.sgd.lr * 0.1
             with torch.enable_grad():
-                for _ in range(steps_per_epoch(images, self.batch_size)):
+                for _ in range(steps_per_epoch(images, protocol.sgd.batch_size)):
                     next(steps)
             yield ensemble
 
+    def with_epochs(self, epochs: int) -> "Evaluator":
+        """Returns an evaluator that trains for another number of epochs."""
+        return replace(self, protocol=replace(self.protocol, epochs=epochs))
+
     def together(self, images: TrainingSet) -> int:
-        """How many networks train on the images side by side."""
+        """Returns how many networks train on the images side by side."""
         if self.networks_at_once is not None:
             return self.networks_at_once
         if self.data.test.device.type == "cpu":
             return 1
         image, _ = images.batch(torch.zeros(1, dtype=torch.long))
-        at_once = fitting_batch_size(self._fresh(0).to(image.device).eval(), image)
-        return max(1, at_once // min(len(images), self.batch_size))
+        fitting = fitting_batch_size(self._fresh(0).to(image.device).eval(), image)
+        return max(1, fitting // min(len(images), self.protocol.sgd.batch_size))
 
     @torch.no_grad()
     def accuracies(self, ensemble: Ensemble, networks: int = 1) -> list[float]:
-        """Share of the test images whose class each network gets right, in percent.
+        """Computes the share of test images that each network classifies correctly, in percent.
 
         Args:
-            networks: how many are tested in all, by which it is decided whether to compile the test.
+            ensemble: the networks.
+            networks: number of networks tested in the whole evaluation, which decides whether to compile.
         """
         ensemble.eval()
         self._prepare_test(ensemble, networks)
         test, device = self.data.test, self.data.test.device
-        metrics = [
-            # Of this rank's networks alone: by itself it would pool those of all ranks.
-            MulticlassAccuracy(num_classes=len(test.counts), average="micro", sync_on_compute=False).to(
-                device
-            )
-            for _ in range(ensemble.size)
-        ]
-        for indices in torch.arange(len(test)).split(self.test_batch or self._testable(ensemble)):
+        # Not synchronized, because every rank tests other networks.
+        options: dict = {"num_classes": len(test.counts), "average": "micro", "sync_on_compute": False}
+        metrics = [MulticlassAccuracy(**options).to(device) for _ in range(ensemble.size)]
+        for indices in torch.arange(len(test)).split(self.test_batch or self._default_test_batch(ensemble)):
             images, labels = test.batch(indices)
             for metric, logits in zip(metrics, self._logits(ensemble, images), strict=True):
                 metric.update(logits, labels)
@@ -180,21 +198,21 @@ class Evaluator:
         return self._compiled_test(parameters | dict(ensemble.named_buffers()), inputs)
 
     def _prepare_test(self, ensemble: Ensemble, networks: int) -> None:
-        # Networks side by side are what an accelerator does; what is compiled is for one alone.
-        if self._compiled_test is not None or ensemble.size > 1:
+        # Only a single network is compiled; accelerators test several side by side.
+        if self.compilation is None or self._compiled_test is not None or ensemble.size > 1:
             return
         test = self.data.test
 
-        def work() -> int:
+        def operations() -> int:
             if self._operations is None:
                 self._operations = forward_flops(ensemble.only, test.images.shape[1:])
             return networks * len(test) * self._operations
 
-        if self.compilation.should_compile(work, test.device):
+        if self.compilation.should_compile(operations, test.device):
             function = functools.partial(functional_call, copy.deepcopy(ensemble).eval())
             self._compiled_test = Compiled(function, "the test", self.compilation.notify)
 
-    def _testable(self, ensemble: Ensemble) -> int:
+    def _default_test_batch(self, ensemble: Ensemble) -> int:
         image, _ = self.data.test.batch(torch.zeros(1, dtype=torch.long))
         return fitting_batch_size(ensemble, image.expand(ensemble.size, *image.shape))
 
@@ -203,8 +221,8 @@ class Evaluator:
             return self.factory()
 
 
-def _tell(progress: ProgressCallback, done: int, of_round: int, share: float) -> None:
-    progress(done + share * of_round)
+def _report_share(progress: ProgressCallback, done: int, in_round: int, share: float) -> None:
+    progress(done + share * in_round)
 
 
 class EvaluatedSet(NamedTuple):
@@ -238,8 +256,8 @@ def evaluate_sets(
     evaluations = []
     for name, images, networks in sets:
         for architecture, evaluator in evaluators.items():
-            doing = f"evaluating {name} on {architecture}"
-            with show_progress(doing, "network", networks, console) as progress:
+            task = f"evaluating {name} on {architecture}"
+            with show_progress(task, "network", networks, console) as progress:
                 known = None if log is None else log.accuracies(name, images, architecture)
                 accuracy = evaluator(images, networks, progress, known)
             evaluations.append(Evaluation(name, len(images), 4 * images.floats, architecture, accuracy))

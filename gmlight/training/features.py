@@ -1,4 +1,4 @@
-"""Features of real images: what a network's last layer is given."""
+"""Features of real images: the input of a trained network's last layer."""
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +8,9 @@ from gmlight.data.images import RealImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.training.ensemble import Ensemble
-from gmlight.training.steps import training_steps
+from gmlight.training.steps import SGDSettings, training_steps
 
-AT_ONCE = 256  # images in one pass through the network
+BATCH_SIZE = 256  # images in one pass through the network
 
 
 def trained_features(
@@ -19,20 +19,26 @@ def trained_features(
     *,
     steps: int,
     rng: torch.Generator,
-    batch_size: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float = 0.0,
+    sgd: SGDSettings,
     progress: ProgressCallback = no_progress,
 ) -> nn.Module:
-    """The map to features of the network, after it was trained on the set by so many steps of SGD.
+    """Trains a network and returns its map to features.
 
     Args:
-        progress: told how many of the steps are done.
+        network: a Sequential whose last layer is the classifier; trained in place.
+        train: the training set.
+        steps: of SGD.
+        rng: CPU generator of the mini-batches.
+        sgd: batch size and optimizer.
+        progress: called with the number of steps done.
     """
-    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     batches = training_steps(
-        Ensemble([network]), optimizer, train, batch_size=batch_size, rngs=[rng], augmentation=none
+        Ensemble([network]),
+        sgd.optimizer(network),
+        train,
+        batch_size=sgd.batch_size,
+        rngs=[rng],
+        augmentation=none,
     )
     with torch.enable_grad():
         for step in range(steps):
@@ -42,10 +48,10 @@ def trained_features(
 
 
 def before_last_layer(network: nn.Module) -> nn.Module:
-    """The network as a map to features, in eval mode.
+    """Returns the network without its last layer, in eval mode.
 
     Raises:
-        ConfigError: it is no Sequential, so that nobody knows which layer is its last.
+        ConfigError: the network is no Sequential, so its last layer is unknown.
     """
     if not isinstance(network, nn.Sequential):
         raise ConfigError(
@@ -57,5 +63,5 @@ def before_last_layer(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def features_of(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
-    """Features of these images, [n, length]."""
-    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(AT_ONCE)])
+    """Computes the features of the images at `indices` [n]: [n, length]."""
+    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(BATCH_SIZE)])

@@ -1,7 +1,8 @@
-"""A network trains on a training set: in the inner loop of condensation, in evaluation, for herding."""
+"""Training steps of networks on a training set: for condensation, evaluation and features."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,31 @@ from gmlight.training.ensemble import Ensemble
 NetworkFactory = Callable[..., nn.Module]
 
 
+@dataclass(frozen=True)
+class SGDSettings:
+    """Mini-batches and optimizer of a network's training; defaults: evaluation (section 4.1).
+
+    Args:
+        batch_size: images in a mini-batch.
+        lr: learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+    """
+
+    batch_size: int = 256
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def optimizer(self, network: nn.Module) -> torch.optim.SGD:
+        """Makes the optimizer of a network's parameters."""
+        return torch.optim.SGD(
+            network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
 def steps_per_epoch(images: TrainingSet, batch_size: int) -> int:
-    """Mini-batches in an epoch, the last of which may be smaller."""
+    """Returns the number of mini-batches in an epoch; the last one may be smaller."""
     return -(-len(images) // batch_size)
 
 
@@ -30,18 +54,24 @@ def training_steps(
     augmentation: Augmentation,
     cutmix: CutMix | None = None,
 ) -> Iterator[None]:
-    """Epoch after epoch without end; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
+    """Trains networks endlessly; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
-    The loss of each network is the mean cross-entropy on mini-batches and augmentations of its own, drawn
-    from its own generator. Up to one batch, the set is one step and its order does not matter.
+    Each network has its own mini-batches and augmentations, drawn from its own generator. Its loss is the
+    mean cross-entropy. A set of at most `batch_size` images is one mini-batch, in its own order.
 
     Args:
-        cutmix: applied to the augmented images, each of which then has two labels.
+        networks: n networks.
+        optimizer: of their parameters.
+        images: the training set.
+        batch_size: images in a mini-batch.
+        rngs: a CPU generator for each network.
+        augmentation: applied to each mini-batch.
+        cutmix: applied after the augmentation; each image then has two labels. None: not applied.
     """
     loss = _mean_loss if cutmix is None else functools.partial(_mixed_loss, cutmix=cutmix, rngs=rngs)
     for inputs, labels in _batches(images, batch_size, rngs):
         networks.train()
-        augmented = [augmentation(of_one, rng) for of_one, rng in zip(inputs, rngs, strict=True)]
+        augmented = [augmentation(batch, rng) for batch, rng in zip(inputs, rngs, strict=True)]
         optimizer.zero_grad(set_to_none=True)
         loss(networks, augmented, labels).backward()
         optimizer.step()
@@ -49,7 +79,7 @@ def training_steps(
 
 
 def _mean_loss(networks: Ensemble, images: Sequence[Tensor], labels: Tensor) -> Tensor:
-    # Summed over the networks, of images [batch, channels, H, W] of each, and labels [n * batch].
+    # Sum over the networks. images: n tensors [batch, channels, H, W]; labels: [n * batch].
     logits = networks(torch.stack(list(images)))  # [n, batch, classes]
     return len(images) * cross_entropy(logits.flatten(0, 1), labels)
 
@@ -62,12 +92,13 @@ def _mixed_loss(
     cutmix: CutMix,
     rngs: Sequence[torch.Generator],
 ) -> Tensor:
-    mixed = [cutmix(of_one, rng) for of_one, rng in zip(images, rngs, strict=True)]
-    logits = networks(torch.stack([of_one for of_one, _, _ in mixed]))
+    # As _mean_loss, with both labels of a mixed image weighted by area.
+    mixed = [cutmix(batch, rng) for batch, rng in zip(images, rngs, strict=True)]
+    logits = networks(torch.stack([batch for batch, _, _ in mixed]))  # [n, batch, classes]
     losses = [
-        share * cross_entropy(of_one, own)
-        + (1 - share) * cross_entropy(of_one, own[to_device(order, own.device)])
-        for of_one, own, (_, order, share) in zip(
+        share * cross_entropy(outputs, targets)
+        + (1 - share) * cross_entropy(outputs, targets[to_device(order, targets.device)])
+        for outputs, targets, (_, order, share) in zip(
             logits, labels.unflatten(0, logits.shape[:2]), mixed, strict=True
         )
     ]
@@ -77,12 +108,12 @@ def _mixed_loss(
 def _batches(
     images: TrainingSet, batch_size: int, rngs: Sequence[torch.Generator]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    # Without end: images [n, batch, channels, H, W] and labels [n * batch].
-    everything = torch.arange(len(images)).expand(len(rngs), -1)
+    # Endless: images [n, batch, channels, H, W] and labels [n * batch].
     if len(images) <= batch_size:
-        inputs, labels = images.batch(everything.flatten())
+        indices = torch.arange(len(images)).expand(len(rngs), -1)
+        inputs, labels = images.batch(indices.flatten())
         while True:
-            yield inputs.unflatten(0, everything.shape), labels
+            yield inputs.unflatten(0, indices.shape), labels
     while True:
         order = torch.stack([torch.randperm(len(images), generator=rng) for rng in rngs])
         for indices in order.split(batch_size, 1):  # [n, batch]

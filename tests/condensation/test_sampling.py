@@ -8,7 +8,7 @@ from gmlight.builders.parts import build_factory
 from gmlight.condensation.sampling import Representatives, near_centres
 from gmlight.config.validate import check
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import RealImages, at_random
+from gmlight.data.images import RealImages, random_sampling
 from gmlight.errors import ConfigError
 from gmlight.training.features import before_last_layer, features_of
 from helpers.problems import small_network
@@ -126,7 +126,7 @@ def test_they_are_nearer_to_the_centres_than_random_ones() -> None:
         return torch.cdist(features, chosen).min(1).values.mean().item()
 
     chosen = sampler(data.train, 8, 0, torch.Generator())._indices[0]
-    others = [data.train.draw_later(8, torch.Generator().manual_seed(i))._indices[0] for i in range(20)]
+    others = [data.train.draw_lazily(8, torch.Generator().manual_seed(i))._indices[0] for i in range(20)]
     assert spread(chosen) < min(spread(indices) for indices in others)
 
 
@@ -153,4 +153,4 @@ def test_every_architecture_has_features(name: str) -> None:
 
 def test_by_default_they_are_random() -> None:
     config = composed()
-    assert build_sampler(config, build_factory(config.architecture, config.dataset)) is at_random
+    assert build_sampler(config, build_factory(config.architecture, config.dataset)) is random_sampling

@@ -39,7 +39,7 @@ def test_present_names_stay_and_there_is_a_way_back() -> None:
         assert with_present_names(now) == now
         assert with_former_names(now) == node
     found = {"_target_": "hydra.utils.get_method", "path": "gmlight.data.at_random"}
-    assert with_present_names(found)["path"] == "gmlight.data.images.at_random"
+    assert with_present_names(found)["path"] == "gmlight.data.images.random_sampling"
 
 
 def test_rules_are_built_at_once() -> None:

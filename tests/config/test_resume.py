@@ -109,7 +109,7 @@ def test_stopped_and_resumed(
     stop_in(owner, name, nth)
     stopped = typed("train", *WORDS, "hydra.run.dir=run")
     assert stopped.returncode == 143
-    assert stopped.stderr == f"gmlight: stopped by SIGTERM; go on with resume={tmp_path / 'run'}\n"
+    assert stopped.stderr == f"gmlight: stopped by SIGTERM; continue with resume={tmp_path / 'run'}\n"
     resumed = typed("train", "resume=run")
     assert resumed.returncode == 0, resumed.stderr
     if name == "training_step":  # it came to the end of that update

@@ -1,16 +1,28 @@
 """Batched transforms against their definitions, image by image."""
 
+import functools
 import math
 
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from gmlight.data.augmentation import CutMix, crop, crop_or_noise, crop_scale_rotate, none, rescale, rotate
+from gmlight.builders.parts import build_augmentation
+from gmlight.data.augmentation import (
+    CutMix,
+    as_augmentation,
+    crop,
+    crop_or_noise,
+    crop_scale_rotate,
+    none,
+    rescale,
+    rotate,
+)
 from gmlight.data.images import LabelledImages
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.steps import training_steps
-from helpers.problems import random_images, small_network
+from helpers.problems import random_images, siamese, small_network
+from helpers.runs import composed
 
 
 def images(channels: int = 2) -> torch.Tensor:
@@ -183,3 +195,22 @@ def test_a_network_learns_both_labels_of_a_mixed_image() -> None:
     gradients = torch.autograd.grad(total / 6, list(twin.parameters()))
     for stepped, before, gradient in zip(network.parameters(), twin.parameters(), gradients, strict=True):
         torch.testing.assert_close(stepped, before - gradient, rtol=1e-9, atol=1e-11)
+
+
+def test_an_augmentation_answers_for_itself() -> None:
+    def blur(images: torch.Tensor, rng: torch.Generator, *, width: int) -> torch.Tensor:
+        return images * width
+
+    named = [as_augmentation(each) for each in (none, functools.partial(blur, width=2), siamese())]
+    assert [each.protocol for each in named] == ["none", "blur", "dsa"]
+    assert [each.while_matching for each in named] == [False, False, True]
+    batch, rng = images(), torch.Generator()
+    assert torch.equal(named[0](batch, rng), batch)
+    assert torch.equal(named[1](batch, rng), 2 * batch)
+    assert as_augmentation(named[1]) is named[1]
+
+
+@pytest.mark.parametrize("name", ["none", "crop_scale_rotate", "crop_or_noise", "dsa"])
+def test_every_option_names_its_protocol(name: str) -> None:
+    built = build_augmentation(composed(f"augmentation={name}"))
+    assert (built.protocol, built.while_matching) == (name, name == "dsa")

@@ -11,10 +11,13 @@ import torchvision
 from scipy.io import savemat
 
 from gmlight.builders.data import build_data
-from gmlight.data.datamodule import CondensationData
+from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.datasets import digits
 from gmlight.data.images import RealImages
+from gmlight.data.source import DataSource
+from gmlight.data.splits import Splits
 from gmlight.errors import ConfigError
+from helpers.problems import real_images
 from helpers.runs import composed
 
 CPU = torch.device("cpu")
@@ -25,9 +28,7 @@ def numbered(counts: list[int]) -> RealImages:
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-    return RealImages(
-        images[order], labels[order], classes=list("abc"), mean=[0.0], std=[1 / 255], device=CPU, home=CPU
-    )
+    return real_images(images[order], labels[order], mean=[0.0], std=[1 / 255])
 
 
 def test_digits_split_is_fixed_and_stratified() -> None:
@@ -50,9 +51,7 @@ def test_statistics_of_the_digits() -> None:
 
 def test_normalised_when_drawn() -> None:
     images = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)  # one image, two channels
-    split = RealImages(
-        images, torch.tensor([0]), classes=["a"], mean=[0.5, 0.2], std=[0.5, 0.1], device=CPU, home=CPU
-    )
+    split = real_images(images, torch.tensor([0]), mean=[0.5, 0.2], std=[0.5, 0.1])
     drawn, labels = split.batch(torch.tensor([0]))
     torch.testing.assert_close(drawn, torch.tensor([[[[-1.0, 1.0]], [[0.0, 2.0]]]]))
     assert labels.tolist() == [0]
@@ -122,12 +121,8 @@ def test_images_held_out_stand_in_for_the_test_split() -> None:
 
 def made_up(images: torch.Tensor, labels: list[int]) -> CondensationData:
     split = (images, torch.tensor(labels))
-    return CondensationData(
-        lambda root, download: (split, split), root="", download=False, classes=["a", "b", "c"],
-        shape=(1, 2, 2), mean=[0.0], std=[1.0], real_batch=1, mixed_batch=0, statistics_batch=0,
-        matched_batch=0, matched_every=1, iterations=1, updates=1, seed=0, device_share=0.25,
-        holdout=0,
-    )  # fmt: skip
+    source = DataSource(lambda download: (split, split), ["a", "b", "c"], (1, 2, 2), mean=[0.0], std=[1.0])
+    return CondensationData(source)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +205,7 @@ def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         ConfigError, match=r"absent and cannot be downloaded \(no route to host\).*set data_dir"
     ):
-        data.load(CPU)
+        data.prepare_data()
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", struct.pack(">4i", 2051, 40, 28, 28) + b"short"])
@@ -225,7 +220,74 @@ def test_loader_starts_where_the_trainer_is(run: Callable[..., Path]) -> None:
     data = build_data(composed("scale=smoke", "ipc=3")).load(CPU)
 
     class Trainer:
-        global_step = 4
+        global_step, max_steps = 4, 6
 
     data.trainer = Trainer()  # type: ignore[assignment]
     assert [(batch.k, batch.t) for batch in data.train_dataloader()] == [(1, 1), (1, 2)]
+
+
+def test_images_in_memory_need_three_lines() -> None:
+    images, labels = torch.randint(256, (50, 1, 8, 8), dtype=torch.uint8), torch.arange(50) % 5
+    data = CondensationData(DataSource.from_tensors((images, labels)), updates=10).load(CPU)
+    assert data.info.classes == data.classes == tuple("01234")
+    assert (data.train.counts, data.test.counts) == ([8] * 5, [2] * 5)  # a stratified fifth is held out
+    assert data.info.priors == (0.2,) * 5
+    assert data.info.mean == pytest.approx([(images / 255).mean().item()], abs=1e-4)
+    assert (data.batches.real, data.batches.mixed) == (256, 0)
+    given = DataSource.from_tensors((images, labels), (images[:5], labels[:5]), classes=list("abcde"))
+    assert (len(CondensationData(given).load(CPU).test), given.classes) == (5, list("abcde"))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(4, 8, 8, dtype=torch.uint8), [0, 1, 0, 1], r"\(4, 8, 8\), they must be \[N, channels"),
+        (torch.zeros(4, 1, 8, 8), [0, 1, 0, 1], "float32, they must be torch.uint8"),
+        (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), [0, 1, 0], "4 images and 3 labels"),
+        (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), [0, 1, 0, -1], "a label is -1"),
+        (
+            torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8),
+            [0, 2, 0, 2],
+            "class '1' has no training image",
+        ),
+    ],
+    ids=["dimensions", "type", "number", "label", "class"],
+)
+def test_tensors_that_are_no_dataset_are_refused(
+    images: torch.Tensor, labels: list[int], message: str
+) -> None:
+    pair = images, torch.tensor(labels)
+    with pytest.raises(ConfigError, match=message):
+        CondensationData(DataSource.from_tensors(pair, pair, None)).load(CPU)
+
+
+def test_files_are_downloaded_by_prepare_data_alone_and_read_once() -> None:
+    split = torch.randint(256, (6, 1, 2, 2), dtype=torch.uint8), torch.arange(6) % 3
+    calls: list[bool] = []
+
+    def load(download: bool) -> Splits:
+        calls.append(download)
+        return split, split
+
+    def data(download: bool = True) -> CondensationData:
+        return CondensationData(DataSource(load, list("abc"), (1, 2, 2), download=download))
+
+    first = data()
+    first.prepare_data()
+    first.load(CPU)
+    first.prepare_data()  # as Lightning calls it again
+    first.setup("fit")
+    assert calls == [True]
+    data().load(CPU)  # in another process
+    forbidden = data(download=False)
+    forbidden.prepare_data()
+    forbidden.load(CPU)
+    assert calls == [True, False, False]
+
+
+def test_the_matching_rule_decides_when_mixed_batches_are_drawn() -> None:
+    split = torch.randint(256, (60, 1, 2, 2), dtype=torch.uint8), torch.arange(60) % 3
+    source = DataSource(lambda download: (split, split), list("abc"), (1, 2, 2))
+    data = CondensationData(source, BatchSizes(real=4, matched=5), needs_mixed_batches=lambda k: k > 1)
+    data.load(CPU)
+    assert [data.draw(k, 0).matched is not None for k in range(4)] == [False, False, True, True]

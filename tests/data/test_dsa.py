@@ -9,10 +9,9 @@ from torch import Tensor
 from gmlight.builders.parts import build_augmentation
 from gmlight.config.validate import _TRANSFORMS, check
 from gmlight.data.dsa import DRAWN, TRANSFORMS, Siamese
-from gmlight.data.images import RealImages
 from gmlight.errors import ConfigError
 from gmlight.runtime.seeding import generator
-from helpers.problems import random_images, siamese
+from helpers.problems import random_images, real_images, siamese
 from helpers.runs import composed
 
 NUMBERS = [[0.0, 0.0, 0.0], [0.3, 0.6, 0.9], [0.999, 0.999, 0.999], [0.5, 0.1, 0.7]]
@@ -154,11 +153,8 @@ def test_every_transform_is_drawn() -> None:
 
 def test_real_images_are_seen_through_it_as_they_are_taken() -> None:
     images = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    split = RealImages(
-        images, torch.arange(12) % 3, classes="abc", mean=[0.5] * 3, std=[0.2] * 3,
-        device=torch.device("cpu"), home=torch.device("cpu"),
-    )  # fmt: skip
-    drawn = split.draw_later(3, torch.Generator().manual_seed(1))
+    split = real_images(images, torch.arange(12) % 3, mean=[0.5] * 3, std=[0.2] * 3)
+    drawn = split.draw_lazily(3, torch.Generator().manual_seed(1))
     by_label = siamese().of_update(0, 0, 0)
     seen = drawn.transformed(by_label)
     for c in range(3):

@@ -2,15 +2,17 @@
 
 import functools
 import inspect
+import string
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from gmlight.architectures.convnet import ConvNet
-from gmlight.data.datasets import Splits, digits
+from gmlight.data.datasets import digits
 from gmlight.data.dsa import TRANSFORMS, Siamese
-from gmlight.data.images import DatasetInfo
+from gmlight.data.images import DatasetInfo, RealImages
+from gmlight.data.splits import Splits
 from gmlight.matching import distances, rules
 from gmlight.matching.engine import GradientEngine
 
@@ -62,6 +64,22 @@ def siamese(kind: type[Siamese] = Siamese, **options: object) -> Siamese:
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+
+
+def real_images(
+    images: torch.Tensor, labels: torch.Tensor, mean: Sequence[float], std: Sequence[float]
+) -> RealImages:
+    """A split on the CPU whose classes are a, b, c and so on."""
+    counts = torch.bincount(labels).tolist()
+    channels, height, width = images.shape[1:]
+    info = DatasetInfo(
+        classes=tuple(string.ascii_lowercase[: len(counts)]),
+        mean=tuple(mean),
+        std=tuple(std),
+        shape=(channels, height, width),
+        priors=tuple(count / len(labels) for count in counts),
+    )
+    return RealImages(images, labels, info, device=torch.device("cpu"))
 
 
 DISTANCES = ("cos", "euclid", "sse", "mse", "cos_euclid", "cos_sse", "cos_mse")

@@ -1,0 +1,100 @@
+"""Where the images of a run come from."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmlight.data.images import DatasetInfo
+from gmlight.data.splits import Splits, channel_statistics, check_images, stratified
+from gmlight.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A dataset that is read on demand.
+
+    Args:
+        load: called with whether it may download; returns the train and the test split, each as images uint8
+            [N, channels, H, W] and labels [N].
+        classes: class names, in the order of the labels.
+        shape: (channels, H, W) of an image.
+        mean: per channel, of pixels in 0..1; None: computed from the train split.
+        std: per channel, of pixels in 0..1; None: computed from the train split.
+        download: whether missing files may be downloaded.
+        holdout: share of the training images that replaces the test split; 0: the test split is used.
+    """
+
+    load: Callable[[bool], Splits]
+    classes: Sequence[str]
+    shape: tuple[int, int, int]
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    download: bool = True
+    holdout: float = 0.0
+
+    @classmethod
+    def from_tensors(
+        cls,
+        train: tuple[Tensor, Tensor],
+        test: tuple[Tensor, Tensor] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> "DataSource":
+        """Makes a source of tensors in memory.
+
+        Args:
+            train: images uint8 [N, channels, H, W] and labels int64 [N].
+            test: likewise; None: a stratified fifth of the training images is held out.
+            classes: class names, in the order of the labels; None: the labels are the names.
+
+        Raises:
+            ConfigError: the images have not four dimensions, or there are none.
+        """
+        images, labels = train
+        if images.ndim != 4 or not len(images):
+            raise ConfigError(f"the images are {tuple(images.shape)}, they must be [N, channels, H, W]")
+        channels, height, width = images.shape[1:]
+        return cls(
+            functools.partial(_in_memory, (train, test or train)),
+            classes=[str(c) for c in range(int(labels.max()) + 1)] if classes is None else classes,
+            shape=(channels, height, width),
+            holdout=0.2 if test is None else 0.0,
+        )
+
+    def read(self, *, download: bool) -> tuple[Splits, DatasetInfo]:
+        """Reads both splits, checks them, and describes them.
+
+        Args:
+            download: whether missing files may be downloaded now.
+
+        Raises:
+            ConfigError: the files are absent or damaged, or the images do not fit the description.
+        """
+        splits = self.load(download)
+        for images, labels in splits:
+            check_images(images, labels, self.classes, self.shape)
+        mean, std = self.mean, self.std
+        if mean is None or std is None:
+            computed = channel_statistics(splits[0][0])
+            mean, std = mean or computed[0], std or computed[1]
+        if min(std) <= 0:
+            raise ConfigError(
+                f"dataset.std={list(std)}: must be above 0; every pixel of a channel is the same"
+            )
+        if self.holdout:
+            try:
+                splits = stratified(*splits[0], self.holdout, seed=0)
+            except ConfigError as error:
+                raise ConfigError(f"holdout={self.holdout}: {error}; or use another share") from None
+        counts = torch.bincount(splits[0][1], minlength=len(self.classes)).tolist()
+        if min(counts) == 0:
+            name = self.classes[counts.index(0)]
+            raise ConfigError(f"class {name!r} has no training image; remove the class or add images")
+        priors = tuple(count / sum(counts) for count in counts)
+        return splits, DatasetInfo(tuple(self.classes), tuple(mean), tuple(std), self.shape, priors)
+
+
+def _in_memory(splits: Splits, download: bool) -> Splits:
+    return splits
