@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from helpers.runs import TINY, Run
 
 HERE = Path(__file__).parents[2]
@@ -35,6 +37,16 @@ def test_an_own_distance(forked: Run, tmp_path: Path) -> None:
     assert json.loads(result.read_text())["config"]["distance"]["_target_"] == "mine.manhattan"
     done = forked("evaluate", f"run={result.parent}", "evaluation.networks=1")
     assert done.returncode == 0, done.stderr
+
+
+def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = [block for language, block in BLOCKS if language == "python" and "gmlight.condense(" in block]
+    monkeypatch.chdir(tmp_path)
+    tiny = 'ipc=2, scale="smoke", progress=False, overrides=["architecture.width=8", "trainer=cpu"])'
+    found: dict = {}
+    exec(code.replace("ipc=10)", tiny).replace('"mlp"]', '"mlp"], networks=1'), found)
+    assert found["condensed"].images.shape == (20, 1, 8, 8)
+    assert len(list(tmp_path.glob("runs/*/*/evaluations/*/result.json"))) == 1
 
 
 def test_no_placeholders_and_pictures_exist() -> None:
