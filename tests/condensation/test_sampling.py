@@ -69,7 +69,7 @@ def test_what_was_found_goes_on_with_a_run() -> None:
     later.load_state_dict(state)
     assert not torch.equal(later.draw(1, 0).images[:][0], drawn[0])
     assert torch.equal(later.draw(1, 0).images[:][1:], drawn[1:])
-    assert first.sampling_seconds > 0
+    assert first.sampling_seconds(8) == 2 * first.sampling_seconds(4) > 0
 
 
 def test_a_batch_has_as_many_images_of_each_class_as_are_wanted() -> None:
