@@ -29,16 +29,16 @@ def benchmark(config: DictConfig, folder: Path) -> None:
     record = called.as_dict()
     name, other = other_side(config)
     configs = {name: other, OURS: config}
-    for of_side in configs.values():
-        if of_side.iterations == 0:
+    for side_config in configs.values():
+        if side_config.iterations == 0:
             raise ConfigError("iterations=0: nothing is condensed that could be timed; use iterations>=1")
-        of_side.logger = choose(of_side, "logger", "csv")  # no figure of a benchmark is sent anywhere
+        side_config.logger = choose(side_config, "logger", "csv")  # no figure of a benchmark is sent anywhere
     device = build_trainer(config).strategy.root_device
     console.print(called.headline)
     with tempfile.TemporaryDirectory() as scratch:
         sides = {
-            side: Side(of_side, side == "plain", Path(scratch) / str(i))
-            for i, (side, of_side) in enumerate(configs.items())
+            side: Side(side_config, side == "plain", Path(scratch) / str(i))
+            for i, (side, side_config) in enumerate(configs.items())
         }
         try:
             record |= measure(sides, config.rounds, console)
@@ -46,7 +46,7 @@ def benchmark(config: DictConfig, folder: Path) -> None:
             for side in sides.values():
                 side.close()
     record["environment"] = results.environment(device)
-    record["run"] = {side: size_of_run(of_side) for side, of_side in configs.items()}
+    record["run"] = {side: size_of_run(side_config) for side, side_config in configs.items()}
     print_table(record, console)
     for path in paths:
         path.write_text(json.dumps(record, indent=2) + "\n")
@@ -54,7 +54,7 @@ def benchmark(config: DictConfig, folder: Path) -> None:
 
 
 def other_side(config: DictConfig) -> tuple[str, DictConfig]:
-    """What is measured against: its name in the table and its configuration."""
+    """Returns the name and the configuration of the side that gmlight is compared to."""
     if config.against == "plain":
         return "plain", config.copy()
     overrides = [f"{key}={value}" for key, value in config.against.items()]
@@ -62,7 +62,7 @@ def other_side(config: DictConfig) -> tuple[str, DictConfig]:
 
 
 def size_of_run(config: DictConfig) -> dict[str, int]:
-    """How often what is measured is done in a whole run."""
+    """Counts iterations, networks and epochs of a whole run."""
     protocol = config.evaluation
     return {"iterations": config.iterations, "networks": protocol.networks, "epochs": protocol.epochs}
 

@@ -21,7 +21,7 @@ from gmlight.runtime.distributed import is_main
 
 
 def build_factory(architecture: DictConfig, dataset: DictConfig) -> Callable[[], nn.Module]:
-    """What makes fresh networks for the dataset's images; tried once, so that a wrong option fails here."""
+    """Builds what makes fresh networks for the dataset's images; tries it, so that wrong options fail."""
     factory = functools.partial(
         instantiate(architecture),
         channels=dataset.channels,
@@ -40,7 +40,7 @@ def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
 
 
 def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Compilation:
-    """Decides what is compiled, for the whole run; `notify` gets a line on each."""
+    """Builds what decides on compilation for the whole run; `notify` is called with a line on each."""
     return Compilation(config.speed.compile, notify)
 
 
@@ -65,12 +65,12 @@ def build_rule(config: DictConfig) -> Rule:
 
 
 def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
-    """Lightning's loggers, where this is the process that writes."""
+    """Builds Lightning's loggers in the process that writes; none in others."""
     return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
-    # What a node says besides its function's own arguments.
+    # The keys of a node that its function takes.
     return {str(key): value for key, value in node.items() if key not in keys}
 
 
