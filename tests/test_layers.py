@@ -21,9 +21,10 @@ LAYERS = [
     ["callbacks"],
     ["builders"],
     ["benchmarking"],
+    ["commands"],
 ]
 COMMANDS = {"train", "evaluate", "analyze", "export", "report", "schedule", "benchmark"}
-MAY_USE_HYDRA = {"config", "builders", "benchmarking"} | COMMANDS
+MAY_USE_HYDRA = {"config", "builders", "benchmarking", "commands"}
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 PACKAGES = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]

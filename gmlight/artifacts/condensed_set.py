@@ -109,9 +109,9 @@ def write(
     """Writes a new condensed set, completely or not at all.
 
     Args:
-        folder: the set's own; its parents are made as needed.
+        folder: the set's own.
         images: the set, normalised as `info` says.
-        info: of the dataset that the set stands for.
+        info: of the dataset.
         metadata: whatever else is known about the set, as plain containers.
         stored: tensors from which the images are decoded; None stores the images themselves.
         replace: whether to replace a set that the folder holds.
@@ -137,15 +137,11 @@ def write(
     (beside / TENSORS).write_bytes(content)
     save_grid(beside / GRID, images, info)
     _write_metadata(beside, {**known, **metadata})
-    _rename_folder(beside, folder, replace=replace)
-
-
-def _rename_folder(source: Path, target: Path, *, replace: bool) -> None:
-    before = target.with_name(f"{target.name}.before")
+    before = folder.with_name(f"{folder.name}.before")
     shutil.rmtree(before, ignore_errors=True)
-    if replace and target.exists():
-        target.rename(before)
-    source.rename(target)
+    if replace and folder.exists():
+        folder.rename(before)
+    beside.rename(folder)
     shutil.rmtree(before, ignore_errors=True)
 
 

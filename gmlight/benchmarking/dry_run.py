@@ -3,7 +3,6 @@
 import io
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -23,7 +22,7 @@ from gmlight.runtime.distributed import ranks
 from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
 from gmlight.runtime.profiling import PartTimer, measure_seconds
 from gmlight.runtime.signals import ending_launched_processes
-from gmlight.training.evaluator import Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates
 EPOCHS = 4  # of a network on the synthetic set
@@ -196,16 +195,14 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
         line("disk", f"{disk / 2**20:.1f} MiB", "about, at most, in the run folder")
 
 
-def _evaluations_seconds(
-    run: Run, sets: Sequence[tuple[str, TrainingSet, int]], plan: Plan
-) -> tuple[float, float]:
-    # Of the evaluations at the end, and of those on the way. sets: (name, images, networks).
-    images = sets[0][1]
+def _evaluations_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:
+    # Of the final evaluation, and of the evaluations during condensation.
+    images = sets[0].images
     few = images if isinstance(images, LabelledImages) else _few(run.data)
     final, quick = 0.0, 0.0
     for i, evaluator in enumerate(run.evaluation.evaluators.values()):
         epochs, batch_size = evaluator.protocol.epochs, evaluator.protocol.sgd.batch_size
-        small_set, testing = evaluation_seconds(evaluator, few, sets[0][2])
+        small_set, testing = evaluation_seconds(evaluator, few, sets[0].networks)
         large = [networks for _, each, networks in sets if len(each) > batch_size]
         # Full mini-batches take less time per image than those of a small set.
         large_set = evaluation_seconds(evaluator, _few(run.data), large[0])[0] if large else small_set

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
@@ -17,7 +18,7 @@ from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule, as_rule
 from gmlight.reporting.loggers import About
 from gmlight.runtime.compile import Compilation
-from gmlight.runtime.distributed import is_main
+from gmlight.runtime.rank import is_main
 
 
 def build_factory(architecture: DictConfig, dataset: DictConfig) -> Callable[[], nn.Module]:
@@ -67,6 +68,23 @@ def build_rule(config: DictConfig) -> Rule:
 def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
     """Builds Lightning's loggers in the process that writes; none in others."""
     return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+
+
+def build_callbacks(config: DictConfig) -> list[Callback]:
+    """Builds Lightning callbacks that the user adds with `+callbacks.<name>._target_=<class>`.
+
+    Raises:
+        ConfigError: an entry is no callback.
+    """
+    built = {
+        name: instantiate(node) for name, node in config.get("callbacks", {}).items() if node is not None
+    }
+    for name, callback in built.items():
+        if not isinstance(callback, Callback):
+            raise ConfigError(
+                f"callbacks.{name}: must be a Lightning callback; name its class in callbacks.{name}._target_"
+            )
+    return list(built.values())
 
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:

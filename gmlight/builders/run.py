@@ -18,15 +18,14 @@ from gmlight.builders.evaluators import (
     build_quick_evaluator,
     evaluation_protocol,
 )
-from gmlight.builders.parts import build_compilation, build_factory, build_loggers
-from gmlight.builders.trainer import build_trainer
+from gmlight.builders.parts import build_callbacks, build_compilation, build_factory, build_loggers
+from gmlight.builders.trainer import build_trainer, refuse_processes_in_a_sweep
 from gmlight.callbacks.checkpoints import Checkpoints
 from gmlight.callbacks.evaluation import QuickEvaluation
 from gmlight.callbacks.metrics import MetricsLines
 from gmlight.callbacks.page import RunPage
 from gmlight.callbacks.progress_bar import ProgressBar
 from gmlight.condensation.condenser import Condenser
-from gmlight.config.command_line import refuse_several_in_a_sweep
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
@@ -94,8 +93,10 @@ def build_run(
     quick_evaluator = build_quick_evaluator(config, data, compilation)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
     loggers = [] if config.dry_run else build_loggers(config, folder.path, about(record.as_dict()))
-    trainer = build_trainer(config, logger=loggers, callbacks=callbacks)
-    refuse_several_in_a_sweep(trainer)
+    trainer = build_trainer(
+        config, logger=loggers, callbacks=[*callbacks, *build_callbacks(config)], folder=folder.path
+    )
+    refuse_processes_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
     load_data(data, trainer)

@@ -1,53 +1,72 @@
 """Builds Lightning's Trainer."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import lightning
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch import profilers
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
+from gmlight.callbacks.progress_bar import ProgressBar
 from gmlight.config.compose import instantiate
+from gmlight.config.trainer_keys import REFUSED
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
+
+_PROFILERS = {
+    "simple": profilers.SimpleProfiler,
+    "advanced": profilers.AdvancedProfiler,
+    "pytorch": profilers.PyTorchProfiler,
+    "xla": profilers.XLAProfiler,
+}
 
 
 def build_trainer(
     config: DictConfig,
     logger: object = False,
     callbacks: Sequence[lightning.Callback] = (),
-    profiler: Profiler | None = None,
+    profiler: profilers.Profiler | None = None,
     updates: int | None = None,
+    folder: Path | None = None,
 ) -> lightning.Trainer:
-    """Lightning's Trainer for K*T image updates, or so many.
+    """Builds Lightning's Trainer; what `config.trainer` sets is respected (see `config.trainer_keys`).
+
+    Args:
+        config: the whole configuration.
+        logger: Lightning's loggers, or False.
+        callbacks: those of the run, in order.
+        profiler: of a measurement, in the place of `trainer.profiler`.
+        updates: number of image updates; None: iterations * updates of the configuration.
+        folder: where files of Lightning go, such as a profiler's report; None: the working directory.
 
     Raises:
-        ConfigError: it cannot be had here.
+        ConfigError: Lightning refuses the settings, or a plugin or strategy sets another precision.
     """
     together = "SLURMEnvironment" in str(config.trainer.get("plugins"))
     slurm.check_tasks(together=together)
     if together:
         slurm.set_port()
     partial = instantiate(config.trainer)
-    plugins = [AtomicCheckpointIO(), *partial.keywords.get("plugins", [])]
-    if slurm.in_job() and not together and not TorchElasticEnvironment.detect():
-        plugins.append(LightningEnvironment())  # Lightning takes any process of a job for one of its tasks
+    settings: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **partial.keywords}
+    settings["profiler"] = profiler or _profiler(settings.get("profiler"), settings["default_root_dir"])
+    settings["plugins"] = _plugins(settings.get("plugins"), in_own_process=not together)
+    settings |= _displays(callbacks, settings) | {
+        "max_steps": config.iterations * config.updates if updates is None else updates,
+        "max_epochs": -1,
+        "logger": logger,
+        "num_sanity_val_steps": 0,
+        "inference_mode": False,
+        "use_distributed_sampler": False,
+    }
     try:
-        return partial(
-            max_steps=config.iterations * config.updates if updates is None else updates,
-            max_epochs=-1,
-            logger=logger,
-            callbacks=list(callbacks),
-            plugins=plugins,
-            enable_checkpointing=False,  # Lightning's own
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            inference_mode=False,
-            profiler=profiler,
-        )
+        trainer = partial(**settings)
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).splitlines()[0]
         mend = (
@@ -56,3 +75,57 @@ def build_trainer(
             else "Use trainer=cpu or trainer=auto"
         )
         raise ConfigError(f"the trainer cannot start: {reason} {mend}") from None
+    if trainer.precision != "32-true":  # by a plugin, or by a strategy
+        raise ConfigError(f"the trainer's precision is {trainer.precision}: {REFUSED['precision'][1]}")
+    return trainer
+
+
+def _plugins(plugins: Any, *, in_own_process: bool) -> list[Any]:
+    chosen = list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins is not None else []
+    chosen.insert(0, AtomicCheckpointIO())
+    if in_own_process and slurm.in_job() and not TorchElasticEnvironment.detect():
+        chosen.append(LightningEnvironment())  # Lightning takes any process of a job for one of its tasks
+    return chosen
+
+
+def _profiler(profiler: Any, folder: Path | str | None) -> profilers.Profiler | None:
+    # Its report goes into a file: Lightning would log it at a level that is hidden.
+    if isinstance(profiler, str):
+        if profiler.lower() not in _PROFILERS:
+            raise ConfigError(f"trainer.profiler={profiler}: must be null or one of {', '.join(_PROFILERS)}")
+        profiler = _PROFILERS[profiler.lower()]()
+    if profiler is not None:
+        profiler.dirpath = profiler.dirpath or folder
+        profiler.filename = profiler.filename or "profile"
+    return profiler
+
+
+def _displays(callbacks: Sequence[lightning.Callback], settings: dict[str, Any]) -> dict[str, Any]:
+    # Lightning refuses a callback of these kinds unless the kind is enabled; without one it adds its own.
+    def has(kind: type) -> bool:
+        return any(isinstance(callback, kind) for callback in callbacks)
+
+    own_bar = settings.get("enable_progress_bar", True) and not has(lightning_callbacks.ProgressBar)
+    return {
+        "callbacks": [callback for callback in callbacks if own_bar or not isinstance(callback, ProgressBar)],
+        "enable_progress_bar": has(lightning_callbacks.ProgressBar),
+        "enable_checkpointing": has(lightning_callbacks.Checkpoint),
+        "enable_model_summary": settings["enable_model_summary"] or has(lightning_callbacks.ModelSummary),
+    }
+
+
+def refuse_processes_in_a_sweep(trainer: lightning.Trainer) -> None:
+    """Refuses several processes a run in a sweep: each would start the whole sweep again.
+
+    Raises:
+        ConfigError: this is a sweep, and a run has several processes that are not tasks of its own job.
+    """
+    hydra_config = HydraConfig.get()
+    if trainer.world_size == 1 or hydra_config.mode != RunMode.MULTIRUN:
+        return
+    launcher = str(hydra_config.runtime.choices["hydra/launcher"])
+    if trainer.strategy.launcher is not None or not launcher.startswith("submitit"):
+        raise ConfigError(
+            f"trainer.devices: {trainer.world_size} processes a run in a sweep, each would run the whole "
+            "sweep; start the runs one by one, or as jobs of Slurm with trainer=slurm"
+        )

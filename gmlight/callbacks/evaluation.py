@@ -16,7 +16,8 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.reporting.loggers import log_picture
 from gmlight.runtime.console import pluralize
-from gmlight.runtime.distributed import is_main, ranks
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped, signal_handler
 from gmlight.training.evaluator import Evaluator
 

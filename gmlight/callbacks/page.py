@@ -12,7 +12,7 @@ from rich.console import Console
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.reporting.run_page import State, write_run_page
-from gmlight.runtime.distributed import is_main
+from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped
 
 PAGE_SECONDS = 600

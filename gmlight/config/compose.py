@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from gmlight.config.experiment_cells import settle_cell
+from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name
 from gmlight.config.labels import read_bundle
 from gmlight.config.validate import check
@@ -21,7 +21,7 @@ from gmlight.runtime.paths import CONF_DIR
 
 
 def register_resolvers() -> None:
-    """What conf/ computes: min and max pass over null, div rounds down; stamp names a new folder."""
+    """Registers the functions of conf/: min and max skip null, div rounds down, stamp names a folder."""
     resolvers: dict[str, Callable[..., Any]] = {
         "min": lambda *values: min(value for value in values if value is not None),
         "max": lambda *values: max(value for value in values if value is not None),
@@ -35,12 +35,12 @@ def register_resolvers() -> None:
 
 
 def _stamp() -> str:
-    # The process besides the time: no two runs of a machine begin in the same folder.
+    # Time and process: no two runs on a machine start in the same folder.
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-{os.getpid()}"
 
 
 def choose(config: DictConfig, group: str, option: str) -> DictConfig:
-    """The node of an option that was not chosen, its references resolved in this configuration.
+    """Loads an option that was not chosen; its references are resolved in this configuration.
 
     Raises:
         ConfigError: there is no such option.
@@ -56,7 +56,7 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
 
 
 def with_overrides(overrides: list[str]) -> DictConfig:
-    """The configuration of this command line with these overrides besides.
+    """Composes the configuration of this command line with further overrides.
 
     Raises:
         ConfigError: one of them is wrong.
@@ -66,7 +66,7 @@ def with_overrides(overrides: list[str]) -> DictConfig:
         config = hydra.compose(hydra_config.job.config_name, [*hydra_config.overrides.task, *overrides])
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from None
-    settle(config)
+    complete(config)
     return config
 
 
@@ -75,17 +75,21 @@ def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
     return hydra.utils.instantiate(node, *args, **keywords, _convert_="all")
 
 
-def settle(config: DictConfig) -> None:
-    """Completes a composed configuration and refuses what it may not be, before anything uses it."""
+def complete(config: DictConfig) -> None:
+    """Completes a composed configuration in place and checks its values.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
     use_present_names(config)
-    settle_cell(config)
-    _refuse_to_condense_a_coreset(config)
+    apply_cell(config)
+    _check_coreset(config)
     name_classes(config)
     check(config)
 
 
 def use_present_names(node: Any) -> None:
-    """Gives what a yaml from before the packages names its present name, in place."""
+    """Replaces names from before the packages by present ones, in place."""
     for key in name_keys(node) if isinstance(node, DictConfig) else ():
         node[key] = present_name(node[key])
         if node[key] in BUILT_AT_ONCE:
@@ -99,8 +103,8 @@ def use_present_names(node: Any) -> None:
             use_present_names(node[key])
 
 
-def _refuse_to_condense_a_coreset(config: DictConfig) -> None:
-    # It would be a method with another initialization, under this one's name.
+def _check_coreset(config: DictConfig) -> None:
+    # It would be another method under this one's name.
     method = HydraConfig.get().runtime.choices.get("method")
     if method is not None and config.iterations and read_bundle(method).get("iterations") == 0:
         raise ConfigError(
@@ -110,12 +114,16 @@ def _refuse_to_condense_a_coreset(config: DictConfig) -> None:
 
 
 def data_root(config: DictConfig) -> str | None:
-    """The folder a dataset is read from: its own root where it has that key, else the data folder."""
+    """The folder that a dataset is read from: its own `root` if it has that key, else `data_dir`."""
     return config.dataset.root if "root" in config.dataset else config.data_dir
 
 
 def name_classes(config: DictConfig) -> None:
-    """Fills in the class names where only the files know them; refuses others than theirs."""
+    """Fills in class names that only the files know.
+
+    Raises:
+        ConfigError: `dataset.classes` names other classes than the files.
+    """
     if "find_classes" not in config.dataset:
         return
     found = instantiate(config.dataset.find_classes)(data_root(config))

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.overrides import override_key
+from gmlight.config.trainer_keys import REFUSED
 from gmlight.runtime.paths import CONF_DIR
 
 _CANNOT_WRITE = (
@@ -16,8 +18,8 @@ _CANNOT_WRITE = (
 )  # fmt: skip
 
 
-def odd_choice(words: list[str]) -> str | None:
-    # Where a choice is a number or the like, Hydra itself fails.
+def explain_invalid_choice(words: list[str]) -> str | None:
+    """One line about a choice that is a number, a list or a dictionary, on which Hydra itself fails."""
     groups = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
     for word in words:
         key = override_key(word)
@@ -25,7 +27,7 @@ def odd_choice(words: list[str]) -> str | None:
             continue
         try:
             value = OverridesParser.create().parse_override(word).value()
-        except HydraException:  # Hydra will say so
+        except HydraException:  # Hydra reports it
             continue
         names = value if isinstance(value, list) else [value]
         if any(isinstance(name, int | float | list | dict) for name in names):
@@ -34,8 +36,8 @@ def odd_choice(words: list[str]) -> str | None:
     return None
 
 
-def without_a_common_folder(words: list[str]) -> str | None:
-    # Processes that torchrun starts would each name a folder by the time of its own start.
+def explain_torchrun(words: list[str]) -> str | None:
+    """One line where torchrun's processes would not share a folder: each would name it by its own time."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     if "-m" in words or "--multirun" in words:
@@ -45,9 +47,9 @@ def without_a_common_folder(words: list[str]) -> str | None:
     return "torchrun: its processes have to agree on a new folder; name it with hydra.run.dir="
 
 
-def line_on(error: Exception) -> str | None:
-    """What a person can mend; null: nothing."""
-    # A launcher or sweeper is chosen and its plugin not installed.
+def explain_error(error: Exception) -> str | None:
+    """One line about an error that a user can fix; None for any other error."""
+    # A launcher or sweeper is chosen whose plugin is not installed.
     for plugin, package, extra in (
         ("launcher/joblib", "hydra_joblib_launcher", "sweep"),
         ("launcher/submitit", "hydra_submitit_launcher", "sweep"),
@@ -56,20 +58,27 @@ def line_on(error: Exception) -> str | None:
         if f"hydra/{plugin}" in str(error) or f"'hydra_plugins.{package}" in str(error):
             return f"Hydra's {plugin} is not installed; pip install 'gmlight[{extra}]'"
     if type(error).__module__.split(".")[0] in ("joblib", "submitit"):
-        return (
-            f"the sweep has ended: {_shortened(error)}; runs that have begun go on with resume=<their folder>"
-        )
+        how = "resume runs that have begun with resume=<their folder>"
+        return f"the sweep has ended: {_shortened(error)}; {how}"
     if isinstance(error, RuntimeError) and 'Could not detect "srun"' in str(error):  # submitit's
         return "hydra/launcher=submitit_slurm: there is no Slurm here; use hydra/launcher=joblib"
     if isinstance(error, ValueError) and "Unavailable parameter" in str(error):  # submitit's
         return f"hydra.launcher: {_shortened(error)}"
+    unknown = re.match(r"Could not override 'trainer\.(\w+)'", str(error))
+    if unknown and unknown[1] in REFUSED:  # Hydra would propose to add it
+        return f"trainer.{unknown[1]}: {REFUSED[unknown[1]][1]}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return f"{error}{cause}"
+    # A callback that is added on the command line cannot work here.
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported here
+        return f"Lightning refuses the trainer or a callback: {_shortened(error)}"
+    if isinstance(error, ModuleNotFoundError) and "pip install" in str(error):
+        return _shortened(error)
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return f"cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
-        return "no run of the search has come to its end"
+        return "no run of the search has finished"
     return None
 
 

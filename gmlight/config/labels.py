@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,9 +12,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
-from gmlight.config.experiment_cells import cells_here
+from gmlight.config.experiment_cells import find_cells
 from gmlight.config.overrides import PUT_IN, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
+
+if TYPE_CHECKING:
+    from gmlight.data.augmentation import NamedAugmentation
 
 # The sizes that make a scale, and where the configuration holds what is used.
 _SCALE_SIZES = {
@@ -29,9 +32,9 @@ _METHOD_GROUPS = ("matching", "distance", "schedule")
 _OF_THE_DATASET = ("dataset.flip", "dataset.formation_factor")  # that have a part in S
 # Keys and choices that a result shows by themselves, or that change no number.
 _SHOWN_ELSEWHERE = {
-    "against", "architecture", "augmentation", "cells", "checkpoint", "data_dir", "dataset", "diagnose_every",
-    "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json", "log_every",
-    "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
+    "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
+    "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
+    "log_every", "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
 }  # fmt: skip
 
 
@@ -89,10 +92,8 @@ def protocol_label(config: DictConfig) -> str:
 
     Another augmentation has its own name. Accuracies under different protocols are not to be compared.
     """
-    name = config.augmentation["_target_"].rpartition(".")[2]
-    if config.augmentation["_target_"] == "gmlight.data.dsa.Siamese":
-        name = "dsa"
-    elif name == config.dataset.get("evaluation_augmentation", "none"):
+    name = _augmentation(config).protocol
+    if name == config.dataset.get("evaluation_augmentation", "none"):
         name = "plain"
     cutmix = config.evaluation.get("cutmix")
     return f"{name} + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else name
@@ -106,7 +107,16 @@ def protocol_epochs(config: DictConfig) -> int:
 
 def is_siamese(config: DictConfig) -> bool:
     """Whether the augmentation is one that is also used while matching, as `siamese.Siamese` is."""
-    return hasattr(hydra.utils.get_object(config.augmentation["_target_"]), "of_update")
+    return _augmentation(config).while_matching
+
+
+def _augmentation(config: DictConfig) -> "NamedAugmentation":
+    from gmlight.data.augmentation import (
+        as_augmentation,  # imports torch, which a refused command does without
+    )
+
+    node = {key: value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
+    return as_augmentation(hydra.utils.instantiate(node, _convert_="all"))
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:
@@ -153,7 +163,7 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     of_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
     known = [*changed, *swapped, *of_bundle]
     changed += [word for word in _beyond(config, choices) if word not in known]
-    for cell in cells_here(config):
+    for cell in find_cells(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return named_with(choices["method"], swapped + changed)
 

@@ -3,14 +3,18 @@
 import logging
 import warnings
 
-import torch
 from omegaconf import DictConfig
-
-from gmlight.runtime.memory import keep_large_blocks
 
 
 def prepare_process(config: DictConfig) -> None:
-    """What holds for the whole process, before anything large is allocated: allocator, Lightning's notes."""
+    """Sets the allocator and the number formats of the process, and hides Lightning's remarks.
+
+    Called once, before anything large is allocated.
+    """
+    import torch  # slow, and needed only once a configuration is accepted
+
+    from gmlight.runtime.memory import keep_large_blocks
+
     if config.speed.allocator == "auto":
         keep_large_blocks()
     _quieten_lightning()
@@ -21,14 +25,14 @@ def prepare_process(config: DictConfig) -> None:
 
 
 def _quieten_lightning() -> None:
-    # Its notes that say nothing about a run.
+    # Hides remarks that say nothing about a run.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # batches are drawn from a tensor in this process
-        ".*ModelCheckpoint with manual optimization.*",  # after the step is when a checkpoint is wanted
+        ".*ModelCheckpoint with manual optimization.*",  # a checkpoint is wanted after the step
         ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
         ".*isinstance\\(treespec, LeafSpec\\).*",
-        ".*`srun` command is available.*",  # to run where there is a Slurm, but not in it, is no mistake
+        ".*`srun` command is available.*",  # a run outside Slurm on a machine that has it is no mistake
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -18,11 +18,11 @@ from gmlight.runtime.paths import CONF_DIR
 # What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
 _CHANGEABLE = (
     "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
-    "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
+    "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
     "speed.microbatch", "speed.classes_per_block", "speed.allocator",
 )  # fmt: skip
 
-_FIXED = ("trainer.precision", "evaluation.cutmix")  # of which the second would change a curve's protocol
+_FIXED = ("evaluation.cutmix",)  # it would change the protocol of a curve
 
 
 def expand(words: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What Hydra tells at the beginning and at the end of a sweep."""
+"""Messages at the end of a sweep, as a Hydra callback."""
 
 import contextlib
 import shlex
@@ -9,16 +9,15 @@ import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gmlight.artifacts import results
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.runtime.console import new_console, print_path, relative_path
 
 
 class Sweep(Callback):
-    """Says at the end where the runs are, how to see their tables, and what a search has found."""
+    """Prints at the end where the runs are, how to make tables of them, and the best values of a search."""
 
     def on_multirun_start(self, config: DictConfig, **keywords: Any) -> None:
-        """Silences Optuna, whose lines say nothing that the runs do not."""
+        """Silences Optuna, whose lines repeat what the runs print."""
         if "optuna" in config.hydra.sweeper["_target_"]:
             import optuna
 
@@ -28,11 +27,13 @@ class Sweep(Callback):
         console, folder = new_console(), relative_path(Path(config.hydra.sweep.dir))
         if "dry_run=true" in config.hydra.overrides.task:
             (folder / "multirun.yaml").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # there is something in it, or it is not there
+            with contextlib.suppress(OSError):  # not empty, or missing
                 folder.rmdir()
             return
         found = folder / "optimization_results.yaml"
         if found.exists():
+            from gmlight.artifacts import results  # slow to import, and every command imports this module
+
             best = yaml.safe_load(found.read_text())
             values = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
             console.print(f"best     {values}  {best['best_value']:.2f} %", soft_wrap=True)

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.answers import answer
+from gmlight.config.trainer_keys import check_trainer
 from gmlight.errors import ConfigError
 
 _LEAST = {  # whole numbers
@@ -109,7 +110,7 @@ def check(config: DictConfig) -> None:
     """
     try:
         _check_ranges(config)
-        _check_processes(config)
+        check_trainer(config.trainer)
         _check_schedule(config)
         _check_class_weights(config)
         _check_logging(config)
@@ -185,16 +186,6 @@ def _check_ranges(config: DictConfig) -> None:
         if value is not _ABSENT and value not in names:
             words = [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
             refuse(key, value, " or ".join(words))
-
-
-def _check_processes(config: DictConfig) -> None:
-    several = "strategy" in config.trainer
-    for key in ("devices", "num_nodes"):
-        value = config.trainer.get(key, 1)
-        if not several and value != 1:
-            raise ConfigError(f"trainer.{key}={value}: must be 1; use trainer=ddp for several")
-        if value != "auto" and (type(value) is not int or value < 1):
-            raise ConfigError(f"trainer.{key}={value}: must be auto or a whole number of at least 1")
 
 
 def _check_schedule(config: DictConfig) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from gmlight.errors import ConfigError
-from gmlight.runtime.distributed import is_main
+from gmlight.runtime.rank import is_main
 
 
 def new_console() -> Console:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch import distributed as dist
+
+from gmlight.runtime.rank import is_main as is_main
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,6 @@ def _sum_together(tensors: list[Tensor], group: Any = None) -> None:
 
 def _ranks_with_unit(unit: int, units: int, size: int) -> list[int]:
     return [rank for rank in range(size) if rank * units // size == unit]
-
-
-def is_main() -> bool:
-    """Whether this process is rank 0 or the only one; known before the process group exists."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 ranks = Ranks()  # of this process

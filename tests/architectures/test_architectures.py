@@ -1,4 +1,4 @@
-"""Networks: sizes of the protocol, shapes, and refusals."""
+"""Networks: parameter counts of the protocol, shapes, and refused settings."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from gmlight.errors import ConfigError
 from gmlight.runtime.compile import Compilation
 from helpers.runs import composed
 
-COUNTS = {  # of the protocol, by architecture: 1x28x28 with 10 classes, 3x32x32 with 10, 3x32x32 with 100
+COUNTS = {  # protocol values per architecture: 1x28x28 with 10 classes, 3x32x32 with 10, 3x32x32 with 100
     "convnet": (317_706, 320_010, 504_420),
     "mlp": (118_282, 411_146, 422_756),
     "lenet": (61_706, 62_006, 69_656),
@@ -48,7 +48,7 @@ def test_convnet_of_tiny_imagenet() -> None:
 
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg11", "resnet18"])
 @pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 32), (3, 64)])
-def test_networks_take_images_of_each_size(name: str, channels: int, side: int) -> None:
+def test_networks_accept_images_of_each_size(name: str, channels: int, side: int) -> None:
     architecture = instantiate(composed("dataset=mnist", f"architecture={name}").architecture)
     network = architecture(channels=channels, size=(side, side), classes=7)
     assert network(torch.randn(2, channels, side, side)).shape == (2, 7)
@@ -76,7 +76,7 @@ def test_several_architectures_are_evaluated_in_one_run(run: Callable[..., Path]
         run("evaluation.architectures=[mlq]")
 
 
-def test_a_source_with_batch_norm_says_how_it_is_evaluated(
+def test_result_names_the_norm_that_evaluates_a_batch_norm_source(
     run: Callable[..., Path], capsys: pytest.CaptureFixture
 ) -> None:
     folder = run("architecture=convnet_bn")

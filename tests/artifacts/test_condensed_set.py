@@ -12,11 +12,11 @@ from gmlight import CondensedDataset
 from gmlight.artifacts import condensed_set
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
-from helpers.problems import dataset_info
+from helpers.problems import named_classes
 
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
-INFO = dataset_info("a", "b", "c")
+INFO = named_classes("a", "b", "c")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
 def test_no_damage_is_loaded_silently(folder: Path, name: str) -> None:
     """Cut at every 4 KiB, and 200 single flipped bits: refused with a line, or nothing is changed by it."""
     images = torch.randn(30, 3, 16, 16)
-    colours = dataset_info("a", "b", "c", mean=[0.5] * 3, std=[0.25] * 3)
+    colours = named_classes("a", "b", "c", mean=[0.5] * 3, std=[0.25] * 3)
     learned = LabelledImages(images, torch.arange(30) // 10)
     condensed_set.write(folder, learned, colours, {"note": "x" * 10000}, replace=True)
     whole, expected = (folder / name).read_bytes(), CondensedDataset(folder)

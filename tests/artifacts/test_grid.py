@@ -8,7 +8,7 @@ from PIL import Image
 
 from gmlight.artifacts.grid import GAP, MIN_CELL, save_grid
 from gmlight.data.images import LabelledImages
-from helpers.problems import dataset_info
+from helpers.problems import named_classes
 
 
 def test_grid(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_grid(tmp_path: Path) -> None:
     path = save_grid(
         tmp_path / "new" / "grid.png",
         LabelledImages(images, torch.tensor([0, 0, 1, 1])),
-        dataset_info("cat", "dog", mean=[0.5] * 3, std=[0.5] * 3),
+        named_classes("cat", "dog", mean=[0.5] * 3, std=[0.5] * 3),
     )
     picture = np.asarray(Image.open(path))
     cell = MIN_CELL + GAP

@@ -15,7 +15,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """A terminal of 80 columns that keeps what is written to it."""
     screen = io.StringIO()
     monkeypatch.setattr(
-        "gmlight.train.new_console", lambda: Console(file=screen, force_terminal=True, width=80, _environ={})
+        "gmlight.commands.train.new_console",
+        lambda: Console(file=screen, force_terminal=True, width=80, _environ={}),
     )
     return screen
 

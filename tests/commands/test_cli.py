@@ -15,7 +15,7 @@ from PIL import Image
 from gmlight import CondensedDataset
 from gmlight.artifacts import condensed_set
 from gmlight.data.images import LabelledImages
-from helpers.problems import dataset_info
+from helpers.problems import named_classes
 from helpers.runs import TINY, Run, refusal
 
 
@@ -202,7 +202,7 @@ def test_a_run_folder_that_cannot_be_made(typed: Run, tmp_path: Path) -> None:
 def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
     folder = tmp_path / "condensed"
     images = LabelledImages(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
-    condensed_set.write(folder, images, dataset_info("a", "b"), {})
+    condensed_set.write(folder, images, named_classes("a", "b"), {})
     metadata = json.loads((folder / "metadata.json").read_text())
     (folder / "metadata.json").write_text(json.dumps(metadata | {"classes": ["a", "c"]}))
     assert "metadata.json: wrong hash" in refusal(typed("evaluate", f"run={folder}"))

@@ -15,7 +15,7 @@ from gmlight.artifacts import condensed_set, export_formats
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
-from helpers.problems import dataset_info
+from helpers.problems import named_classes
 from helpers.runs import TINY, Run, refusal
 
 
@@ -33,7 +33,7 @@ def a_set(folder: Path) -> CondensedDataset:
     """Two images of each class, some of whose pixels are below 0 or above 1."""
     rng = torch.Generator().manual_seed(0)
     images, labels = torch.randn(4, 3, 6, 5, generator=rng), torch.tensor([0, 0, 1, 1])
-    info = dataset_info("cat", "dog", mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
+    info = named_classes("cat", "dog", mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
     condensed_set.write(folder / "condensed", LabelledImages(images, labels), info, {})
     return CondensedDataset(folder)
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from gmlight import CondensedDataset
 from gmlight.config.compose import register_resolvers
-from gmlight.config.error_lines import line_on
+from gmlight.config.error_lines import explain_error
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
 from helpers.runs import Run, composed
@@ -99,7 +99,7 @@ def test_no_search_for_the_worst(command: Run) -> None:
     ],
 )
 def test_what_a_person_can_mend_is_a_line(error: Exception, line: str | None) -> None:
-    told = line_on(error)
+    told = explain_error(error)
     assert told is None if line is None else line in (told or "")
 
 
@@ -211,7 +211,7 @@ def test_runs_side_by_side_are_ended_together(signum: int, status: int, tmp_path
     os.killpg(sweep.pid, signum) if signum == signal.SIGINT else sweep.terminate()
     _, errors = sweep.communicate(timeout=30)
     assert sweep.returncode == status
-    assert "goes on with resume=" in errors
+    assert "resume a run that has begun with resume=" in errors
     assert "Traceback" not in errors
     with pytest.raises(ProcessLookupError):  # nobody of the group is left
         wait_until_gone(sweep.pid)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gmlight import report
+from gmlight.commands import report
 from gmlight.errors import ConfigError
 from gmlight.reporting.collect import gather
 from gmlight.reporting.paper import Cell, cells_of, figures, name_of

@@ -1,4 +1,4 @@
-"""Verdicts are read in order, late where the device is another."""
+"""Checks of finite numbers are read in order, and later on an accelerator."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from gmlight.condensation.finiteness import FiniteWatch
 from gmlight.errors import NonFiniteError
 
 
-def test_on_a_cpu_a_verdict_is_read_at_once() -> None:
+def test_cpu_results_are_checked_at_once() -> None:
     watch = FiniteWatch()
     watch.note(torch.tensor(True), lambda: "not asked")
     with pytest.raises(NonFiniteError, match="k=1"):
@@ -15,7 +15,7 @@ def test_on_a_cpu_a_verdict_is_read_at_once() -> None:
     watch.settle()
 
 
-def test_on_an_accelerator_one_update_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accelerator_results_are_checked_one_update_later(monkeypatch: pytest.MonkeyPatch) -> None:
     class Event:
         def __init__(self, device: torch.device) -> None:
             assert device.type == "meta"
@@ -24,7 +24,7 @@ def test_on_an_accelerator_one_update_later(monkeypatch: pytest.MonkeyPatch) -> 
         def synchronize(self) -> None: ...
 
     class Elsewhere:
-        """A verdict on another device."""
+        """The result of a check on another device."""
 
         device = torch.device("meta")
 

@@ -14,7 +14,7 @@ from gmlight.builders.data import build_data
 from gmlight.condensation.initialization import herd
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
-from helpers.problems import dataset_info
+from helpers.problems import named_classes
 from helpers.runs import composed
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def test_a_set_of_another_dataset_is_no_start(
 ) -> None:
     folder = tmp_path / "condensed"
     images = LabelledImages(torch.zeros(shape), torch.arange(10))
-    condensed_set.write(folder, images, dataset_info(*classes, mean=[mean], std=[0.376]), {})
+    condensed_set.write(folder, images, named_classes(*classes, mean=[mean], std=[0.376]), {})
     config = composed("initialization=artifact", f"initialization.path={folder}", "ipc=1")
     with pytest.raises(ConfigError, match=message):
         build_start(config, build_data(config).load(CPU))

@@ -1,4 +1,4 @@
-"""How many epochs the network trains between image updates."""
+"""Schedules: the number of network epochs between image updates."""
 
 import functools
 
@@ -10,7 +10,7 @@ from helpers.runs import composed
 
 
 class Script:
-    """Losses read from lists, one entry a measurement."""
+    """Losses read from lists, one entry per measurement."""
 
     def __init__(self, real: list[float], synthetic: list[float] | None = None) -> None:
         self._real, self._synthetic = iter(real), iter(synthetic or [])

@@ -22,7 +22,7 @@ from gmlight.condensation.synthetic import (
 from gmlight.config.validate import check
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
-from helpers.problems import dataset_info, random_images
+from helpers.problems import named_classes, random_images
 from helpers.runs import Run, composed, refusal
 
 MEAN, STD = [0.4, 0.5], [0.2, 0.3]
@@ -119,7 +119,7 @@ def test_components_begin_as_the_images_they_start_from() -> None:
 )
 def test_an_artifact_gives_the_images_that_were_learned(form: Synthetic, tmp_path: Path) -> None:
     learned = form.labelled()
-    info = dataset_info("a", "b", mean=RGB_MEAN, std=RGB_STD)
+    info = named_classes("a", "b", mean=RGB_MEAN, std=RGB_STD)
     condensed_set.write(tmp_path / "condensed", learned, info, {}, stored=form.stored())
     read = CondensedDataset(tmp_path)
     assert torch.equal(read.images, learned.images)
@@ -131,7 +131,7 @@ def test_an_artifact_gives_the_images_that_were_learned(form: Synthetic, tmp_pat
 
 def test_a_form_that_nobody_knows_is_a_line(tmp_path: Path) -> None:
     images = LabelledImages(torch.randn(2, 3, 6, 6), torch.arange(2))
-    info = dataset_info("a", "b", mean=RGB_MEAN, std=RGB_STD)
+    info = named_classes("a", "b", mean=RGB_MEAN, std=RGB_STD)
     condensed_set.write(tmp_path / "condensed", images, info, {})
     condensed_set.update_metadata(tmp_path / "condensed", form={"name": "fractal"})
     with pytest.raises(ConfigError, match="fractal"):

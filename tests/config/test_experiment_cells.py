@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gmlight.artifacts.results import images_per_class
-from gmlight.config.experiment_cells import blank_cell, settle_cell
+from gmlight.config.experiment_cells import apply_cell, blank_cell
 from gmlight.config.labels import describe
 from gmlight.config.validate import check
 from gmlight.runtime.paths import CONF_DIR
@@ -34,7 +34,7 @@ def cells_of(experiment: str) -> list[list[str]]:
 
 def label(*overrides: str) -> str:
     config = composed(*overrides)
-    settle_cell(config)
+    apply_cell(config)
     return describe(config).method
 
 
@@ -49,7 +49,7 @@ def test_every_cell_of_a_seed_composes(experiment: str) -> None:
         if overrides[-1] == "seed=1" or ("dataset=fashion_mnist" in overrides):
             continue  # as seed 0, as mnist
         config = composed(f"experiment={experiment}", *overrides)
-        settle_cell(config)
+        apply_cell(config)
         check(config)
         assert config.scale.name == "paper"
 
@@ -132,13 +132,13 @@ def test_what_a_set_depends_on_is_named_wherever_it_was_chosen(tmp_path: Path, t
 def test_footnote_5_and_table_4() -> None:
     here = ["experiment=table3", "dataset=cifar10", "ipc=50"]
     config = composed(*here, "method=md")
-    settle_cell(config)
+    apply_cell(config)
     assert config.distance.weight == 0.1
     assert label(*here, "method=md") == "md with distance.weight=0.1"
     assert label(*here, "method=m") == "m"
     assert label("experiment=table3", "dataset=cifar10", "ipc=10", "method=md") == "md"
     config = composed("experiment=table4", "dataset=mnist", "method=md", "architecture=mlp")
-    settle_cell(config)
+    apply_cell(config)
     assert config.image_lr == 0.01
     assert len(config.evaluation.architectures) == 6
 

@@ -1,4 +1,4 @@
-"""The batched transforms against their plain definitions, image by image."""
+"""Batched transforms against their definitions, image by image."""
 
 import functools
 import math
@@ -64,7 +64,7 @@ def test_rotate() -> None:
     torch.testing.assert_close(corner, torch.full((6, 1), 0.5))
 
 
-def test_each_image_gets_one_of_three_and_the_seed_decides() -> None:
+def test_seed_chooses_one_of_three_transforms_for_each_image() -> None:
     batch = torch.randn(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
     def augmented(seed: int) -> torch.Tensor:
@@ -81,14 +81,14 @@ def test_each_image_gets_one_of_three_and_the_seed_decides() -> None:
 
 
 def test_a_single_image() -> None:
-    for seed in range(9):  # whichever of the three it gets
+    for seed in range(9):  # covers all three transforms
         rng = torch.Generator().manual_seed(seed)
         result = crop_scale_rotate(images()[:1], rng, padding=4, scale=(0.8, 1.2), degrees=45)
         assert result.shape == (1, 2, 28, 28)
 
 
-def test_each_image_is_what_its_own_draw_says() -> None:
-    """The draws replayed, image by image."""
+def test_each_image_follows_its_own_draw() -> None:
+    """Repeats the draws image by image."""
     batch = torch.randn(60, 2, 28, 28, generator=torch.Generator().manual_seed(0))
     actual = crop_scale_rotate(
         batch, torch.Generator().manual_seed(7), padding=4, scale=(0.8, 1.2), degrees=45
@@ -110,8 +110,8 @@ def test_each_image_is_what_its_own_draw_says() -> None:
         torch.testing.assert_close(actual[i : i + 1], expected)
 
 
-def test_rotation_is_bilinear_on_a_ground_of_the_fill() -> None:
-    """Against the plain definition, pixel by pixel: where each comes from, and the four around that place."""
+def test_rotation_is_bilinear_with_fill_outside() -> None:
+    """Compares with the definition, pixel by pixel: the source position and its four neighbours."""
     image, degrees, fill = images(1)[:1, :, :9, :12], 30, 0.25
     actual = rotate(image, torch.tensor([degrees]), torch.tensor(fill))[0, 0]
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -163,7 +163,7 @@ def test_cutmix_pastes_a_rectangle_of_another_image() -> None:
     assert sorted(order.tolist()) == list(range(6))
 
 
-def test_cutmix_leaves_as_many_batches_as_is_said() -> None:
+def test_cutmix_probability() -> None:
     rng = torch.Generator().manual_seed(0)
     mixed = [CutMix(0.25)(images(), rng)[2] < 1 for _ in range(400)]
     assert 70 < sum(mixed) < 130
@@ -171,7 +171,7 @@ def test_cutmix_leaves_as_many_batches_as_is_said() -> None:
 
 
 def test_a_network_learns_both_labels_of_a_mixed_image() -> None:
-    """A step on a mixed batch against the loss by hand."""
+    """Compares a step on a mixed batch with the loss computed by hand."""
     network, twin = (small_network().train() for _ in range(2))
     twin.load_state_dict(network.state_dict())
     batch, labels = random_images(6, 2, 8, 8), torch.arange(6) % 3

@@ -1,7 +1,8 @@
-"""Each command that README.md and docs/ show can be typed.
+"""Every command in README.md and docs/ works.
 
-Those that train compose, and in the slow tier run: on the digits, at the smallest scale. Those that look at a
-run are typed on a tiny one. What needs more than a test machine has is named here, with who sees to it.
+- Training commands are composed; the slow tier also runs them, on the digits at the smallest scale.
+- Commands that read a run are run on a tiny one.
+- `TESTED_ELSEWHERE` lists commands that need more than this, and where they are tested.
 """
 
 import re
@@ -20,26 +21,26 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CIFAR = (
     "dataset=image_folder dataset.root=cifar10-jpeg dataset.name=cifar10-jpeg "
     "dataset.mean=[.4914,.4822,.4465] dataset.std=[.2470,.2435,.2616]"
-)  # as docs/results.md abbreviates it
+)  # the abbreviation in docs/results.md
 
-ELSEWHERE = {
-    "make": "Makefile, which continuous integration calls",
-    "pip install": "a package index",
-    "torchrun": "test_distributed.py and test_launchers.py, which start it with settings of their own",
+TESTED_ELSEWHERE = {
+    "make": "continuous integration",
+    "pip install": "nowhere: needs a package index",
+    "torchrun": "test_distributed.py and test_launchers.py, with other settings",
     "hydra/launcher=submitit_slurm": "test_slurm.py, on a real Slurm",
-    "--config-dir": "test_readme.py and test_docs.py, with the code that stands beside it",
-    "wandb": "an account at W&B",
-    "experiment=search": "test_launchers.py, with the extra that it wants",
+    "--config-dir": "test_readme.py and test_docs.py, with the code on the same page",
+    "wandb": "nowhere: needs a W&B account",
+    "experiment=search": "test_launchers.py, if the extra is installed",
 }
 
 
 def shown() -> dict[str, None]:
-    """Commands of code blocks, and those of gmlight within a sentence that have words of their own."""
+    """Returns the commands in bash blocks, and gmlight commands with arguments in running text and tables."""
     found = []
     for page in PAGES:
         text = page.read_text()
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
-            if not block.startswith("#!"):  # a script for sbatch, which test_slurm.py submits
+            if not block.startswith("#!"):  # an sbatch script, tested by test_slurm.py
                 found += block.replace("\\\n", " ").splitlines()
         prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
         found += re.findall(r"`((?:python -m )?gmlight\.\w+ [^`.]*=[^`]*)`", prose)
@@ -48,52 +49,52 @@ def shown() -> dict[str, None]:
     return dict.fromkeys(line for line in plain if line)
 
 
-def of_gmlight(command: str) -> tuple[str, list[str]]:
-    """The module, and its words; what stands for something of the reader's is left out, `a=...` say."""
+def parse(command: str) -> tuple[str, list[str]]:
+    """Returns the module and its arguments, without placeholders such as `a=...`."""
     (module, rest) = re.match(r"(?:python -m )?gmlight\.(\w+) ?(.*)", command).groups()  # type: ignore[union-attr]
     words = shlex.split(re.sub(r"<[^>]*>", lambda found: found[0].replace(" ", "-"), rest))
     return module, [word for word in words if not word.endswith(("...", "="))]
 
 
-HERE = [command for command in shown() if not any(mark in command for mark in ELSEWHERE)]
+TESTED_HERE = [command for command in shown() if not any(mark in command for mark in TESTED_ELSEWHERE)]
 TRAINING = [
-    words for module, words in map(of_gmlight, HERE) if module == "train" and "resume=" not in str(words)
+    words for module, words in map(parse, TESTED_HERE) if module == "train" and "resume=" not in str(words)
 ]
-OF_A_RUN = [
+ON_A_RUN = [
     (module, words)
-    for module, words in map(of_gmlight, HERE)
+    for module, words in map(parse, TESTED_HERE)
     if module in ("evaluate", "analyze", "export", "report") or "resume=" in str(words)
 ]
 SIZES = ("dataset.number", "dataset.size", "dataset.images")
-BENCHMARKS = [words for module, words in map(of_gmlight, HERE) if module == "benchmark"]
+BENCHMARKS = [words for module, words in map(parse, TESTED_HERE) if module == "benchmark"]
 
 
-def chosen(words: list[str], **instead: str) -> list[str]:
-    """One value where a sweep has several; other values for some keys."""
+def single_run(words: list[str], **replaced: str) -> list[str]:
+    """Returns the arguments with one value per sweep key, placeholders filled in, and some keys replaced."""
     single = [re.sub(r"(=[^\[{,]*),.*$", r"\1", word) for word in words if word != "-m"]
     single = [word for word in single if not word.startswith("hydra")]
     single = [word.replace("<distance>", "sse").replace("<method>", "md") for word in single]
     single = [re.sub(r"<[^>]*>", "3", word) for word in single]
-    return [word for word in single if word.split("=")[0] not in instead] + [
-        f"{key}={value}" for key, value in instead.items() if value
+    return [word for word in single if word.split("=")[0] not in replaced] + [
+        f"{key}={value}" for key, value in replaced.items() if value
     ]
 
 
-def test_each_command_is_typed_somewhere() -> None:
+def test_every_command_is_tested_somewhere() -> None:
     assert len(TRAINING) > 20
-    assert len(HERE) == len(TRAINING) + len(OF_A_RUN) + len(BENCHMARKS)
-    for mark in ELSEWHERE:
+    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + len(BENCHMARKS)
+    for mark in TESTED_ELSEWHERE:
         assert any(mark in command for command in shown()), mark
 
 
 @pytest.mark.parametrize("words", TRAINING, ids=" ".join)
 def test_training_composes(words: list[str]) -> None:
-    check(composed(*chosen(words, **{"initialization.path": ""})))
+    check(composed(*single_run(words, **{"initialization.path": ""})))
 
 
 @pytest.mark.parametrize("words", BENCHMARKS, ids=" ".join)
 def test_benchmarks_compose(words: list[str]) -> None:
-    composed(*chosen(words), name="benchmark")
+    composed(*single_run(words), name="benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def tiny(made: dict[str, Path], typed: Run, tmp_path: Path) -> Path:
-    """A copy of a finished run, in runs/ of the current folder."""
+    """Copies a finished run into runs/ of the current folder."""
     if not made["folder"].exists():
         words = ["evaluation.baselines={random:0,whole:0}", "method=dc", f"hydra.run.dir={made['folder']}"]
         result = typed("train", *TINY, *words)
@@ -112,11 +113,11 @@ def tiny(made: dict[str, Path], typed: Run, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("module", "words"), OF_A_RUN, ids=lambda part: part if isinstance(part, str) else " ".join(part)
+    ("module", "words"), ON_A_RUN, ids=lambda part: part if isinstance(part, str) else " ".join(part)
 )
 def test_commands_on_a_run(tiny: Path, typed: Run, module: str, words: list[str]) -> None:
     less = {"evaluation.networks": "1", "evaluation.epochs": "1"}
-    instead = {
+    replaced = {
         "train": {"iterations": "3"},
         "evaluate": less,
         "analyze": less | {"points": "2"},
@@ -126,8 +127,8 @@ def test_commands_on_a_run(tiny: Path, typed: Run, module: str, words: list[str]
     key = {"train": "resume", "report": "runs"}.get(module, "run")
     if f"{key}=latest" not in words:
         words = [word for word in words if not word.startswith(f"{key}=")]
-        instead |= {key: str(tiny if module != "report" else tiny.parent)}
-    result = typed(module, *chosen(words, **instead))
+        replaced |= {key: str(tiny if module != "report" else tiny.parent)}
+    result = typed(module, *single_run(words, **replaced))
     assert result.returncode == 0, result.stderr
 
 
@@ -141,13 +142,13 @@ def test_training_runs(words: list[str], typed: Run, tmp_path: Path, tiny: Path)
                 Image.new("RGB", (32, 32), (20 * number, 10 * number, 250 - 9 * number)).save(
                     tmp_path / "photos" / part / label / f"{number}.png"
                 )
-    instead = {"scale": "smoke", "trainer": "cpu", "trainer.devices": ""}
+    replaced = {"scale": "smoke", "trainer": "cpu", "trainer.devices": ""}
     if "dataset=image_folder" in words:
-        instead |= {"dataset.root": "photos"}
+        replaced |= {"dataset.root": "photos"}
     else:
-        instead |= {"dataset": "digits"} | dict.fromkeys(SIZES, "")
+        replaced |= {"dataset": "digits"} | dict.fromkeys(SIZES, "")
     if "initialization=artifact" in words:
-        instead |= {"initialization.path": str(tiny), "ipc": "2"}
+        replaced |= {"initialization.path": str(tiny), "ipc": "2"}
     multirun = ["-m"] if any(word == "-m" or word.startswith("experiment=") for word in words) else []
-    result = typed("train", *multirun, *chosen(words, **instead))
+    result = typed("train", *multirun, *single_run(words, **replaced))
     assert result.returncode == 0, result.stdout + result.stderr

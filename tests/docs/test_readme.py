@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The code in the README works."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def test_an_own_distance(tmp_path: Path) -> None:
     command("gmlight.evaluate", f"run={result.parent}", "evaluation.networks=1")
 
 
-def test_nothing_is_left_to_fill_in() -> None:
+def test_no_placeholders_and_pictures_exist() -> None:
     assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README.replace("GMLIGHT_DATA_DIR", ""))
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (Path(__file__).parents[2] / picture).is_file()

@@ -1,6 +1,5 @@
 """Tiny problems in double precision."""
 
-import dataclasses
 import functools
 import inspect
 import string
@@ -29,7 +28,7 @@ def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
     return two_of_each(*train), two_of_each(*test)
 
 
-def dataset_info(
+def named_classes(
     *classes: str, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.25,)
 ) -> DatasetInfo:
     """Of a dataset of 8x8 images, as many of each class."""
@@ -97,8 +96,8 @@ def distance_named(name: str, weight: float) -> distances.Distance:
 
 def numbered_classes(number: int, priors: Sequence[float] = ()) -> DatasetInfo:
     """A dataset of two channels whose classes are 0, 1 and so on; as many images of each by default."""
-    info = dataset_info(*map(str, range(number)), mean=(0.0, 0.0), std=(1.0, 1.0))
-    return dataclasses.replace(info, priors=tuple(priors) or info.priors)
+    names = tuple(map(str, range(number)))
+    return DatasetInfo(names, (0.0, 0.0), (1.0, 1.0), (2, 8, 8), tuple(priors) or (1 / number,) * number)
 
 
 def rule_named(name: str, **options: object) -> rules.MatchingRule:

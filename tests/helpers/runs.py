@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+from gmlight.commands.train import train
 from gmlight.config.compose import name_classes, register_resolvers
 from gmlight.config.process import prepare_process
 from gmlight.config.validate import check
 from gmlight.runtime.paths import CONF_DIR
-from gmlight.train import train
 
 Run = Callable[..., subprocess.CompletedProcess]
 

@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this machine, for as long as a test needs it."""
+"""A real Slurm cluster of two nodes on this machine, for the duration of a test."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ PartitionName=high Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 
 
 def missing() -> str | None:
-    """Why there can be no cluster here."""
+    """Returns why no cluster can be started here, or None."""
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if absent:
         return f"{', '.join(absent)} not installed: Debian's packages slurm-wlm and munge"
@@ -59,12 +59,12 @@ def missing() -> str | None:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Partitions `low` and `high`: a job of the latter has one of the former requeued."""
+    """Two partitions, `low` and `high`: a job in `high` preempts and requeues a job in `low`."""
 
     environment: dict[str, str]
 
     def run(self, *words: str, **options: object) -> str:
-        """What a command of Slurm's prints.
+        """Runs a Slurm command and returns its output.
 
         Raises:
             CalledProcessError: it failed.
@@ -75,9 +75,9 @@ class Cluster:
         return done.stdout.strip()
 
     def hurry(self) -> None:
-        """Jobs that were put back into the queue start now; Slurm gives them two minutes.
+        """Starts requeued jobs now; Slurm would wait two minutes.
 
-        But not in their first seconds: nodes take no job whose last start was revoked in the same second.
+        Skips jobs in their first seconds: nodes refuse a job whose last start was revoked in the same second.
         """
         for job in self.run("squeue", "--noheader", "--states=PENDING", "--format=%i %r").splitlines():
             number, reason = job.split(maxsplit=1)
@@ -86,14 +86,14 @@ class Cluster:
                 self.run("scontrol", "update", f"JobId={number}", "StartTime=now")
 
     def state(self, job: str) -> dict[str, str]:
-        """What `scontrol show job` says."""
+        """Returns the fields of `scontrol show job`."""
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 @contextmanager
 def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
-    """Starts one with so many cores a node, whatever the machine has; its files are in the folder."""
+    """Starts a cluster with this many cores per node; its files are in the folder."""
     host = socket.gethostname().split(".")[0]
     for name in ("state", "spool-one", "spool-two"):
         (folder / name).mkdir(parents=True)
@@ -105,7 +105,7 @@ def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
     conf = folder / "slurm.conf"
     ports = {name: _free_port() for name in ("controller", "one", "two")}
     conf.write_text(CONF.format(folder=folder, host=host, cores=cores, **ports))
-    # The names of the nodes are no addresses.
+    # The node names cannot be resolved to addresses.
     environment = os.environ | {"SLURM_CONF": str(conf), "MASTER_ADDR": "127.0.0.1"}
     munged = (
         "munged", "--foreground", "--force", f"--key-file={key}",
@@ -129,7 +129,7 @@ def cluster(folder: Path, cores: int) -> Iterator[Cluster]:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    # Whoever ends the tests ends the daemons with them.
+    # Ends the daemons when the tests are ended.
     before = signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     yield
     signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""What W&B has recorded offline: the records of a run-<id>.wandb file."""
+"""Reads offline W&B runs: the records of a run-<id>.wandb file."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ FULL, LAST = 1, 4
 
 @dataclass
 class Recorded:
-    """One run: name, group, tags and config as it was begun with, its history and summary, exit status."""
+    """One run: its initial name, group, tags and config, its history, summary and exit status."""
 
     name: str = ""
     group: str = ""
@@ -26,12 +26,12 @@ class Recorded:
     exit_code: int | None = None
 
     def values(self, key: str) -> list[Any]:
-        """Of a metric, in order."""
+        """Returns the values of a metric in order."""
         return [line[key] for line in self.history if key in line]
 
 
 def read(path: Path) -> Recorded:
-    """The run in the file."""
+    """Reads the run in the file."""
     run = Recorded()
     for content in _records(path.read_bytes()):
         record = Record()

@@ -1,4 +1,4 @@
-"""Each distance against the naive twin, torch's cosine, and where derivatives are in danger."""
+"""Each distance against the naive version and torch's cosine, and its derivatives at critical points."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from helpers.problems import DISTANCES, distance_named, random_images
 
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("weight", [1.0, 0.1, 100.0])
-def test_equals_the_naive_twin(name: str, weight: float) -> None:
+def test_distances_equal_the_naive_version(name: str, weight: float) -> None:
     a, b = random_images(3, 5, 7), random_images(3, 5, 7, seed=1)  # [C, out, length]
     actual = distance_named(name, weight)(a, b)
     assert actual.shape == (3,)
@@ -21,7 +21,7 @@ def test_equals_the_naive_twin(name: str, weight: float) -> None:
         )
 
 
-def test_cosine_is_torchs_also_at_zero_and_tiny_rows() -> None:
+def test_cosine_equals_torch_also_at_zero_and_tiny_rows() -> None:
     a, b = random_images(6, 4), random_images(6, 4, seed=1)
     a[0], b[1], a[2], b[2], a[3] = 0, 0, 0, 0, 1e-12
     torch.testing.assert_close(
@@ -31,7 +31,7 @@ def test_cosine_is_torchs_also_at_zero_and_tiny_rows() -> None:
 
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("case", ["zero synthetic", "zero real", "both zero", "equal"])
-def test_derivatives_are_finite_where_they_are_in_danger(name: str, case: str) -> None:
+def test_derivatives_are_finite_at_critical_points(name: str, case: str) -> None:
     a, b = random_images(2, 3), random_images(2, 3, seed=1)
     if case in ("zero synthetic", "both zero"):
         a[0] = 0
@@ -46,7 +46,7 @@ def test_derivatives_are_finite_where_they_are_in_danger(name: str, case: str) -
     torch.testing.assert_close(value, twin, rtol=1e-12, atol=0)
     if (
         case != "zero synthetic" or "cos" not in name
-    ):  # there the twin's clamp has another one-sided derivative
+    ):  # here the naive version's clamp has another one-sided derivative
         (expected,) = torch.autograd.grad(twin, a)
         torch.testing.assert_close(first, expected, rtol=1e-10, atol=1e-14)
     assert first.isfinite().all()

@@ -1,4 +1,4 @@
-"""Norms, angle and losses of a network that trains on a set."""
+"""Gradient norms, angle and losses while a network trains on a set."""
 
 import copy
 import itertools
@@ -34,7 +34,7 @@ def images(count: int, seed: int) -> LabelledImages:
     )
 
 
-def test_a_point_is_what_autograd_says(network: nn.Module) -> None:
+def test_point_equals_autograd(network: nn.Module) -> None:
     synthetic, real = images(5, 1), images(600, 2)
     twin = copy.deepcopy(network)
     losses = [cross_entropy(twin(each.images), each.labels) for each in (synthetic, real)]
@@ -55,7 +55,7 @@ def test_a_point_is_what_autograd_says(network: nn.Module) -> None:
 def test_angles_of_a_gradient_with_itself_and_its_opposite(network: nn.Module) -> None:
     one = images(6, 1)
     assert measure(network, 0, one, one).angle == pytest.approx(0, abs=1e-4)
-    # Of two classes with equal logits, the loss of one falls where that of the other rises.
+    # With two classes of equal logits, the loss of one falls as the other rises.
     head = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False)).double()
     nn.init.zeros_(head[1].weight)
     other = LabelledImages(one.images, torch.zeros_like(one.labels))
@@ -70,7 +70,7 @@ def evaluator() -> Evaluator:
     return build_evaluator(config, config.architecture, data, Compilation(False, print))
 
 
-def test_the_network_is_the_evaluations_and_measuring_changes_nothing(evaluator: Evaluator) -> None:
+def test_measuring_does_not_change_the_evaluation_network(evaluator: Evaluator) -> None:
     train = evaluator.data.train
     small = LabelledImages(*train.batch(torch.arange(0, len(train), 100)))
     real = LabelledImages(*train.batch(torch.arange(50)))
@@ -82,9 +82,9 @@ def test_the_network_is_the_evaluations_and_measuring_changes_nothing(evaluator:
 
 
 @pytest.mark.parametrize("last", [1, 2, 100, 300])
-def test_epochs_are_spread(last: int) -> None:
+def test_epochs_are_spread_logarithmically(last: int) -> None:
     epochs = sorted(logarithmic(last, 40))
     assert (epochs[0], epochs[-1]) == (0, last)
     assert len(epochs) <= 41
     gaps = [b - a for a, b in itertools.pairwise(epochs)]
-    assert max(a - b for a, b in itertools.pairwise([0, *gaps])) <= 1  # but for rounding they only grow
+    assert max(a - b for a, b in itertools.pairwise([0, *gaps])) <= 1  # up to rounding, gaps only grow

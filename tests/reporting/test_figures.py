@@ -1,4 +1,4 @@
-"""What the pictures show is what was measured."""
+"""Figures show the measured values."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def entry(choice: str, ipc: int, *values: float, scale: str = "paper") -> Entry:
     return Entry("mnist", Cell("table3", "mnist", ipc, choice), scale, {0: list(values)}, {0: "command"})
 
 
-def test_zeta_stands_beside_equation_12() -> None:
+def test_zeta_is_plotted_beside_equation_12() -> None:
     figure = plot_zetas("title", [[10 * t, 10 * t + 4] for t in range(12)], "epochs")
     (axes,) = figure.axes
     mean, paper = axes.get_lines()
@@ -34,7 +34,7 @@ def test_accuracies_by_ipc() -> None:
     assert sorted(labels) == ["random", "whole with evaluation.epochs=9 (99.0 %)"]
 
 
-def test_a_trajectory_shows_every_network() -> None:
+def test_trajectory_plot_shows_every_network() -> None:
     networks = [[Point(epoch, 1.0 + n, 2.0, 30.0, 0.5, 0.7) for epoch in (0, 1, 10)] for n in (0, 1)]
     figure = plot_trajectory("title", networks)
     norms, angle, losses = figure.axes

@@ -13,8 +13,8 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from gmlight import report
 from gmlight.callbacks import page
+from gmlight.commands import report
 from gmlight.condensation.condenser import Condenser
 from gmlight.errors import ConfigError
 from gmlight.reporting import run_page

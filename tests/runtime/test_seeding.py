@@ -1,4 +1,4 @@
-"""Draws depend on what they are for and on nothing else."""
+"""Draws depend on seed, purpose and indices only."""
 
 import torch
 
@@ -9,7 +9,7 @@ def draw(*words: object) -> list[float]:
     return torch.randn(4, generator=generator(*words)).tolist()  # type: ignore[arg-type]
 
 
-def test_same_words_same_draw_other_words_another() -> None:
+def test_draw_depends_on_seed_purpose_and_indices() -> None:
     words = [
         (0, "a"),
         (1, "a"),
@@ -26,7 +26,7 @@ def test_same_words_same_draw_other_words_another() -> None:
     assert draws == [tuple(draw(*w)) for w in words]
 
 
-def test_seeded_block_gives_the_global_generator_back() -> None:
+def test_seeded_block_restores_the_global_generator() -> None:
     torch.manual_seed(1)
     expected = torch.randn(2)
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Networks side by side against one after another."""
+"""Networks trained together against networks trained one after another."""
 
 import copy
 
@@ -18,7 +18,7 @@ from helpers.runs import composed
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "group"])
-def test_an_ensemble_trains_as_its_networks_do_alone(norm: str) -> None:
+def test_ensemble_trains_like_its_networks_alone(norm: str) -> None:
     networks = [small_network(norm) for _ in range(3)]
     images = LabelledImages(random_images(9, 2, 8, 8), torch.arange(9) % 3)
 
@@ -42,7 +42,7 @@ def test_an_ensemble_trains_as_its_networks_do_alone(norm: str) -> None:
     assert not torch.equal(together[0], together[1])
 
 
-def test_a_network_alone_is_a_plain_step_of_sgd() -> None:
+def test_single_network_makes_plain_sgd_steps() -> None:
     network, images = small_network(), random_images(6, 2, 8, 8)
     labels = torch.arange(6) % 3
     twin = copy.deepcopy(network)
@@ -58,7 +58,7 @@ def test_a_network_alone_is_a_plain_step_of_sgd() -> None:
         torch.testing.assert_close(trained, start - 0.1 * gradient, rtol=1e-12, atol=0)
 
 
-def test_evaluation_side_by_side_finds_the_same_accuracies() -> None:
+def test_evaluating_networks_together_gives_the_same_accuracies() -> None:
     options = ["architecture.width=8", "evaluation.epochs=8", "augmentation=crop_scale_rotate"]
     values = []
     for at_once, batch in ((1, 50), (2, "auto"), (3, "auto")):  # groups of 1+1+1, 2+1 and 3
@@ -70,7 +70,7 @@ def test_evaluation_side_by_side_finds_the_same_accuracies() -> None:
         finished: list[int] = []
         values.append(evaluator(data.train, 3, finished.append).values)
         assert finished[-1] == 3
-    # Trained in single precision: an image near the border between two classes may change sides.
+    # Trained in single precision: an image near a decision boundary may change class.
     for others in values[1:]:
         assert others == pytest.approx(values[0], abs=0.6)
     assert len(set(values[0])) > 1

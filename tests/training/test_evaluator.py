@@ -1,4 +1,4 @@
-"""Fresh networks, trained from scratch, each with a seed of its own."""
+"""Fresh networks, trained from scratch, each with its own seed."""
 
 from collections.abc import Iterator
 
@@ -23,13 +23,13 @@ def evaluator() -> Evaluator:
     return build_evaluator(config, config.architecture, data, Compilation(False, print))
 
 
-def test_networks_depend_on_their_number_alone(evaluator: Evaluator) -> None:
+def test_network_depends_on_its_index_alone(evaluator: Evaluator) -> None:
     three = evaluator(evaluator.data.train, 3)
     assert evaluator(evaluator.data.train, 2).values == three.values[:2]
     assert len(set(three.values)) > 1
 
 
-def test_accuracy_counts_the_test_images_that_are_right(evaluator: Evaluator) -> None:
+def test_accuracy_counts_correct_test_images(evaluator: Evaluator) -> None:
     class Ones(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.eye(10)[1].expand(len(images), 10)
@@ -39,7 +39,7 @@ def test_accuracy_counts_the_test_images_that_are_right(evaluator: Evaluator) ->
     assert accuracy == pytest.approx(100 * test.counts[1] / len(test))
 
 
-def test_learning_rate_falls_at_half_of_the_epochs(
+def test_learning_rate_drops_at_half_of_the_epochs(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = []
@@ -58,14 +58,14 @@ def test_learning_rate_falls_at_half_of_the_epochs(
     assert rates == [0.01] * 12 + [0.001] * 12  # 4 epochs of 6 mini-batches
 
 
-def test_progress_is_told_epoch_by_epoch(evaluator: Evaluator) -> None:
+def test_progress_is_reported_per_epoch(evaluator: Evaluator) -> None:
     told: list[float] = []
     evaluator(evaluator.data.train, 3, told.append, {1: 50.0})
     within = [epoch / 4 for epoch in range(5)]
     assert told == [1 + share for share in [*within, 1]] + [2 + share for share in [*within, 1]]
 
 
-def test_training_teaches(evaluator: Evaluator) -> None:
+def test_training_improves_accuracy(evaluator: Evaluator) -> None:
     (untrained,) = evaluator.accuracies(Ensemble([evaluator.factory()]))
     assert evaluator(evaluator.data.train, 1).mean > untrained + 20
 

@@ -1,0 +1,66 @@
+"""Evaluates a condensed set: `python -m gmlight.evaluate run=<folder> architecture=mlp`."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gmlight.artifacts import results
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.builders.evaluators import build_baselines, evaluation_protocol
+from gmlight.builders.stored_set import open_set
+from gmlight.config.labels import describe_use, protocol_epochs
+from gmlight.config.overrides import flat, override_key
+from gmlight.reporting.tables import print_table
+from gmlight.runtime.console import new_console, print_path
+from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
+
+
+def evaluate(config: DictConfig, folder: Path) -> None:
+    """Trains fresh networks on the set, prints their accuracies, and writes them into the folder.
+
+    Args:
+        config: the set's own, with the changes of the command line.
+        folder: of the evaluation.
+    """
+    console, called = new_console(), describe_use(config)
+    stored = open_set(config, called, console)
+    started = time.monotonic()
+    sets = [
+        EvaluatedSet(stored.name, stored.images, config.evaluation.networks),
+        *build_baselines(config, stored.data),
+    ]
+    evaluations = evaluate_sets(stored.evaluators, sets, console)
+    measured = {
+        "set": results.origin(stored.made),
+        "changed": changed(config, stored.made["config"], called.overrides),
+        "seconds": {"evaluation": time.monotonic() - started},
+        "environment": results.environment(stored.device),
+    }
+    path = results.write_result(RunFolder(folder), called, evaluations, measured)
+    print_table(evaluations, stored.made, console)
+    print_path("result", path, console)
+
+
+def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
+    """Lists the settings that accuracies depend on and that differ from the run that made the set.
+
+    The architecture is left out, which has a column of its own, and so are the augmentation and the epochs
+    that the protocol's name implies.
+
+    Args:
+        config: of this evaluation.
+        made: the configuration of the run that made the set.
+        overrides: of this evaluation's command line.
+    """
+    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
+    named = ["architecture", "augmentation", "dataset", "cutmix"]
+    if config.evaluation.epochs == protocol_epochs(config):
+        named.append("epochs")
+    return [word for word in overrides if override_key(word).startswith("augmentation.")] + [
+        f"{key}={now.get(key)}"
+        for key in sorted(now.keys() | before.keys())
+        if (now.get(key) or 0) != (before.get(key) or 0)  # older sets lack some keys
+        and key.split(".")[0] not in named
+    ]

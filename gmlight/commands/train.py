@@ -1,0 +1,219 @@
+"""Condenses a dataset: `python -m gmlight.train dataset=mnist ipc=1`."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gmlight.artifacts import condensed_set, results
+from gmlight.artifacts.accuracy_log import AccuracyLog
+from gmlight.artifacts.decoding import Stored
+from gmlight.artifacts.results import Evaluation
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.builders.run import Run, build_run
+from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation
+from gmlight.config.experiment_cells import blank_cell
+from gmlight.config.labels import describe
+from gmlight.config.resume import already_finished, claim
+from gmlight.data.images import LabelledImages, TrainingSet
+from gmlight.errors import ConfigError, NonFiniteError
+from gmlight.reporting.loggers import closing_loggers, log_artifact, places
+from gmlight.reporting.tables import print_table
+from gmlight.runtime.console import new_console, print_path
+from gmlight.runtime.distributed import ranks
+from gmlight.runtime.rank import is_main
+from gmlight.runtime.signals import ending_launched_processes, resumable, signal_handler
+
+
+def train(config: DictConfig, path: Path) -> float | None:
+    """Condenses a dataset, evaluates the set, and leaves both in the run folder.
+
+    Of several processes only rank 0 writes and prints.
+
+    Args:
+        config: the composed configuration; with `resume`, the run in the folder is resumed.
+        path: the run folder.
+
+    Returns:
+        Mean test accuracy of the set on the first architecture, in percent; None if the experiment
+        leaves this cell blank.
+    """
+    resumed, config.resume = config.resume is not None, None
+    folder, record, console = RunFolder(path), describe(config), new_console()
+    if reason := blank_cell(config):
+        if is_main() and not resumed:
+            results.write_result(folder, record, [], {"blank": reason})
+        console.print(f"{record.headline}: not applicable, {reason}")
+        return None
+    if resumed and already_finished(folder, record.config):
+        console.print(f"{record.headline}: finished already")
+        return results.read_accuracy(folder)
+    run = build_run(config, folder, record, console, resumed=resumed)
+    page, trainer = run.callbacks.page, run.trainer
+    only_this_process = folder.locked() if is_main() else nullcontext()
+    with only_this_process, page.showing_errors(), resumable(), ending_launched_processes(trainer.strategy):
+        checkpoint = claim_folder(run)
+        console.print(record.headline)
+        with closing_loggers(trainer):
+            images = condense(run, checkpoint)
+            page.show_evaluating()
+            evaluations = evaluate(run, images)
+            dashboards = dict(places(trainer.loggers))
+        page.show_finished()
+    ranks.shut_down()
+    print_outcome(run, evaluations, dashboards)
+    return evaluations[0].accuracy.mean
+
+
+def claim_folder(run: Run) -> Path | None:
+    """Makes the folder this run's, or prepares a folder that has the run's beginning.
+
+    Returns:
+        The checkpoint from which the run resumes; None: it starts from its beginning.
+    """
+    folder, config = run.folder, run.record.config
+    notify = functools.partial(run.console.print, soft_wrap=True)
+    checkpoint = folder.find_checkpoint(notify) if run.resumed else None
+    if is_main():
+        claim(folder, run.record, goes_on=run.resumed)
+        if run.resumed:
+            step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
+            run.console.print(f"goes on after image update {step}")
+    return checkpoint
+
+
+def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
+    """Learns the synthetic set and stores it in the run folder.
+
+    Args:
+        run: ready to start.
+        checkpoint: where it resumes; None: at its beginning.
+
+    Returns:
+        The set after its last update, on the trainer's device; of a run that learns nothing, the set that
+        was chosen.
+
+    Raises:
+        ConfigError: numbers were not finite, and the last finite set is in the run folder; or a callback has
+            ended the training early.
+    """
+    if run.condenser is None:
+        chosen = run.evaluation.start.images
+        if isinstance(chosen, LabelledImages):
+            save_set(run, chosen, None, complete=True)
+        return chosen
+    synthetic = run.condenser.synthetic
+    try:
+        with signal_handler.deferred():
+            run.trainer.fit(run.condenser, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    except NonFiniteError as error:
+        good = run.condenser.last_good
+        save_set(run, good.labelled(), good.stored(), complete=False)
+        raise ConfigError(f"{error}; the last good images are in {run.folder.condensed}") from None
+    trainer = run.trainer
+    if trainer.global_step < trainer.max_steps:
+        done = f"{trainer.global_step} of {trainer.max_steps}"
+        raise ConfigError(f"a callback stopped the run after image update {done}; resume={run.folder.path}")
+    learned = synthetic.labelled().to(run.trainer.strategy.root_device)
+    save_set(run, learned, synthetic.stored(), complete=True)
+    return learned
+
+
+def save_set(run: Run, images: LabelledImages, stored: Stored | None, *, complete: bool) -> None:
+    """Writes the condensed set into the run folder; only rank 0 writes.
+
+    Args:
+        run: that made the set.
+        images: the set.
+        stored: tensors from which the images are decoded; None stores the images themselves.
+        complete: whether the set is the outcome of all iterations.
+    """
+    if not is_main():
+        return
+    metadata = {
+        "complete": complete,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "environment": results.environment(images.images.device),
+        **run.record.as_dict(),
+    }
+    condensed_set.write(
+        run.folder.condensed, images, run.data.info, metadata, stored=stored, replace=run.resumed
+    )
+
+
+def evaluate(run: Run, images: TrainingSet) -> list[Evaluation]:
+    """Evaluates the set and its baselines, logs the accuracies, and writes the run's result.
+
+    Args:
+        run: whose `condense` has ended.
+        images: the set after its last update.
+
+    Returns:
+        The set on each architecture, then the baselines.
+    """
+    log = AccuracyLog(run.folder.accuracy_log, run.evaluation.protocol) if is_main() else None
+    evaluations = run.evaluation(images, run.console, log)
+    if isinstance(images, LabelledImages):
+        publish_set(run, images, evaluations)
+    if log is not None:
+        results.write_result(run.folder, run.record, evaluations, measured(run, log.seconds))
+    return evaluations
+
+
+def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluation]) -> None:
+    """Adds the accuracies to the stored set, and shows both on dashboards; only rank 0 writes.
+
+    Args:
+        run: that made the set.
+        images: the set after its last update.
+        evaluations: the set on each architecture, then the baselines.
+    """
+    name = run.evaluation.start.name
+    accuracies = [each.as_dict() for each in evaluations if each.name == name]
+    if is_main():
+        condensed_set.update_metadata(run.folder.condensed, evaluations=accuracies)
+    iterations, metrics = run.record.config["iterations"], metrics_of_all(evaluations)
+    record_evaluation(run.trainer, run.folder, iterations, images, run.data.info, metrics)
+    accuracy = accuracies[0]["accuracy"]
+    log_artifact(run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracy)
+
+
+def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
+    """Collects what a finished run has measured, besides accuracies, for its result.
+
+    Args:
+        run: after its evaluation.
+        evaluation_seconds: that the final evaluation has taken.
+    """
+    quick, found = run.callbacks.quick_evaluation, {}
+    if run.condenser is not None:
+        found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.matcher.engine.describe()}
+    return found | {
+        "seconds": {
+            "condensing": run.callbacks.checkpoints.seconds - quick.seconds,
+            "evaluation": quick.seconds + evaluation_seconds,
+        },
+        "environment": results.environment(run.trainer.strategy.root_device),
+    }
+
+
+def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mapping[str, str]) -> None:
+    """Prints the accuracies, and where to find what the run has left.
+
+    Args:
+        run: after its end.
+        evaluations: the set's first.
+        dashboards: by name, where each shows the run.
+    """
+    console = run.console
+    print_table(evaluations, run.record.as_dict(), console)
+    print_path("run", run.folder.path, console)
+    print_path("page", run.folder.page, console)
+    for name, place in dashboards.items():
+        print_path(name, place, console)
+    if run.folder.condensed.exists():
+        print_path("picture", run.folder.condensed / condensed_set.GRID, console)

@@ -1,0 +1,132 @@
+"""One run of a command, as Hydra calls it: in this process, or in one that a launcher starts."""
+
+import contextlib
+import signal
+import sys
+import warnings
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.config.compose import complete, register_resolvers
+from gmlight.config.process import prepare_process
+from gmlight.errors import ConfigError
+from gmlight.runtime import slurm
+from gmlight.runtime.console import numbered_output
+from gmlight.runtime.rank import is_main
+from gmlight.runtime.signals import Stopped, signal_handler
+
+
+@dataclass(frozen=True)
+class Job:
+    """The function that Hydra calls with the composed configuration of a run.
+
+    Args:
+        name: of the command; its function is `gmlight.commands.<name>.<name>(config, folder)`.
+        launched: whether a launcher started this process, which is not that of the command line.
+    """
+
+    name: str
+    launched: bool = False
+
+    def __call__(self, config: DictConfig) -> float | None:
+        if not self.launched:
+            return self._run(config)
+        number = HydraConfig.get().job.num
+        shares_terminal = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
+        streams = numbered_output(number) if shares_terminal else contextlib.nullcontext()
+        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, shortly before a job's time is over
+        with signal_handler.installed(), streams:
+            if callable(requeue):
+                signal_handler.reinstall(signal.SIGUSR2)
+            try:
+                return self._run(config)
+            except ConfigError as error:
+                error.reported = False  # at the command line
+                raise
+            except Stopped as stopped:
+                if stopped.signum == signal.SIGUSR2 and callable(requeue):
+                    requeue(stopped.signum, None)
+                sys.exit(stopped.status)
+
+    def _run(self, config: DictConfig) -> float | None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            _check_folder(config, folder)
+            _check_search_direction()
+            complete(config)
+            # Only now is anything slow imported: a mistake in the words is reported at once.
+            name = "dry_run" if self.name == "train" and config.dry_run else self.name
+            function = getattr(import_module(f"gmlight.commands.{name}"), name)
+            prepare_process(config)
+            value = function(config, folder)
+            if config.get("dry_run") and is_main():
+                _remove_if_empty(folder)
+            return value
+        except ConfigError as error:
+            _report(str(error), folder)
+            error.reported = True
+            if not is_main():
+                print(f"gmlight, on another process: {error}", file=sys.stderr)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # Hydra stores it and continues with the next run
+            sys.exit(1)
+        except Stopped as stopped:
+            _report(stopped.line(folder), folder)
+            stopped.reported = True
+            raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: an object whose class belongs to __main__ would be copied with all that it refers to.
+        return _launched_job, (self.name,)
+
+
+def _launched_job(name: str) -> Job:
+    prepare_hydra()
+    return Job(name, launched=True)
+
+
+def prepare_hydra() -> None:
+    """Registers the resolvers of conf/ and hides a warning about launchers."""
+    register_resolvers()
+    # Launchers in conf/ are named as their plugins name them, and set keys of the plugins' schemas.
+    warnings.filterwarnings("ignore", message="\\s*'hydra/.*is validated against ConfigStore schema")
+
+
+def _check_folder(config: DictConfig, folder: Path) -> None:
+    run = RunFolder(folder)
+    if "resume" in config and slurm.was_requeued() and run.has_run:
+        config.resume = str(folder)
+    if is_main() and config.get("resume") is None and not run.is_free:
+        raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
+
+
+def _check_search_direction() -> None:
+    # Minimizing is Optuna's default.
+    direction = HydraConfig.get().sweeper.get("direction")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and getattr(direction, "name", direction) == "minimize":
+        raise ConfigError("a run's value is its accuracy; add hydra.sweeper.direction=maximize")
+
+
+def _report(line: str, folder: Path) -> None:
+    if is_main():  # one of several processes
+        if not slurm.in_job():  # another task may just begin there
+            _remove_if_empty(folder)
+        print(f"gmlight: {line}", file=sys.stderr)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # Removes what Hydra has made for a refused run; never the current folder or one that a user named.
+    words = HydraConfig.get().overrides.hydra
+    if any(word.startswith(("hydra.run.dir", "hydra.sweep")) for word in words):
+        return
+    for empty in (folder, *folder.parents):
+        if empty == Path.cwd() or any(empty.iterdir()):
+            return
+        empty.rmdir()

@@ -1,0 +1,80 @@
+"""Arguments of lightning.Trainer: which are set as `trainer.<argument>`, and what replaces the others."""
+
+import os
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gmlight.errors import ConfigError
+
+# Passed on to Lightning as they are set.
+PASSED_ON = {
+    "accelerator", "benchmark", "default_root_dir", "detect_anomaly", "deterministic", "devices",
+    "enable_autolog_hparams", "enable_model_summary", "enable_progress_bar", "num_nodes", "plugins",
+    "profiler", "strategy",
+}  # fmt: skip
+
+_LENGTH = "set iterations and updates instead"
+_NO_VALIDATION = "there is no validation loop; set evaluation.every and evaluation.networks instead"
+_MANUAL = "image gradients are not Lightning's; lower image_lr instead"
+# Argument -> (the values that gmlight uses anyway, what to do instead of setting another one).
+REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "accumulate_grad_batches": ((1,), "image gradients are not Lightning's; set real_batch instead"),
+    "barebones": ((False,), "set logger=none and enable_progress_bar=false instead"),
+    "callbacks": ((None,), "add one with +callbacks.<name>._target_=<class> instead"),
+    "check_val_every_n_epoch": ((1,), _NO_VALIDATION),
+    "enable_checkpointing": ((False,), "set checkpoint.every and checkpoint.minutes instead"),
+    "fast_dev_run": ((False, 0), "set dry_run=true or scale=smoke instead"),
+    "gradient_clip_algorithm": ((None,), _MANUAL),
+    "gradient_clip_val": ((None,), _MANUAL),
+    "inference_mode": ((False,), "networks are trained during an evaluation; leave it out"),
+    "limit_predict_batches": ((None,), _NO_VALIDATION),
+    "limit_test_batches": ((None,), _NO_VALIDATION),
+    "limit_train_batches": ((None,), _LENGTH),
+    "limit_val_batches": ((None,), _NO_VALIDATION),
+    "log_every_n_steps": ((None,), "set log_every instead"),
+    "logger": ((None,), "choose one with logger=csv, tensorboard, wandb or none instead"),
+    "max_epochs": ((-1,), _LENGTH),
+    "max_steps": ((), _LENGTH),
+    "max_time": ((None,), "stop the run with SIGTERM and resume it with resume=<its folder> instead"),
+    "min_epochs": ((None,), _LENGTH),
+    "min_steps": ((None,), _LENGTH),
+    "model_registry": ((None,), "a condensed set is not a model; use logger=wandb to upload it"),
+    "num_sanity_val_steps": ((0,), _NO_VALIDATION),
+    "overfit_batches": ((0, 0.0), "set real_batch instead"),
+    "precision": ((None, 32, "32", "32-true"), "set speed.precision instead"),
+    "reload_dataloaders_every_n_epochs": ((0,), "images are drawn anew for each update; leave it out"),
+    "sync_batchnorm": ((False,), "batch norm uses fixed statistics; set statistics_batch instead"),
+    "use_distributed_sampler": ((False,), "every process draws its own images; leave it out"),
+    "val_check_interval": ((None,), _NO_VALIDATION),
+}
+
+
+def check_trainer(trainer: DictConfig) -> None:
+    """Refuses arguments of lightning.Trainer that gmlight sets itself, by name and with what to set instead.
+
+    Raises:
+        ConfigError: one is set, here or by Lightning's environment variables `PL_TRAINER_<ARGUMENT>`.
+    """
+    for key, value in trainer.items():
+        name = str(key)
+        values, instead = REFUSED.get(name, ((value,), ""))
+        if not any(type(value) is type(other) and value == other for other in values):
+            shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            raise ConfigError(f"trainer.{name}={shown}: {instead}")
+        if not name.startswith("_") and name not in PASSED_ON | REFUSED.keys():
+            raise ConfigError(f"trainer.{name}: not an argument of lightning.Trainer")
+    for name, (_, instead) in REFUSED.items():
+        if (variable := f"PL_TRAINER_{name.upper()}") in os.environ:
+            raise ConfigError(f"{variable} is set: {instead}; unset the variable")
+    _check_processes(trainer)
+
+
+def _check_processes(trainer: DictConfig) -> None:
+    several = "strategy" in trainer
+    for key in ("devices", "num_nodes"):
+        value = trainer.get(key, 1)
+        if not several and value != 1:
+            raise ConfigError(f"trainer.{key}={value}: must be 1; use trainer=ddp for several")
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ConfigError(f"trainer.{key}={value}: must be auto or a whole number of at least 1")

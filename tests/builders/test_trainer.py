@@ -1,0 +1,81 @@
+"""What a user sets in `trainer` and adds in `callbacks` reaches Lightning."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
+from rich.console import Console
+
+from gmlight.builders.parts import build_callbacks
+from gmlight.builders.trainer import build_trainer
+from gmlight.callbacks.progress_bar import ProgressBar
+from gmlight.errors import ConfigError
+from helpers.runs import composed
+
+TIMER = "+callbacks.timer._target_=lightning.pytorch.callbacks.Timer"
+
+
+def test_a_profiler_reports_into_the_folder(tmp_path: Path) -> None:
+    trainer = build_trainer(composed("trainer=cpu", "trainer.profiler=simple"), folder=tmp_path)
+    assert isinstance(trainer.profiler, SimpleProfiler)
+    assert (trainer.profiler.dirpath, trainer.profiler.filename) == (tmp_path, "profile")
+    named = ["+trainer.profiler._target_=lightning.pytorch.profilers.AdvancedProfiler"]
+    named += ["+trainer.profiler.filename=mine", f"+trainer.default_root_dir={tmp_path}/there"]
+    trainer = build_trainer(composed("trainer=cpu", *named), folder=tmp_path)
+    assert isinstance(trainer.profiler, AdvancedProfiler)
+    assert (trainer.profiler.dirpath, trainer.profiler.filename) == (f"{tmp_path}/there", "mine")
+    assert trainer.default_root_dir == f"{tmp_path}/there"
+    with pytest.raises(ConfigError, match=r"trainer.profiler=fast: must be null or one of simple, advanced"):
+        build_trainer(composed("trainer=cpu", "trainer.profiler=fast"))
+
+
+def test_what_is_shown_is_what_was_asked_for() -> None:
+    def kinds(*words: str, extra: tuple = ()) -> set[type]:
+        callbacks = [ProgressBar(1, 1, Console()), *extra]
+        return {
+            type(each)
+            for each in build_trainer(composed("trainer=cpu", *words), callbacks=callbacks).callbacks
+        }
+
+    assert kinds() == kinds("+trainer.enable_progress_bar=true") == {ProgressBar}
+    assert kinds("+trainer.enable_progress_bar=false") == set()
+    assert kinds(extra=(lightning_callbacks.TQDMProgressBar(),)) == {lightning_callbacks.TQDMProgressBar}
+    (summary,) = kinds("+trainer.enable_model_summary=true") - {ProgressBar}
+    assert issubclass(summary, lightning_callbacks.ModelSummary)
+    checkpoint = lightning_callbacks.ModelCheckpoint()
+    assert kinds(extra=(checkpoint,)) == {ProgressBar, lightning_callbacks.ModelCheckpoint}
+
+
+def test_a_plugin_of_another_precision_is_refused() -> None:
+    plugin = "{_target_: lightning.pytorch.plugins.MixedPrecision, precision: bf16-mixed, device: cpu}"
+    with pytest.raises(ConfigError, match=r"precision is bf16-mixed: set speed.precision instead"):
+        build_trainer(composed("trainer=cpu", f"+trainer.plugins=[{plugin}]"))
+
+
+def test_an_entry_that_is_no_callback() -> None:
+    with pytest.raises(ConfigError, match=r"^callbacks.x: must be a Lightning callback"):
+        build_callbacks(composed("+callbacks.x._target_=builtins.dict"))
+    assert build_callbacks(composed("+callbacks.x=null")) == []
+
+
+def test_a_callback_and_a_profiler_change_no_result(run: Callable[..., Path]) -> None:
+    plain = run()
+    folder = run(TIMER, "trainer.profiler=simple")
+    assert "run_training_batch" in (folder / "fit-profile.txt").read_text()
+    tensors = "condensed/condensed.safetensors"
+    assert (folder / tensors).read_bytes() == (plain / tensors).read_bytes()
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["method"], result["departures"], result["scale"]) == ("mda", [], "smoke")
+
+
+def test_a_callback_that_stops_the_run_leaves_no_finished_one(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = (TIMER, "+callbacks.timer.duration.seconds=0", "+callbacks.timer.interval=step")
+    with pytest.raises(ConfigError, match="a callback stopped the run after image update 0 of 4; resume="):
+        run(*words)
+    assert not (tmp_path / "run0" / "result.json").exists()
+    assert not (tmp_path / "run0" / "condensed").exists()
