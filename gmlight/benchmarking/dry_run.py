@@ -1,4 +1,4 @@
-"""A dry run: a few steps of everything, and from them what the whole will take. Nothing is written."""
+"""A dry run: makes a few steps of a run and estimates what the whole will take. It writes nothing."""
 
 import io
 import statistics
@@ -25,17 +25,22 @@ from gmlight.runtime.signals import ending_launched_processes
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates
-EPOCHS = 4  # of a network on S
-FEW = 256  # real images, where the whole set is too many
-METRICS_LINE = 700  # bytes, about
-CURVES = 400 * 2**10  # bytes, about, of a page without its pictures
+EPOCHS = 4  # of a network on the synthetic set
+FEW = 256  # real images that stand for a large set
+METRICS_LINE = 700  # bytes, estimated
+CURVES = 400 * 2**10  # bytes of a page without its pictures, estimated
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How often a run does what is rehearsed.
+    """How often a run does what the dry run measures.
 
-    evaluate_every, quick_networks: of the evaluations on the way; 0: none.
+    Args:
+        iterations: K.
+        updates: T.
+        evaluate_every: iterations between quick evaluations; 0: none.
+        quick_networks: of a quick evaluation.
+        log_every: image updates between lines of metrics.
     """
 
     iterations: int
@@ -46,17 +51,24 @@ class Plan:
 
     @property
     def evaluations(self) -> int:
-        """On the way; the one at the end is not among them."""
+        """Number of quick evaluations; the final one is not among them."""
         return (self.iterations - 1) // self.evaluate_every if self.evaluate_every else 0
 
 
 @dataclass
 class Steps(lightning.Callback):
-    """What each image update has taken: seconds, those of the network's training, and its zeta."""
+    """Measures each image update.
+
+    Args:
+        profile: the trainer's profiler.
+        seconds: of each update.
+        network_seconds: of the network's training in each update.
+        zetas: of each update.
+    """
 
     profile: PartTimer
     seconds: list[float] = field(default_factory=list)
-    of_network: list[float] = field(default_factory=list)
+    network_seconds: list[float] = field(default_factory=list)
     zetas: list[float] = field(default_factory=list)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
@@ -64,26 +76,26 @@ class Steps(lightning.Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *args: Any) -> None:
-        zeta = module.metrics["zeta"].item()  # which waits for the device
+        zeta = module.metrics["zeta"].item()  # this waits for the device
         self.seconds.append(time.perf_counter() - self._started)
-        self.of_network.append(self.profile.seconds.get("network", 0.0))
+        self.network_seconds.append(self.profile.seconds.get("network", 0.0))
         self.zetas.append(zeta)
 
 
 def condensing_seconds(steps: Steps, condenser: Condenser, plan: Plan) -> tuple[float, float]:
-    """Of one image update without the network's training, and of all K*T updates with it."""
-    every = list(zip(steps.seconds, steps.of_network, steps.zetas, strict=True))
-    rows = every[WARM_UP:] or every
+    """Estimates the seconds of an image update without the network's training, and of all K*T with it."""
+    measured_rows = list(zip(steps.seconds, steps.network_seconds, steps.zetas, strict=True))
+    rows = measured_rows[WARM_UP:] or measured_rows
     matching = statistics.median(seconds - network for seconds, network, _ in rows)
     zetas = sum(zeta for *_, zeta in rows)
-    of_zeta = sum(network for _, network, _ in rows) / zetas if zetas else 0.0
+    epoch_seconds = sum(network for _, network, _ in rows) / zetas if zetas else 0.0
     measured = zetas / sum(zeta > 0 for *_, zeta in rows) if zetas else 0.0
     trained = sum(_zeta(condenser, t, measured) for t in range(plan.updates - 1))
-    return matching, plan.iterations * (plan.updates * matching + trained * of_zeta)
+    return matching, plan.iterations * (plan.updates * matching + trained * epoch_seconds)
 
 
 def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: int) -> tuple[float, float]:
-    """Of training one network on one image once, and of testing it."""
+    """Measures the seconds of training one network on one image for one epoch, and of testing it."""
     shorter = evaluator.with_epochs(EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.together(images), networks)))
@@ -101,18 +113,19 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
 
 
 def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationData, plan: Plan) -> int:
-    """About what a run folder will hold at most: set, two checkpoints, pictures, page, metrics."""
-    of_set = images.images.nbytes
+    """Estimates the most that a run folder will hold: set, two checkpoints, pictures, page, metrics."""
+    set_bytes = images.images.nbytes
     network = condenser.inner_loop.factory() if plan.updates > 1 else None
-    # A checkpoint has it only where it is written between two updates of one network.
-    of_network = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())  # and momentum
+    # A checkpoint between two updates of an outer iteration has the network and its momentum.
+    network_bytes = 0 if network is None else 2 * sum(p.nbytes for p in network.parameters())
     buffer = io.BytesIO()
     draw_grid(images, data.info).save(buffer, "PNG")
-    of_picture, pictures = buffer.tell(), plan.evaluations + 2
-    on_page = min(pictures, PICTURES, max(2, PICTURES_BYTES // of_picture)) * of_picture * 4 // 3
+    picture_bytes, pictures = buffer.tell(), plan.evaluations + 2
+    shown = min(pictures, PICTURES, max(2, PICTURES_BYTES // picture_bytes))
+    page_bytes = shown * picture_bytes * 4 // 3 + CURVES  # pictures in base64
     lines = plan.iterations * plan.updates // plan.log_every
-    checkpoints = 2 * (3 * of_set + of_network)  # S, its momentum, the last good S
-    return of_set + checkpoints + (pictures + 1) * of_picture + on_page + CURVES + lines * METRICS_LINE
+    checkpoints = 2 * (3 * set_bytes + network_bytes)  # the set, its momentum, the last good set
+    return set_bytes + checkpoints + (pictures + 1) * picture_bytes + page_bytes + lines * METRICS_LINE
 
 
 def rehearse(run: Run, config: DictConfig) -> None:
@@ -149,61 +162,55 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
 
     Args:
         run: whose steps were made.
-        steps: what they took; None if nothing is condensed.
+        steps: their durations; None if nothing is condensed.
         images: the synthetic set, or the set that is only evaluated.
         plan: how often the run does what was measured.
     """
-    device, condenser = run.trainer.strategy.root_device, run.condenser
-    data, console = run.data, run.console
-    sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
 
-    def line(what: str, value: str, said: str = "") -> None:
-        console.print(f"{what:<15} {value:<16} {said}".rstrip(), soft_wrap=True)
+    def line(heading: str, value: str, comment: str = "") -> None:
+        run.console.print(f"{heading:<15} {value:<16} {comment}".rstrip(), soft_wrap=True)
 
-    console.print("dry run: all of it can run as it is; nothing was written")
-    if condenser is not None and steps is not None:
-        matching, whole = condensing_seconds(steps, condenser, plan)
+    run.console.print("dry run: all of it can run as it is; nothing was written")
+    if run.condenser is not None and steps is not None:
+        matching, whole = condensing_seconds(steps, run.condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
-        sampling = data.sampling_seconds(plan.iterations)
-        of_sampling = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
-        line(
-            "condensing",
-            format_duration(whole + sampling),
-            f"K={plan.iterations}, T={plan.updates}{of_sampling}",
-        )
-    seconds, quick = _all_evaluation_seconds(run, sets, plan)
-    counts = ", ".join(f"{n} on {name}" for name, _, n in sets)
-    line("evaluating", format_duration(seconds), f"networks: {counts}")
+        sampling = run.data.sampling_seconds(plan.iterations)
+        comment = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
+        duration = format_duration(whole + sampling)
+        line("condensing", duration, f"K={plan.iterations}, T={plan.updates}{comment}")
+    sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
+    final, quick = _evaluations_seconds(run, sets, plan)
+    line(
+        "evaluating",
+        format_duration(final),
+        "networks: " + ", ".join(f"{n} on {name}" for name, _, n in sets),
+    )
     if quick:
-        line(
-            "on the way",
-            format_duration(quick),
-            f"evaluations: {plan.evaluations} of {plan.quick_networks} networks",
-        )
-    line("memory", f"{peak_bytes(device) / 2**30:.2f} GiB", "at most, so far")
-    if condenser is not None and isinstance(images, LabelledImages):
-        disk = disk_bytes(condenser, images, data, plan)
+        comment = f"evaluations: {plan.evaluations} of {plan.quick_networks} networks"
+        line("on the way", format_duration(quick), comment)
+    peak = peak_bytes(run.trainer.strategy.root_device)
+    line("memory", f"{peak / 2**30:.2f} GiB", "at most, so far")
+    if run.condenser is not None and isinstance(images, LabelledImages):
+        disk = disk_bytes(run.condenser, images, run.data, plan)
         line("disk", f"{disk / 2**20:.1f} MiB", "about, at most, in the run folder")
 
 
-def _all_evaluation_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:
+def _evaluations_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:
     # Of the final evaluation, and of the evaluations during condensation.
-    own = sets[0]
-    few = own.images if isinstance(own.images, LabelledImages) else _few(run.data)
+    images = sets[0].images
+    few = images if isinstance(images, LabelledImages) else _few(run.data)
     final, quick = 0.0, 0.0
     for i, evaluator in enumerate(run.evaluation.evaluators.values()):
-        protocol = evaluator.protocol
-        per_image, testing = evaluation_seconds(evaluator, few, own.networks)
-        large = [each for each in sets if len(each.images) > protocol.sgd.batch_size]
-        # Full mini-batches take less time an image than those of a small set.
-        per_image_of_large = per_image
-        if large:
-            per_image_of_large, _ = evaluation_seconds(evaluator, _few(run.data), large[0].networks)
-        for each in sets:
-            seconds = per_image_of_large if len(each.images) > protocol.sgd.batch_size else per_image
-            final += each.networks * (protocol.epochs * len(each.images) * seconds + testing)
+        epochs, batch_size = evaluator.protocol.epochs, evaluator.protocol.sgd.batch_size
+        small_set, testing = evaluation_seconds(evaluator, few, sets[0].networks)
+        large = [networks for _, each, networks in sets if len(each) > batch_size]
+        # Full mini-batches take less time per image than those of a small set.
+        large_set = evaluation_seconds(evaluator, _few(run.data), large[0])[0] if large else small_set
+        for _, each, networks in sets:
+            per_image = large_set if len(each) > batch_size else small_set
+            final += networks * (epochs * len(each) * per_image + testing)
         if i == 0 and run.condenser is not None:
-            per_network = protocol.epochs * len(few) * per_image + testing
+            per_network = epochs * len(few) * small_set + testing
             quick = plan.evaluations * plan.quick_networks * per_network
     return final, quick
 
@@ -213,7 +220,7 @@ def _few(data: CondensationData) -> LabelledImages:
 
 
 class _UnknownError(Exception):
-    """A schedule asks for a loss."""
+    """Raised if a schedule measures a loss."""
 
 
 class _NoLosses:
@@ -225,7 +232,7 @@ class _NoLosses:
 
 
 def _zeta(condenser: Condenser, t: int, measured: float) -> float:
-    # As the schedule says; one that looks at losses: as was measured.
+    # By the schedule; for one that measures losses, the mean of the measured zetas.
     try:
         return sum(1 for _ in condenser.inner_loop.schedule(t, _NoLosses()))
     except _UnknownError:

@@ -17,7 +17,7 @@ TEST_ROUNDS = 3
 
 
 def measure(sides: dict[str, Side], rounds: int, console: Console) -> dict[str, Any]:
-    """Iterations and tests A B A B, after one of each to warm up; then what costs time to look at."""
+    """Measures iterations and tests of the sides in turn, after one of each to warm up; then profiles."""
     for side in sides.values():
         side.ask("iteration")
     iterations: dict[str, list[Measurement]] = {name: [] for name in sides}
@@ -44,14 +44,14 @@ def measure(sides: dict[str, Side], rounds: int, console: Console) -> dict[str, 
 
 
 def ratios(record: dict[str, Any], of: str = "iterations") -> list[float]:
-    """Seconds of the other side over ours, round by round."""
+    """Divides the seconds of the other side by ours, round by round."""
     (other,) = record[of].keys() - {OURS}
     pairs = zip(record[of][other], record[of][OURS], strict=True)
     return [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
 
 
 def work(record: dict[str, Any], name: str) -> int:
-    """Floating-point operations of one outer iteration."""
+    """Counts the floating-point operations of one outer iteration."""
     iteration, operations = record["iterations"][name][0], record["operations"][name]
     return (
         iteration["real_images"] * operations["real"]
@@ -61,7 +61,7 @@ def work(record: dict[str, Any], name: str) -> int:
 
 
 def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
-    """What the table says: a heading, and the cell of each side by its name."""
+    """Rows of the table: a heading, and a function from a side's name to its cell."""
     peak = record["convolution_peak"]["gflops"]
     images = record["tests"][OURS][0]["images"]
     run = record["run"]
@@ -106,14 +106,14 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
 
 
 def share(profile: Measurement, part: str) -> float:
-    """Of the seconds of an iteration; `other` is what no part accounts for, draws and log among it."""
+    """A part's share of the seconds of an iteration; `other` is the rest, such as draws and logging."""
     parts = profile["parts"]
     seconds = profile["seconds"] - sum(parts.values()) if part == "other" else parts.get(part, 0.0)
     return seconds / profile["seconds"]
 
 
 def print_table(record: dict[str, Any], console: Console) -> None:
-    """Medians, with the least and the greatest in brackets; then what was compiled, and in what sizes."""
+    """Prints medians with minimum and maximum in brackets, then sizes and compilation of the gradients."""
     names = list(record["iterations"])
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")

@@ -1,4 +1,4 @@
-"""The textbook loop with a run's configuration: what gmlight is measured against."""
+"""The textbook loop with a run's configuration, against which gmlight's speed is measured."""
 
 import functools
 from collections.abc import Callable
@@ -24,12 +24,16 @@ Measurement = dict[str, Any]
 
 
 def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
-    """Raises a ConfigError where the configuration is not the plain loop's."""
+    """Refuses a configuration that the plain loop cannot run.
+
+    Raises:
+        ConfigError: names the key and what the plain loop has.
+    """
     rule = getattr(build_rule(config), "name", "of one's own")
     pixels = answer(config.synthetic, "stores_pixels")
     synthetic = "pixels" if pixels else answer(config.synthetic, "__name__")
     sampling = "random" if instantiate(config.sampling) is random_sampling else "representative"
-    for key, has, wanted in (
+    for key, value, known in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
         ("matching.mixed_real", config.matching.get("mixed_real", 0), [0]),
@@ -40,9 +44,9 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
         ("sampling", sampling, ["random"]),
         ("augmentation", "dsa" if build_augmentation(config).while_matching else "none", ["none"]),
     ):
-        if has not in wanted:
-            words = " or ".join(map(str, wanted))
-            raise ConfigError(f"{key}={has}: the plain loop has {words}; name another side by against=")
+        if value not in known:
+            words = " or ".join(map(str, known))
+            raise ConfigError(f"{key}={value}: the plain loop has {words}; name another side by against=")
     if needs_statistics(build_factory(config.architecture, config.dataset)):
         raise ConfigError("architecture: the plain loop has no batch norm; name another side by against=")
     epochs_between(config)
@@ -51,7 +55,16 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
 def textbook_iteration(
     config: DictConfig, factory: Callable[[], torch.nn.Module], data: CondensationData
 ) -> tuple[Callable[[int, Callable], None], Measurement]:
-    """The outer iteration as a function of k and of `timed`, and how many images each one handles."""
+    """Makes the plain outer iteration, and counts its images.
+
+    Args:
+        config: of a run.
+        factory: makes a network.
+        data: loaded.
+
+    Returns:
+        The outer iteration as a function of k and a timer, and numbers of images: real, synthetic, trained.
+    """
     classes, device = len(data.classes), data.train.device
     start = build_start(config, data)
     images, _ = start.batch(torch.arange(len(start)))
@@ -86,22 +99,23 @@ def textbook_iteration(
 
 
 def epochs_between(config: DictConfig) -> list[int]:
-    """The network's epochs after each update but the last.
+    """Counts the network's epochs after each update but the last.
 
     Raises:
-        ConfigError: they depend on what is measured on the way.
+        ConfigError: the schedule measures losses.
     """
 
-    class Unknown:
+    class NoLosses:
         def real(self) -> float:
             raise ConfigError("schedule: its work depends on the data; benchmark fixed, adaptive or table")
 
         synthetic = real
 
     schedule = build_schedule(config)
-    return [sum(1 for _ in schedule(t, Unknown())) for t in range(config.updates - 1)]
+    return [sum(1 for _ in schedule(t, NoLosses())) for t in range(config.updates - 1)]
 
 
 def fresh_network(config: DictConfig, factory: Callable[[], torch.nn.Module], k: int) -> torch.nn.Module:
+    """Makes the network of outer iteration k, with the values that a run has."""
     with seeded(config.seed, "network", k):
         return factory()

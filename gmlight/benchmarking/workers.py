@@ -1,6 +1,6 @@
-"""The two sides of a benchmark: processes that compute when they are told to.
+"""Benchmark worker processes; each measures one task on request.
 
-In one process both would share an allocator's state, and their ratio would lie.
+In one process the two sides would share the state of the memory allocator, which distorts their ratio.
 """
 
 import contextlib
@@ -47,14 +47,16 @@ from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
 
 SECONDS_TO_END = 10
-EPOCHS_TIMED = 4  # of an evaluation; the others take as long
+EPOCHS_TIMED = 4  # of an evaluation; all epochs take equally long
 
 
 class Side:
     """A process that does tasks one at a time, all with one configuration.
 
     Args:
-        config: of a run. as_textbook: whether the plain loop computes it. scratch: a folder for its logger.
+        config: of a run.
+        as_textbook: whether the plain loop runs it.
+        scratch: folder for its logger.
     """
 
     def __init__(self, config: DictConfig, as_textbook: bool, scratch: Path) -> None:
@@ -68,16 +70,20 @@ class Side:
         other.close()
 
     def ask(self, task: str) -> Measurement:
-        """Has the process do a task, and returns what it measured.
+        """Lets the process do a task and returns the measurement.
 
         Args:
-            task: `iteration` (seconds; real, synthetic and trained images), `profile` (the same of an
-                iteration that is looked at: parts in seconds, memory in bytes), `test` (seconds, images),
-                `operations` (per image, see `operations.count`), and of gmlight's side alone `evaluation`
-                (seconds of training `networks` for `epochs`), `peak` (gflops), `settings`.
+            task: one of
+                `iteration`: seconds; real, synthetic and trained images;
+                `profile`: the same with parts in seconds and memory in bytes;
+                `test`: seconds, images;
+                `operations`: per image, see `flops.count`;
+                `evaluation` (gmlight only): seconds of training `networks` for `epochs`;
+                `peak` (gmlight only): gflops;
+                `settings` (gmlight only): of the gradients.
 
         Raises:
-            ConfigError: the process says what is wrong.
+            ConfigError: the process found an error in the configuration, or ran out of memory.
         """
         self._pipe.send(task)
         try:
@@ -95,8 +101,8 @@ class Side:
         return answer
 
     def close(self) -> None:
-        """Lets the process end; one that does not is killed."""
-        with contextlib.suppress(OSError):  # it may have ended by itself
+        """Ends the process; kills it if it does not end in time."""
+        with contextlib.suppress(OSError):  # it may have ended already
             self._pipe.send("end")
         self._process.join(timeout=SECONDS_TO_END)
         self._process.kill()
@@ -107,7 +113,7 @@ def _serve(pipe: Connection, container: dict[str, Any], as_textbook: bool, scrat
     register_resolvers()
     config = OmegaConf.create(container)
     assert isinstance(config, DictConfig)
-    first = pipe.recv()  # errors of the preparation are its answer
+    first = pipe.recv()  # an error in the preparation is the answer to the first task
     if first == "end":
         return
     try:
@@ -122,7 +128,7 @@ def _serve(pipe: Connection, container: dict[str, Any], as_textbook: bool, scrat
 
 def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Path) -> None:
     prepare_process(config)
-    endless = config.copy()  # rounds are as many as are asked for; what depends on K goes by the real one
+    endless = config.copy()  # for as many rounds as are asked for; what depends on K uses `config`
     endless.iterations = 10**9
     notes: list[str] = []
     factory = build_factory(config.architecture, config.dataset)
@@ -166,7 +172,7 @@ def _test(evaluator: Evaluator, network: torch.nn.Module, networks: int) -> Meas
 
 
 def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
-    # As many networks at once as an evaluation has, the second time, when all is warm.
+    # As many networks at once as in an evaluation. The first training warms up, the second is timed.
     data = evaluator.data
     few = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
     shorter = evaluator.with_epochs(EPOCHS_TIMED)
@@ -177,9 +183,9 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
 
 
 class _Loop(lightning.Callback):
-    """Lets the trainer compute an outer iteration each time one is asked for.
+    """Runs an outer iteration of the trainer for each task that asks for one.
 
-    With what surrounds it in a run, draws, log and progress, but without checkpoints and evaluations.
+    It includes draws, logging and progress as in a run, but no checkpoints and evaluations.
     """
 
     def __init__(self, pipe: Connection, first: str, parts: PartTimer, config: DictConfig) -> None:

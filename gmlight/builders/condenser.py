@@ -67,7 +67,7 @@ def check_parts(config: DictConfig) -> None:
 
 
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
-    """S as it is before its first update."""
+    """Builds the synthetic set before its first update."""
     images = start.images.unflatten(0, (len(data.classes), -1))
     rng = generator(config.seed, "synthetic")
     return instantiate(config.synthetic)(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
@@ -80,7 +80,7 @@ def build_schedule(config: DictConfig) -> Schedule:
 
 
 def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
-    """What computes class gradients on the device of the data, which is loaded.
+    """Builds what computes class gradients on the device of the loaded data.
 
     Raises:
         ConfigError: the device has no TF32.
@@ -99,7 +99,7 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
 
 
 def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
-    """What gives the gradient of the images, for the data, which is loaded."""
+    """Builds what gives the gradient of the images, for loaded data."""
     return GradientMatcher(
         data.info,
         build_rule(config),
@@ -113,7 +113,7 @@ def build_matcher(config: DictConfig, data: CondensationData, compilation: Compi
 def build_inner_loop(
     config: DictConfig, data: CondensationData, factory: Callable[[], nn.Module]
 ) -> InnerLoop:
-    """The network's training between image updates."""
+    """Builds the network's training between image updates."""
     return InnerLoop(
         factory,
         build_schedule(config),
@@ -126,7 +126,7 @@ def build_inner_loop(
 
 
 def build_dsa(config: DictConfig) -> Siamese | None:
-    """The transform of the images that are matched, where the augmentation is one; None: no transform."""
+    """Builds the transform of the images that are matched; None if the augmentation is not Siamese."""
     augmentation = build_augmentation(config)
     return augmentation if augmentation.while_matching else None  # type: ignore[return-value]
 
@@ -138,7 +138,18 @@ def build_condenser(
     factory: Callable[[], nn.Module],
     compilation: Compilation,
 ) -> Condenser:
-    """The module that learns the synthetic set from its start."""
+    """Builds the module that learns the synthetic set.
+
+    Args:
+        config: of the run.
+        start: images to start from.
+        data: loaded.
+        factory: makes a network.
+        compilation: decides what is compiled.
+
+    Raises:
+        ConfigError: the start is the whole training set, or the device lacks the precision.
+    """
     if not isinstance(start, LabelledImages):
         raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
     return Condenser(

@@ -58,7 +58,7 @@ def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
 
 
 def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Compilation:
-    """Decides what is compiled, for the whole run; `notify` gets a line on each."""
+    """Builds what decides on compilation for the whole run; `notify` is called with a line on each."""
     return Compilation(config.speed.compile, notify)
 
 
@@ -113,7 +113,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
-    # What a node says besides its function's own arguments.
+    # The keys of a node that its function takes.
     return {str(key): value for key, value in node.items() if key not in keys}
 
 

@@ -49,7 +49,7 @@ def benchmark(config: DictConfig, folder: Path) -> None:
 
 
 def other_side(config: DictConfig) -> tuple[str, DictConfig]:
-    """What is measured against: its name in the table and its configuration."""
+    """Returns the name and the configuration of the side that gmlight is compared to."""
     if config.against == "plain":
         return "plain", config.copy()
     overrides = [f"{key}={value}" for key, value in config.against.items()]
@@ -57,6 +57,6 @@ def other_side(config: DictConfig) -> tuple[str, DictConfig]:
 
 
 def size_of_run(config: DictConfig) -> dict[str, int]:
-    """How often what is measured is done in a whole run."""
+    """Counts iterations, networks and epochs of a whole run."""
     protocol = config.evaluation
     return {"iterations": config.iterations, "networks": protocol.networks, "epochs": protocol.epochs}

@@ -27,18 +27,24 @@ ROUNDS = 20  # of k-means, at most; the centres need not be exact
 
 @dataclass
 class Representatives:
-    """Draws real batches of which each image is one of those nearest to the centre of a cluster.
+    """Draws real batches of images that are nearest to the centres of clusters.
 
-    The clusters are those of k-means on the features of each class's images in a network that was trained on
-    real batches for a little while, made anew every so many outer iterations: a function of the seed and of k
-    alone, whatever was condensed. Has as many clusters as the batch has images.
+    k-means clusters the features of each class's images, as many clusters as the batch has images. The
+    features come from a fresh network that was trained on real batches for a few steps. Both are made anew
+    every so many outer iterations. The draws depend on the seed and on k alone.
 
     Args:
         factory: makes the network; a Sequential whose last layer is the classifier.
         every: outer iterations between refreshes.
-        steps: of the network's training before its features are taken.
+        steps: of the network's training.
         nearest: images nearest to each centre, of which one is drawn at each update.
-        batch_size, lr, momentum: of the network's training by SGD.
+        batch_size: of the network's training.
+        lr: of the network's training by SGD.
+        momentum: of the network's training by SGD.
+        seed: of the run.
+
+    Attributes:
+        seconds: that the last refresh took.
     """
 
     needs_class_batches: ClassVar[bool] = True  # it has no mixed batches
@@ -51,22 +57,22 @@ class Representatives:
     lr: float
     momentum: float
     seed: int
-    seconds: float = field(default=0.0, init=False)  # that the last refresh took
-    _found: tuple[int, list[Tensor]] | None = field(default=None, init=False)  # of which refresh
+    seconds: float = field(default=0.0, init=False)
+    _found: tuple[int, list[Tensor]] | None = field(default=None, init=False)  # refresh, images
 
     def foretold(self, iterations: int) -> float:
-        """Seconds that the refreshes of so many outer iterations will take, by the last one."""
+        """Estimates the seconds that the refreshes of so many outer iterations take, from the last one."""
         return self.seconds * -(-iterations // self.every)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was found, for a checkpoint: on another device it might be other images."""
+        """The images found last, for a checkpoint: another device may find other images."""
         return {"found": self._found}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._found = state["found"]
 
     def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
-        """`size` images of each class for outer iteration k, or all of a class that has fewer."""
+        """Draws `size` images of each class for outer iteration k, or all of a class that has fewer."""
         refresh = k // self.every
         if self._found is None or self._found[0] != refresh:
             started = time.perf_counter()
@@ -74,12 +80,12 @@ class Representatives:
             self.seconds = time.perf_counter() - started
         indices = []
         for candidates in self._found[1]:  # [clusters, nearest]
-            which = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
-            indices.append(candidates.gather(1, which).squeeze(1))
+            columns = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
+            indices.append(candidates.gather(1, columns).squeeze(1))
         return ClassDraw(train, indices)
 
     def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
-        # Of each class the images nearest to each centre, as indices [clusters, nearest].
+        # For each class the indices of the images nearest to each centre, [clusters, nearest].
         extract, candidates = self._features(train, refresh), []
         for own in train.class_indices():
             if len(own) <= size:
@@ -109,14 +115,20 @@ class Representatives:
 
 
 def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Tensor:
-    """Rows of features [n, length] nearest to the centres of k-means, those of each cluster in their order.
+    """Finds the rows nearest to the centres of k-means.
+
+    Args:
+        features: [n, length].
+        clusters: number of centres.
+        nearest: rows of each cluster.
+        seed: of k-means.
 
     Returns:
-        [clusters, nearest], no row in two clusters; a cluster that has fewer repeats its first. One without
-        any, as there is where features are equal, has a row that is not first in another.
+        Indices [clusters, nearest], the nearest first, no row in two clusters. A cluster with fewer rows
+        repeats its first. An empty cluster, which equal features give, has a row that is first in no other.
     """
     values = features.double().cpu()
-    with threadpool_limits(1), warnings.catch_warnings():  # several threads add up in any order
+    with threadpool_limits(1), warnings.catch_warnings():  # threads would add in any order
         warnings.simplefilter("ignore", ConvergenceWarning)  # of features that are equal
         found = KMeans(clusters, n_init=1, max_iter=ROUNDS, random_state=seed).fit(values.numpy())
     distances = torch.cdist(torch.from_numpy(found.cluster_centers_), values)
@@ -124,7 +136,7 @@ def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Te
     for c in range(clusters):
         own = (labels == c).nonzero().squeeze(1)
         rows.append(own[distances[c, own].argsort(stable=True)][:nearest])
-    taken = {int(of_cluster[0]) for of_cluster in rows if len(of_cluster)}
+    taken = {int(cluster[0]) for cluster in rows if len(cluster)}
     free = (i for i in range(len(values)) if i not in taken)
-    filled = [of_cluster if len(of_cluster) else torch.tensor([next(free)]) for of_cluster in rows]
-    return torch.stack([torch.cat([own, own[:1].expand(nearest - len(own))]) for own in filled])
+    filled = [cluster if len(cluster) else torch.tensor([next(free)]) for cluster in rows]
+    return torch.stack([torch.cat([each, each[:1].expand(nearest - len(each))]) for each in filled])

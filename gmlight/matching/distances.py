@@ -1,7 +1,7 @@
-"""How two gradients of a layer differ: angle, magnitude, or both (section 3.2, Table 2).
+"""Distances between two gradients of a layer: by angle, magnitude, or both (section 3.2, Table 2).
 
-Each distance takes the rows [..., out, length] of one layer's gradients on synthetic and on real images and
-sums over the rows; mean over nothing (Eq. 7-9). The leading dimensions, such as classes, stay: [...].
+Each distance takes the rows [..., out, length] of one layer's gradients on synthetic and on real images. It
+sums over the rows; mean over nothing (Eq. 7-9). It keeps the leading dimensions, such as classes: [...].
 First and second derivatives are finite everywhere, also at rows of zeros and at equal rows.
 """
 
@@ -52,7 +52,7 @@ def cos_mse(synthetic: Tensor, real: Tensor, weight: float) -> Tensor:
 
 
 def _row_norm(rows: Tensor) -> Tensor:
-    # The root is kept away from zero rows: there its derivatives are infinite, and times zero not a number.
+    # The root is not taken of zero rows: its derivatives there are infinite, and times zero not a number.
     squared = rows.square().sum(-1)
     zero = squared == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())

@@ -71,7 +71,7 @@ def steps(*rows: tuple[float, float, float]) -> Steps:
     measured = Steps(PartTimer(torch.device("cpu")))
     for seconds, network, zeta in ((99.0, 9.0, 9.0), *rows):
         measured.seconds.append(seconds)
-        measured.of_network.append(network)
+        measured.network_seconds.append(network)
         measured.zetas.append(zeta)
     return measured
 
