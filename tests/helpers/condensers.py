@@ -14,7 +14,7 @@ from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import Pixels, Synthetic
 from gmlight.data.images import RealBatch
 from gmlight.matching.image_gradient import GradientMatcher
-from helpers.problems import dataset_info, random_images, small_network
+from helpers.problems import numbered_classes, random_images, small_network
 
 SETTINGS = {"image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5}
 IMAGE_OPTIMIZER = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)
@@ -22,7 +22,7 @@ NETWORK_OPTIMIZER = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.5)
 
 
 class Stream(IterableDataset):
-    """Batches one after another, of unknown number, as the data module serves them."""
+    """An iterable dataset of batches without a length, like the data module's."""
 
     def __init__(self, batches: list[RealBatch]) -> None:
         self.batches = batches
@@ -51,7 +51,7 @@ def condenser(
     settings: dict = {"image_optimizer": IMAGE_OPTIMIZER, "diagnose_every": 1, "seed": 3}
     return Condenser(
         synthetic or Pixels(images),
-        GradientMatcher(dataset_info(classes), **(matcher or {})),
+        GradientMatcher(numbered_classes(classes), **(matcher or {})),
         InnerLoop(**(parts | (inner_loop or {}))),
         updates=updates,
         **(settings | options),
@@ -64,7 +64,7 @@ def fit(
     resume: Path | None = None,
     callbacks: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
-    """Trains on the batches; `resume`: a checkpoint of the batches before them."""
+    """Trains on the batches. `resume`: a checkpoint to start from."""
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=batches[-1].k * module.updates + batches[-1].t + 1,

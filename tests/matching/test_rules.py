@@ -1,4 +1,4 @@
-"""Each matching rule with each distance against the naive twin."""
+"""Each matching rule with each distance against the naive version."""
 
 import pytest
 import torch
@@ -9,7 +9,14 @@ from gmlight.matching import rules
 from gmlight.matching.class_gradients import ClassGradients, class_gradients, matched_weights
 from gmlight.matching.image_gradient import GradientMatcher
 from helpers import naive_algorithm
-from helpers.problems import DISTANCES, dataset_info, distance_named, random_images, rule_named, small_network
+from helpers.problems import (
+    DISTANCES,
+    distance_named,
+    numbered_classes,
+    random_images,
+    rule_named,
+    small_network,
+)
 
 SIZES, IPC = (3, 5, 1), 2
 PRIORS = [0.5, 0.3, 0.2]
@@ -25,7 +32,7 @@ def problem(norm: str = "instance") -> tuple[torch.nn.Module, torch.Tensor, list
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("k", [0, 1])
 @pytest.mark.parametrize("rule", RULES)
-def test_loss_and_image_gradient_equal_the_naive_twin(rule: str, k: int, name: str, norm: str) -> None:
+def test_loss_and_image_gradient_equal_the_naive_version(rule: str, k: int, name: str, norm: str) -> None:
     network, synthetic, real = problem(norm)
     terms = rule_named(rule)(
         ClassGradients(class_gradients(network, synthetic, create_graph=True), [IPC] * 3, PRIORS),
@@ -155,7 +162,7 @@ def test_a_rule_of_ones_own_is_a_function() -> None:
     (half,) = rule(*gradients, distance, 0).values()
     (whole,) = rules.intra()(*gradients, distance, 0).values()
     torch.testing.assert_close(2 * half, whole)
-    matcher = GradientMatcher(dataset_info(3), halved, classes_per_chunk=2)
+    matcher = GradientMatcher(numbered_classes(3), halved, classes_per_chunk=2)
     real_gradients = matcher.real_gradients(network, torch.stack([batch[:1] for batch in real]))
     with pytest.raises(ConfigError, match="classes_per_chunk=3"):
         matcher.match(network, synthetic.detach(), real_gradients, 0)
