@@ -17,7 +17,7 @@ from gmlight.builders.stored_set import StoredSet, open_set
 from gmlight.config.labels import describe_use
 from gmlight.data.images import LabelledImages
 from gmlight.reporting.dynamics import Point, logarithmic_epochs, trajectory
-from gmlight.reporting.figures import plot_trajectory, save
+from gmlight.reporting.figures import plot_trajectory, save_figure
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
@@ -42,7 +42,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
         title = f"{headline(stored.made)}, {architecture}, n = {len(networks)}"
         print_points(title, networks, console)
         name = "trajectory" if len(stored.evaluators) == 1 else f"trajectory-{architecture.split(' ')[0]}"
-        picture = save(plot_trajectory(title, networks), folder / name)
+        picture = save_figure(plot_trajectory(title, networks), folder / name)
         measured = {
             "set": results.origin(stored.made),
             "target": architecture,

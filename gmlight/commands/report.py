@@ -5,7 +5,7 @@ from pathlib import Path
 from gmlight.reporting.collect import collect_runs
 from gmlight.reporting.figures import save_plots
 from gmlight.reporting.runs_page import write_runs_page
-from gmlight.reporting.tables import as_csv, as_markdown, show
+from gmlight.reporting.tables import as_csv, as_markdown, print_tables
 from gmlight.runtime.console import check_output_paths, new_console
 
 
@@ -22,7 +22,7 @@ def report(words: dict[str, str]) -> None:
     paths = {kind: Path(path) for kind, path in words.items() if kind != "runs"}
     check_output_paths(paths)
     runs, console = collect_runs(words["runs"].split(",")), new_console()
-    show(runs, console)
+    print_tables(runs, console)
     if "html" in paths:
         write_runs_page(paths["html"], runs)
     if "markdown" in paths:

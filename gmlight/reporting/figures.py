@@ -37,10 +37,10 @@ def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
     figures = {**_accuracy_figures(runs.entries.get("table3", [])), **_zeta_figures(runs.zetas)}
     if figures:
         folder.mkdir()
-    return [save(figure, folder / name) for name, figure in figures.items()]
+    return [save_figure(figure, folder / name) for name, figure in figures.items()]
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG and as SVG.
 
     Args:

@@ -137,7 +137,7 @@ def _environment(result: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _why_no_curves(logged: bool, finished: bool) -> str:
     if not logged:
-        return "Curves need metrics.csv: add csv to logger."
+        return "No metrics were logged, so there are no curves. Add csv to logger."
     return "The run was too short for curves." if finished else "No metrics yet."
 
 

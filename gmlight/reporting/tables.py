@@ -107,7 +107,7 @@ def table_rows(runs: RunCollection, table: str, dataset: str) -> list[list[str]]
     return rows
 
 
-def show(runs: RunCollection, console: Console) -> None:
+def print_tables(runs: RunCollection, console: Console) -> None:
     """Prints the tables, the commands behind them, the explanation and the notes."""
     for table in result_tables(runs):
         _print_result_table(table, console)

@@ -14,7 +14,7 @@ from gmlight.commands import report
 from gmlight.errors import ConfigError
 from gmlight.reporting.collect import collect_runs
 from gmlight.reporting.paper import Cell, cells_of_run, paper_dataset_name, read_paper_accuracies
-from gmlight.reporting.tables import as_csv, as_markdown, show, table_rows
+from gmlight.reporting.tables import as_csv, as_markdown, print_tables, table_rows
 
 CHOICES = {"architecture": "convnet", "matching": "multilevel", "distance": "cos_euclid", "schedule": "fixed"}
 MD = {("table3", "md"), ("table2", "cos_euclid"), ("table4", "convnet")}
@@ -257,7 +257,7 @@ def test_all_tables_show(tmp_path: Path) -> None:
     write(tmp_path / "b", [28.0], dataset="cifar10-jpeg", choices={"matching": "intra", "distance": "cos"})
     runs = collect_runs([str(tmp_path)])
     console = Console(width=80, record=True, file=io.StringIO())
-    show(runs, console)
+    print_tables(runs, console)
     text = console.export_text()
     for title in ("Table 1: what is matched, cifar10-jpeg", "Table 3", "Other runs"):
         assert title in text

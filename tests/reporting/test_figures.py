@@ -8,7 +8,7 @@ from PIL import Image
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
 from gmlight.reporting.entries import Entry, MeasuredZeta
-from gmlight.reporting.figures import plot_accuracies, plot_trajectory, plot_zetas, save, save_plots
+from gmlight.reporting.figures import plot_accuracies, plot_trajectory, plot_zetas, save_figure, save_plots
 from gmlight.reporting.paper import Cell
 
 
@@ -49,14 +49,14 @@ def test_files(tmp_path: Path) -> None:
     figure = plot_zetas("title", [[3, 4], [2, 2]], "epochs")
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        png = save(figure, tmp_path / folder / "v1.5-zeta")
+        png = save_figure(figure, tmp_path / folder / "v1.5-zeta")
         assert png.name == "v1.5-zeta.png"
     Image.open(png).verify()
     svg = [(tmp_path / folder / "v1.5-zeta.svg").read_bytes() for folder in ("a", "b")]
     assert svg[0] == svg[1]
     assert b">Eq. 12<" in svg[0]
     with pytest.raises(FileExistsError):
-        save(figure, tmp_path / "a" / "v1.5-zeta")
+        save_figure(figure, tmp_path / "a" / "v1.5-zeta")
 
 
 def test_plots_of_runs(tmp_path: Path) -> None:
