@@ -1,4 +1,4 @@
-"""Builds what trains and tests fresh networks, and the sets that are evaluated beside the synthetic one."""
+"""Builds the evaluators and the baselines that are evaluated beside the synthetic set."""
 
 from typing import Any
 
@@ -14,12 +14,13 @@ from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
-from gmlight.training.evaluator import EvaluatedSet, EvaluationProtocol, Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
+from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
-    """The architecture that is evaluated: itself, with the norm that is to stand in for batch norm."""
+    """Returns the architecture to evaluate: the same, with `batch_norm` instead of batch norm."""
     target = architecture.copy()
     if target.get("norm") == "batch":
         target.norm = batch_norm
@@ -33,21 +34,26 @@ def build_evaluators(
     compilation: Compilation,
     console: Console,
 ) -> dict[str, Evaluator]:
-    """What trains and tests networks of each of evaluation.architectures, by its name in a table.
+    """Builds an evaluator for each of evaluation.architectures, by the name that tables show.
 
     Args:
-        source: name of the configuration's own architecture, which is evaluated where none are listed.
+        config: the composed configuration.
+        data: the data module.
+        source: name of the architecture that condenses, evaluated if none are listed.
+        compilation: decides whether tests are compiled.
+        console: for a line on each architecture with batch norm.
     """
-    own = source.split(",")[0]  # with "convnet, width=64" that is what convnet means in this run
+    source_name = source.split(",")[0]  # "convnet, width=64" is this run's convnet
     evaluators = {}
-    for name in config.evaluation.architectures or [own]:
-        node = config.architecture if name == own else choose(config, "architecture", name)
+    for name in config.evaluation.architectures or [source_name]:
+        node = config.architecture if name == source_name else choose(config, "architecture", name)
         target = evaluation_architecture(node, config.evaluation.batch_norm)
-        label = source if name == own else name
+        label = source if name == source_name else name
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
             label += " (instance)"
-        evaluators[label] = build_evaluator(config, target, data, compilation)
+        option = None if name == source_name else name
+        evaluators[label] = build_evaluator(config, target, data, compilation, option)
     return evaluators
 
 
@@ -58,11 +64,15 @@ def build_quick_evaluator(config: DictConfig, data: CondensationData, compilatio
 
 
 def build_evaluator(
-    config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
+    config: DictConfig,
+    architecture: DictConfig,
+    data: CondensationData,
+    compilation: Compilation,
+    option: str | None = None,
 ) -> Evaluator:
-    """Trains and tests fresh networks of the architecture as config.evaluation says."""
+    """Builds the evaluator of an architecture, as config.evaluation says."""
     return Evaluator(
-        build_factory(architecture, config.dataset),
+        build_factory(architecture, config.dataset, option),
         data,
         build_protocol(config),
         seed=config.seed,
@@ -85,9 +95,9 @@ def build_protocol(config: DictConfig) -> EvaluationProtocol:
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
-    """What an accuracy depends on besides the set, the architecture's name and the network's number."""
+    """Returns what an accuracy depends on, besides the set, the architecture and the network's number."""
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
-    # Under the oldest names, so that accuracies that an older gmlight has noted are still known.
+    # Under the oldest names, so that accuracies stored by older versions are still found.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}

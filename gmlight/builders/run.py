@@ -10,7 +10,7 @@ from rich.console import Console
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord, base_name
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.builders.condenser import build_condenser, build_start
+from gmlight.builders.condenser import build_condenser, build_start, check_parts
 from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
@@ -86,6 +86,7 @@ def build_run(
     Raises:
         ConfigError: something in the configuration does not work here.
     """
+    check_parts(config)
     factory = build_factory(config.architecture, config.dataset)
     data = build_matched_data(config, factory)
     compilation = build_compilation(config, console.print)

@@ -3,17 +3,20 @@
 import shlex
 import sys
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
-from gmlight.config.answers import answer
 from gmlight.config.experiment_cells import find_cells
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
+
+if TYPE_CHECKING:
+    from gmlight.data.augmentation import NamedAugmentation
 
 # The sizes of a scale, and the keys that hold the sizes in use.
 _SCALE_SIZES = {
@@ -88,8 +91,7 @@ def protocol_label(config: DictConfig) -> str:
 
     Another augmentation has its own name. Accuracies under different protocols cannot be compared.
     """
-    function = config.augmentation["_target_"].rpartition(".")[2]
-    name = answer(config.augmentation, "protocol", function)
+    name = _build_augmentation(config).protocol
     if name == config.dataset.get("evaluation_augmentation", "none"):
         name = "plain"
     cutmix = config.evaluation.get("cutmix")
@@ -102,8 +104,16 @@ def protocol_epochs(config: DictConfig) -> int:
     return min(filter(None, (epochs, config.scale.epochs)))
 
 
-def _augments_matching(config: DictConfig) -> bool:
-    return answer(config.augmentation, "while_matching")
+def augments_while_matching(config: DictConfig) -> bool:
+    """Whether real and synthetic images are augmented while their gradients are matched, too."""
+    return _build_augmentation(config).while_matching
+
+
+def _build_augmentation(config: DictConfig) -> "NamedAugmentation":
+    from gmlight.data.augmentation import as_augmentation  # loads torch, which is slow
+
+    node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
+    return as_augmentation(hydra.utils.instantiate(node, _convert_="all"))
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:
@@ -128,7 +138,7 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
         for override in overrides
         if override_key(override).startswith(tuple(protocol))
         and not (
-            override_key(override) == "augmentation" and _augments_matching(config)
+            override_key(override) == "augmentation" and augments_while_matching(config)
         )  # named by the protocol
     ]
     return named_with(config.scale.name, changed)
@@ -145,9 +155,9 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
-    if (_augments_matching(config) or "augmentation" in defaults) and choices["augmentation"] != defaults.get(
+    if (augments_while_matching(config) or "augmentation" in defaults) and choices[
         "augmentation"
-    ):
+    ] != defaults.get("augmentation"):
         swapped.append(f"augmentation={choices['augmentation']}")
     from_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
     known = [*changed, *swapped, *from_bundle]
@@ -171,7 +181,7 @@ def _extensions(config: DictConfig, choices: dict[str, str]) -> list[str]:
     found = [
         f"{group}={choices[group]}" for group, paper in _PAPER_OPTIONS.items() if choices[group] != paper
     ]
-    if _augments_matching(config):
+    if augments_while_matching(config):
         found.append(f"augmentation={choices['augmentation']}")
     if config.network_images != "synthetic":
         found.append(f"network_images={config.network_images}")

@@ -37,7 +37,7 @@ ROWS = [
 ]
 
 
-def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
+def test_result_contains_every_accuracy(tmp_path: Path) -> None:
     found = json.loads(
         results.write_result(RunFolder(tmp_path), RECORD, ROWS, {"seconds": {"evaluation": 1.0}}).read_text()
     )
