@@ -68,16 +68,20 @@ def build_trainer(
     try:
         trainer = partial(**settings)
     except (MisconfigurationException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        mend = (
-            "Ask for the GPUs of a node, --gpus-per-node=, not of a task"
-            if together
-            else "Use trainer=cpu or trainer=auto"
-        )
-        raise ConfigError(f"the trainer cannot start: {reason} {mend}") from None
+        raise ConfigError(_explain(error, together=together)) from None
     if trainer.precision != "32-true":  # by a plugin, or by a strategy
         raise ConfigError(f"the trainer's precision is {trainer.precision}: {REFUSED['precision'][1]}")
     return trainer
+
+
+def _explain(error: Exception, *, together: bool) -> str:
+    # One line about what Lightning refuses, with the mend.
+    mend = (
+        "Ask for the GPUs of a node, --gpus-per-node=, not of a task"
+        if together
+        else "Use trainer=cpu or trainer=auto"
+    )
+    return f"the trainer cannot start: {str(error).splitlines()[0]} {mend}"
 
 
 def _plugins(plugins: Any, *, in_own_process: bool) -> list[Any]:

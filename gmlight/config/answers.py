@@ -1,4 +1,4 @@
-"""What a part of a configuration answers about itself, before it is built."""
+"""Asks parts of a configuration about themselves before they are built."""
 
 from typing import Any
 

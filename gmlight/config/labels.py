@@ -1,9 +1,8 @@
-"""Names of a run in tables: method, scale, architecture, protocol, and every departure from them."""
+"""Records how a run was called, and names it for tables: method, scale, protocol, departures."""
 
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import hydra
@@ -19,18 +18,18 @@ from gmlight.runtime.paths import CONF_DIR
 if TYPE_CHECKING:
     from gmlight.data.augmentation import NamedAugmentation
 
-# The sizes that make a scale, and where the configuration holds what is used.
+# The sizes of a scale, and the keys that hold the sizes in use.
 _SCALE_SIZES = {
     "iterations": "iterations",
     "real_batch": "real_batch",
     "networks": "evaluation.networks",
     "epochs": "evaluation.epochs",
 }
-_OF_NONE = {"synthetic": "pixels", "sampling": "random"}  # of the groups that no row of the paper chooses
-_OF_THE_PAPER = ("random", "herding", "dc", "m", "md", "mdo", "mda", "whole")
+_PAPER_OPTIONS = {"synthetic": "pixels", "sampling": "random"}  # of groups that the paper does not vary
+_PAPER_METHODS = ("random", "herding", "dc", "m", "md", "mdo", "mda", "whole")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
-_OF_THE_DATASET = ("dataset.flip", "dataset.formation_factor")  # that have a part in S
-# Keys and choices that a result shows by themselves, or that change no number.
+_DATASET_DEPARTURES = ("dataset.flip", "dataset.formation_factor")  # keys that change the synthetic set
+# Keys and groups that a result shows in other places, or that change no number.
 _SHOWN_ELSEWHERE = {
     "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
     "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
@@ -47,10 +46,10 @@ def describe(config: DictConfig) -> RunRecord:
     called = _invocation(config)
     overrides, choices = called.overrides, called.choices
     # A method from a user's own folder may set anything.
-    own_method = [] if choices["method"] in _OF_THE_PAPER else [f"method={choices['method']}"]
+    own_method = [] if choices["method"] in _PAPER_METHODS else [f"method={choices['method']}"]
     protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
     departures = _departures(config, overrides)
-    departures += [word for word in _beyond(config, choices) if word not in departures]
+    departures += [word for word in _extensions(config, choices) if word not in departures]
     return RunRecord(
         **called.as_dict(),
         method=_method_label(config, choices, overrides),
@@ -88,9 +87,9 @@ def _invocation(config: DictConfig) -> Invocation:
 
 
 def protocol_label(config: DictConfig) -> str:
-    """How networks are trained that are evaluated: `plain` as in the paper, `dsa`, or `dsa + cutmix`.
+    """Names how evaluation networks are trained: `plain` as in the paper, `dsa`, or `dsa + cutmix`.
 
-    Another augmentation has its own name. Accuracies under different protocols are not to be compared.
+    Another augmentation has its own name. Accuracies under different protocols cannot be compared.
     """
     name = _build_augmentation(config).protocol
     if name == config.dataset.get("evaluation_augmentation", "none"):
@@ -100,9 +99,9 @@ def protocol_label(config: DictConfig) -> str:
 
 
 def protocol_epochs(config: DictConfig) -> int:
-    """Of an evaluation network, by default: the dataset's, the augmentation's, or the scale's."""
-    own = max(config.dataset.evaluation_epochs, config.augmentation.get("evaluation_epochs", 0))
-    return min(filter(None, (own, config.scale.epochs)))
+    """Epochs of an evaluation network by default: those of dataset and augmentation, limited by the scale."""
+    epochs = max(config.dataset.evaluation_epochs, config.augmentation.get("evaluation_epochs", 0))
+    return min(filter(None, (epochs, config.scale.epochs)))
 
 
 def augments_while_matching(config: DictConfig) -> bool:
@@ -124,11 +123,11 @@ def architecture_label(name: str, overrides: list[str]) -> str:
 
 
 def _scale_label(config: DictConfig, overrides: list[str]) -> str:
-    # A size that is not the scale's is named, so that no reduced run passes for a full one.
+    # Names every size that differs from the scale's: no reduced run may pass for a full one.
     intended = dict(config.scale)
     intended["epochs"] = protocol_epochs(config)
     used = {size: OmegaConf.select(config, key) for size, key in _SCALE_SIZES.items()}
-    if config.iterations == 0:  # nothing is condensed: those sizes play no part
+    if config.iterations == 0:  # nothing is condensed: these sizes are not used
         del used["iterations"], used["real_batch"]
     changed = [f"{_SCALE_SIZES[size]}={value}" for size, value in used.items() if value != intended[size]]
     protocol = [f"evaluation.{key}" for key in ("batch_size", "lr", "momentum", "weight_decay")] + [
@@ -140,7 +139,7 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
         if override_key(override).startswith(tuple(protocol))
         and not (
             override_key(override) == "augmentation" and augments_while_matching(config)
-        )  # the protocol's name
+        )  # named by the protocol
     ]
     return named_with(config.scale.name, changed)
 
@@ -160,30 +159,28 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
         "augmentation"
     ] != defaults.get("augmentation"):
         swapped.append(f"augmentation={choices['augmentation']}")
-    of_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
-    known = [*changed, *swapped, *of_bundle]
-    changed += [word for word in _beyond(config, choices) if word not in known]
+    from_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
+    known = [*changed, *swapped, *from_bundle]
+    changed += [word for word in _extensions(config, choices) if word not in known]
     for cell in find_cells(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return named_with(choices["method"], swapped + changed)
 
 
-def _bundle_path(method: str) -> Path:
-    return CONF_DIR / "method" / f"{method}.yaml"
-
-
 def read_bundle(method: str) -> dict[str, Any]:
-    # What the option says; one of one's own lies elsewhere.
-    path = _bundle_path(method)
+    """Reads the choices and values of a method; a method from a user's own folder has none here."""
+    path = CONF_DIR / "method" / f"{method}.yaml"
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
     return content
 
 
-def _beyond(config: DictConfig, choices: dict[str, str]) -> list[str]:
-    # What the paper does not have, whoever has chosen it: the command line, a method, an experiment.
+def _extensions(config: DictConfig, choices: dict[str, str]) -> list[str]:
+    # What the paper does not have, chosen by the command line, a method or an experiment.
     if config.iterations == 0:
         return []
-    found = [f"{group}={choices[group]}" for group, paper in _OF_NONE.items() if choices[group] != paper]
+    found = [
+        f"{group}={choices[group]}" for group, paper in _PAPER_OPTIONS.items() if choices[group] != paper
+    ]
     if augments_while_matching(config):
         found.append(f"augmentation={choices['augmentation']}")
     if config.network_images != "synthetic":
@@ -196,10 +193,11 @@ def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
     departures = [
         override
         for override, key in keys.items()
-        if key in _OF_THE_DATASET or (key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE)
+        if key in _DATASET_DEPARTURES
+        or (key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE)
     ]
-    if config.speed.precision != "float32":  # of all that concerns speed, this alone is inexact
+    if config.speed.precision != "float32":  # the only setting of speed that is inexact
         departures.append(f"speed.precision={config.speed.precision}")
-    if config.holdout and "holdout" not in keys.values():  # an experiment's
+    if config.holdout and "holdout" not in keys.values():  # set by an experiment
         departures.append(f"holdout={config.holdout}")
     return departures
