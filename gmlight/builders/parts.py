@@ -70,9 +70,18 @@ def build_augmentation(config: DictConfig) -> NamedAugmentation:
 
 
 def build_rule(config: DictConfig) -> Rule:
-    """The matching rule; a rule function of one's own is wrapped."""
+    """Builds the matching rule; a rule function of one's own is wrapped.
+
+    Raises:
+        ConfigError: mixed batches are asked for, and the rule needs class batches at every outer iteration.
+    """
     rule = as_rule(build_part("matching", without(config.matching, "mixed_real", "mixed_synthetic")))
     check_rule(rule, build_distance(config), len(config.dataset.classes))
+    mixed = config.matching.get("mixed_real", 0)
+    if mixed and not any(rule.needs_mixed_batches(k) for k in range(2)):
+        raise ConfigError(
+            f"matching.mixed_real={mixed}: this rule needs a batch of each class; use 0, or matching=inter"
+        )
     return rule
 
 

@@ -16,7 +16,7 @@ from gmlight.artifacts.record import headline
 from gmlight.builders.stored_set import StoredSet, open_set
 from gmlight.config.labels import describe_use
 from gmlight.data.images import LabelledImages
-from gmlight.reporting.dynamics import Point, logarithmic, trajectory
+from gmlight.reporting.dynamics import Point, logarithmic_epochs, trajectory
 from gmlight.reporting.figures import plot_trajectory, save
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.progress import show_progress
@@ -71,7 +71,7 @@ def measure_networks(
         The points of each network.
     """
     evaluator, wanted = stored.evaluators[architecture], config.evaluation.networks
-    epochs = logarithmic(evaluator.protocol.epochs, config.points)
+    epochs = logarithmic_epochs(evaluator.protocol.epochs, config.points)
     networks = []
     with show_progress(f"analyzing {stored.name} on {architecture}", "network", wanted, console) as progress:
         for member in range(wanted):

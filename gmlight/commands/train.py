@@ -79,7 +79,7 @@ def claim_folder(run: Run) -> Path | None:
     notify = functools.partial(run.console.print, soft_wrap=True)
     checkpoint = folder.find_checkpoint(notify) if run.resumed else None
     if is_main():
-        claim(folder, run.record, goes_on=run.resumed)
+        claim(folder, run.record, resumed=run.resumed)
         if run.resumed:
             step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
             run.console.print(f"goes on after image update {step}")
@@ -117,7 +117,9 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
     trainer = run.trainer
     if trainer.global_step < trainer.max_steps:
         done = f"{trainer.global_step} of {trainer.max_steps}"
-        raise ConfigError(f"a callback stopped the run after image update {done}; resume={run.folder.path}")
+        raise ConfigError(
+            f"a callback stopped the run after image update {done}; resume={run.folder.path} continues it"
+        )
     learned = synthetic.labelled().to(run.trainer.strategy.root_device)
     save_set(run, learned, synthetic.stored(), complete=True)
     return learned

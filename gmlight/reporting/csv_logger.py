@@ -60,7 +60,7 @@ class MetricsCSVLogger(Logger):
             name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()
         }
         row["step"] = self._last_step
-        if self._columns is not None and row.keys() <= set(self._columns):
+        if self._columns is not None and row.keys() <= set(self._columns) and self._path.exists():
             append_row(self._path, self._columns, row)
             return
         columns, rows = read_table(self._path)

@@ -94,7 +94,7 @@ def _mean_loss(network: nn.Module, images: LabelledImages) -> float:
     return total.item() / count
 
 
-def logarithmic(last: int, number: int) -> set[int]:
+def logarithmic_epochs(last: int, number: int) -> set[int]:
     """Chooses epochs that are evenly spread on a logarithmic axis.
 
     Args:

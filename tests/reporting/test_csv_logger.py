@@ -36,6 +36,15 @@ def test_a_resumed_run_continues_the_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"loss,step\r\n1.0,0\r\n2.0,1\r\n4.0,2\r\n"
 
 
+def test_a_file_that_was_removed_gets_its_header_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    logger = MetricsCSVLogger(path)
+    logger.log_metrics({"loss": 1.0}, 0)
+    path.unlink()
+    logger.log_metrics({"loss": 2.0}, 1)
+    assert path.read_bytes() == b"loss,step\r\n2.0,1\r\n"
+
+
 def test_a_kill_while_the_columns_change_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

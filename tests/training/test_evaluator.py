@@ -17,7 +17,8 @@ from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.source import DataSource
 from gmlight.runtime.compile import Compilation
 from gmlight.training.ensemble import Ensemble
-from gmlight.training.evaluator import EvaluationProtocol, Evaluator
+from gmlight.training.evaluator import Evaluator
+from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 from helpers.runs import composed
 
