@@ -1,4 +1,4 @@
-"""The layers of the house: who may import whom."""
+"""Import rules: layers of packages, no circles, and where Hydra is used."""
 
 import ast
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 import gmlight
 
-# From the ground up: a package imports only packages of earlier lines, never one of its own line.
+# From the bottom up: a package imports only packages of earlier lines, never of its own line.
 LAYERS = [
     ["errors"],
     ["architectures", "runtime"],
@@ -32,12 +32,12 @@ PACKAGES = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").ex
 
 
 def top(path: Path) -> str:
-    """`errors`, or the package that a module lies in."""
+    """Returns the package of a module, or its own name at the top level."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of what a module imports, at its top or anywhere inside."""
+    """Returns the full names that a module imports, at its top or inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def test_a_module_imports_only_from_layers_below(path: Path) -> None:
     below: set[str] = {"__version__"}
     for layer in LAYERS:
         if here in layer:
-            below.add(here)  # within a package: see the test of circles
+            below.add(here)  # within a package: see the test of circular imports
             break
         below |= set(layer)
     ours = {name.split(".")[1] for name in imports(path) if name.startswith("gmlight.")}
@@ -67,7 +67,7 @@ def test_a_module_imports_only_from_layers_below(path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_circle_inside_a_package(package: str) -> None:
+def test_no_circular_imports_inside_a_package(package: str) -> None:
     prefix = f"gmlight.{package}."
     files = {path.stem: path for path in (PACKAGE / package).rglob("*.py") if path.stem != "__init__"}
     edges = {
@@ -75,14 +75,14 @@ def test_no_circle_inside_a_package(package: str) -> None:
         & files.keys()
         for stem, path in files.items()
     }
-    while edges:  # takes away what imports nothing that is left
+    while edges:  # removes modules without remaining imports
         leaves = {stem for stem, wanted in edges.items() if not wanted & edges.keys()}
         assert leaves, f"a circle among {sorted(edges)}"
         edges = {stem: wanted for stem, wanted in edges.items() if stem not in leaves}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_door_knows_hydra(path: Path) -> None:
+def test_only_some_packages_import_hydra(path: Path) -> None:
     if top(path) not in MAY_USE_HYDRA:
         assert not {name.split(".")[0] for name in imports(path)} & {"hydra", "omegaconf"}
 

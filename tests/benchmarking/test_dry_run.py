@@ -1,4 +1,4 @@
-"""A dry run: what it foretells, and that it leaves nothing."""
+"""Dry runs: their predictions, and that they write nothing."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from helpers.problems import random_images
 from helpers.runs import SMOKE, TINY, Run, refusal
 
 
-def test_a_dry_run_leaves_nothing(typed: Run, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *SMOKE, "dry_run=true", "logger=[csv,wandb]")
     assert result.returncode == 0, result.stderr
     for foretold in ("an image update", "condensing", "evaluating", "on the way", "memory", "disk"):
@@ -23,17 +23,17 @@ def test_a_dry_run_leaves_nothing(typed: Run, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_a_dry_run_of_a_set_that_is_not_learned(typed: Run, tmp_path: Path) -> None:
+def test_dry_run_without_condensation(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *TINY, "method=whole", "dry_run=true")
     assert result.returncode == 0, result.stderr
     assert "condensing" not in result.stdout
     assert "evaluating" in result.stdout
-    shortest = typed("train", *TINY, "ipc=1", "iterations=1", "dry_run=true")  # of one image update
+    shortest = typed("train", *TINY, "ipc=1", "iterations=1", "dry_run=true")  # one image update
     assert "K=1, T=1" in shortest.stdout
     assert not any(tmp_path.iterdir())
 
 
-def test_dry_runs_of_a_sweep_and_of_a_blank_cell_leave_nothing(typed: Run, tmp_path: Path) -> None:
+def test_dry_runs_of_a_sweep_and_of_a_blank_cell_write_nothing(typed: Run, tmp_path: Path) -> None:
     result = typed("train", "-m", *TINY, "dry_run=true", "seed=0,1")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("nothing was written") == 2
@@ -43,7 +43,7 @@ def test_dry_runs_of_a_sweep_and_of_a_blank_cell_leave_nothing(typed: Run, tmp_p
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_dry_run_refuses_what_a_run_refuses(typed: Run, tmp_path: Path) -> None:
+def test_dry_run_refuses_the_same_settings_as_a_run(typed: Run, tmp_path: Path) -> None:
     assert "ipc=0" in refusal(typed("train", "ipc=0", "dry_run=true"))
     assert "class '" in refusal(typed("train", *TINY, "ipc=500", "initialization=real", "dry_run=true"))
     assert "dry_run=2" in refusal(typed("train", "dry_run=2"))
@@ -55,19 +55,19 @@ def test_a_dry_run_refuses_what_a_run_refuses(typed: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("ipc", "least"), [(1, 0.5), (10, 0.1)])
-def test_the_disk_it_foretells_is_enough(typed: Run, tmp_path: Path, ipc: int, least: float) -> None:
+def test_predicted_disk_space_is_enough(typed: Run, tmp_path: Path, ipc: int, least: float) -> None:
     words = [*TINY, f"ipc={ipc}", "iterations=4", "evaluation.every=1", "log_every=1", "schedule=fixed"]
     words += ["schedule.epochs=1", "architecture.width=8"]
     found = re.search(r"^disk +([\d.]+) MiB", typed("train", *words, "dry_run=true").stdout, re.MULTILINE)
     assert found is not None
     assert typed("train", *words, "hydra.run.dir=made").returncode == 0
     taken = sum(path.stat().st_size for path in (tmp_path / "made").rglob("*") if path.is_file()) / 2**20
-    # At ipc 10 it counts on checkpoints that hold a network, too.
+    # At ipc 10 checkpoints also contain a network.
     assert least * float(found[1]) <= taken <= 1.1 * float(found[1])
 
 
 def steps(*rows: tuple[float, float, float]) -> Steps:
-    """As measured: seconds, of which in the network's training, zeta; the first is to warm up."""
+    """Measured steps: seconds, seconds of network training, zeta; the first step is the warm-up."""
     measured = Steps(PartTimer(torch.device("cpu")))
     for seconds, network, zeta in ((99.0, 9.0, 9.0), *rows):
         measured.seconds.append(seconds)
@@ -80,21 +80,21 @@ def plan(updates: int, iterations: int = 10) -> Plan:
     return Plan(iterations, updates, evaluate_every=4, quick_networks=5, log_every=10)
 
 
-def test_seconds_of_condensing_go_by_the_schedule() -> None:
+def test_predicted_seconds_follow_the_schedule() -> None:
     module = condenser(random_images(2, 2, 2, 8, 8), 4, [30, 20, 10])
     measured = steps((5.0, 3.0, 30), (4.0, 2.0, 20), (3.0, 1.0, 10))
-    # 2 s a matching, four of them an iteration, and 0.1 s an epoch, 30 + 20 + 10 of them.
+    # Per iteration: four matchings of 2 s, and 30 + 20 + 10 epochs of 0.1 s.
     assert condensing_seconds(measured, module, plan(4)) == pytest.approx((2.0, 10 * (4 * 2.0 + 6.0)))
 
 
-def test_seconds_of_condensing_where_no_network_is_trained() -> None:
+def test_predicted_seconds_without_network_training() -> None:
     module = condenser(random_images(2, 2, 2, 8, 8), 1, [])
     assert condensing_seconds(steps((2.0, 0.0, 0), (3.0, 0.0, 0)), module, plan(1)) == pytest.approx(
         (2.5, 25.0)
     )
 
 
-def test_a_schedule_that_looks_at_losses_goes_on_as_measured() -> None:
+def test_loss_measured_schedule_is_predicted_from_measured_epochs() -> None:
     def looking(t: int, losses: object) -> Iterator[None]:
         losses.real()  # type: ignore[attr-defined]
         yield
@@ -102,18 +102,18 @@ def test_a_schedule_that_looks_at_losses_goes_on_as_measured() -> None:
     module = condenser(random_images(2, 2, 2, 8, 8), 3, [], schedule=looking)
     measured = steps(
         (3.0, 1.0, 10), (4.0, 2.0, 20), (2.0, 0.0, 0)
-    )  # the last t of an iteration trains nothing
+    )  # the network is not trained after the last t
     assert condensing_seconds(measured, module, plan(3)) == pytest.approx(
         (2.0, 10 * (3 * 2.0 + 2 * 15 * 0.1))
     )
 
 
 @pytest.mark.parametrize(("iterations", "every", "expected"), [(10, 4, 2), (8, 4, 1), (10, 0, 0), (1, 1, 0)])
-def test_evaluations_on_the_way_are_those_of_a_run(
+def test_predicted_number_of_quick_evaluations(
     run: Callable[..., Path], iterations: int, every: int, expected: int
 ) -> None:
     assert Plan(iterations, 1, every, 5, 10).evaluations == expected
     folder = run(
         "ipc=1", f"iterations={iterations}", f"evaluation.every={every}", "evaluation.quick_networks=1"
     )
-    assert len(list((folder / "samples").glob("*.png"))) == expected + 2  # at the beginning and at the end
+    assert len(list((folder / "samples").glob("*.png"))) == expected + 2  # at the start and at the end

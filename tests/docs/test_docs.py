@@ -1,4 +1,4 @@
-"""What docs/ show works as it stands there, and what is generated is up to date."""
+"""The code in docs/ works, links resolve, and the generated reference is up to date."""
 
 import importlib.util
 import re
@@ -44,7 +44,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_a_network_of_ones_own(run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = [block for block in blocks(GUIDE, "python") if "CondensedDataset" in block]
-    folder = run("ipc=10", "iterations=0", "initialization=real")  # real images, as good ones take minutes
+    folder = run("ipc=10", "iterations=0", "initialization=real")  # real images: condensing takes minutes
     exec(code.replace("runs/digits-ipc10/<time>", str(folder)), {})
     found = re.search(r"([\d.]+)% of all 1,797 digits", capsys.readouterr().out)
     assert found is not None

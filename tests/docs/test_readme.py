@@ -21,7 +21,7 @@ def test_training_on_a_condensed_set(run: Callable[..., Path]) -> None:
     found: dict = {}
     exec(code, found)
     images, labels = found["condensed"].images, found["condensed"].labels
-    assert (found["network"](images).argmax(1) == labels).float().mean() > 0.5  # it learned what it was shown
+    assert (found["network"](images).argmax(1) == labels).float().mean() > 0.5  # learned its training set
 
 
 def test_an_own_distance(forked: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A pretended accelerator: its tensors hold CPU tensors that compute for them and refuse to meet others.
+"""A fake accelerator: its tensors wrap CPU tensors and refuse to mix with them.
 
 Only to be imported in a process of its own, for torch never forgets a device.
 """
@@ -33,15 +33,15 @@ NAME = "elsewhere"
 backend_registration._setup_privateuseone_for_python_backend(NAME)
 HERE, THERE = torch.device("cpu"), torch.device(NAME, 0)
 aten = torch.ops.aten
-MEETING = {aten._to_copy.default, aten.copy_.default}  # what brings a tensor from one device to another
-INDEXING = {aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default}  # by indices anywhere
+MEETING = {aten._to_copy.default, aten.copy_.default}  # operators that copy between devices
+INDEXING = {aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default}  # any device
 OF_VALUES = {aten._local_scalar_dense.default, aten.nonzero.default, aten._unique2.default}
 
-waits: list[str] = []  # for the device, within an image update, by who asked for values
+waits: list[str] = []  # waits for the device within an image update, named by their caller
 
 
 class ElsewhereTensor(Tensor):
-    """As torch sees it on THERE; `raw` is on the CPU."""
+    """A tensor that torch sees on THERE; `raw` is on the CPU."""
 
     raw: Tensor
 
@@ -55,7 +55,7 @@ class ElsewhereTensor(Tensor):
         return tensor
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.raw.__reduce_ex__(protocol)  # a checkpoint has the values
+        return self.raw.__reduce_ex__(protocol)  # a checkpoint contains the values
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,7 +85,7 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     outputs = func(*_raw(args), **_raw(kwargs))
     if torch.device(wanted or (THERE if there else HERE)) == HERE:
         return outputs
-    same = {id(tensor.raw): tensor for tensor in there}  # what was changed in place stays what it is
+    same = {id(tensor.raw): tensor for tensor in there}  # tensors changed in place keep their identity
 
     def wrapped(out: Tensor) -> Tensor:
         return same[id(out)] if id(out) in same else ElsewhereTensor(out)
@@ -98,12 +98,12 @@ def _raw(tree: Any) -> Any:
 
 
 def _has_to_wait(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    # Whether values of the device decide what the program goes on with.
+    # Whether the program has to wait for values of the device.
     if func is aten._to_copy.default:
         return kwargs.get("device") == HERE and not kwargs.get("non_blocking")
     if func is aten.copy_.default:
         return args[0].device == HERE and not (len(args) > 2 and args[2])
-    if func in INDEXING:  # as many rows as a mask has ones
+    if func in INDEXING:  # a mask determines the number of rows
         indices = [index for index in args[1] if isinstance(index, ElsewhereTensor)]
         return any(index.dtype in (torch.bool, torch.uint8) for index in indices)
     return func in OF_VALUES
@@ -122,7 +122,7 @@ class _Operators(TorchDispatchMode):
 
 
 class _Constructors(TorchFunctionMode):
-    """What torch does below its operators."""
+    """Handles functions below torch's operators."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -161,7 +161,7 @@ def trainer(**options: Any) -> lightning.Trainer:
 
 @contextmanager
 def pretence() -> Iterator[None]:
-    """Inside, torch has the device."""
+    """Makes the device available to torch inside the block."""
     torch.__future__.set_swap_module_params_on_conversion(True)
     torch.Event = _Event  # type: ignore[assignment, misc]
     for module in (sizing, engine):  # it tells tensors apart by their addresses, which these tensors lack
@@ -195,4 +195,4 @@ def compare() -> None:
             }
     (folder / "found.json").write_text(json.dumps(found))
     sys.stdout.flush()
-    os._exit(0)  # torch does not end well with a device of its own
+    os._exit(0)  # torch cannot shut down cleanly with a custom device

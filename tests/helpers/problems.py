@@ -19,7 +19,7 @@ from gmlight.matching.engine import GradientEngine
 
 
 def enlarged_digits(root: str, download: bool, **options: object) -> Splits:
-    """Two digits of each class, each pixel four times as wide and as high: 1x32x32."""
+    """Returns two digits per class, with each pixel enlarged four times: 1x32x32."""
 
     def two_of_each(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = torch.cat([(labels == c).nonzero().squeeze(1)[:2] for c in range(10)])
@@ -52,12 +52,12 @@ def small_network(norm: str = "instance", channels: int = 2, size: int = 8, clas
 
 
 def gradient_engine(**options: object) -> GradientEngine:
-    """As a run has it on a CPU, not compiled."""
+    """The gradient engine of a run on a CPU, not compiled."""
     return GradientEngine(**options)
 
 
 def siamese(kind: type[Siamese] = Siamese, **options: object) -> Siamese:
-    """With the published amounts."""
+    """The augmentation with the published strengths."""
     settings: dict = {"transforms": TRANSFORMS, "flip": 0.5, "crop": 0.125, "cutout": 0.5, "scale": 1.2}
     settings |= {"rotate": 15.0, "brightness": 1.0, "saturation": 2.0, "contrast": 0.5}
     return kind(**(settings | options))

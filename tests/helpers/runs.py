@@ -1,4 +1,4 @@
-"""Configurations and runs in this process, tiny unless told otherwise."""
+"""Configurations and runs in this process, tiny by default."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ from gmlight.runtime.paths import CONF_DIR
 
 Run = Callable[..., subprocess.CompletedProcess]
 
-# Side by side, as `pytest -n` runs them, each test has one thread.
+# With `pytest -n`, each test has one thread.
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-# The smallest run that goes through everything: an evaluation on the way, and two baselines.
+# The smallest run with every part: a quick evaluation and two baselines.
 SMOKE = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
 _SHORTER = ["evaluation.every=0", "evaluation.baselines.whole=0", "speed.compile=false"]
-# For tests of something else: a third of its time.
+# Takes a third of the time; for all other tests.
 TINY = [*SMOKE, *_SHORTER, "architecture.width=8"]
 
 
@@ -38,7 +38,7 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
 
 
 def train_tiny(folder: Path, *overrides: str) -> None:
-    """gmlight.train in this process, tiny unless told otherwise, into a new folder."""
+    """Runs gmlight.train in this process, tiny by default, into a new folder."""
     folder.mkdir(parents=True)
     config = composed(*SMOKE, *_SHORTER, *overrides)
     if "width" in config.architecture:
@@ -50,7 +50,7 @@ def train_tiny(folder: Path, *overrides: str) -> None:
 
 
 def refusal(result: subprocess.CompletedProcess) -> str:
-    """The one line of an error a user caused."""
+    """Returns the one line of a user error."""
     assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     lines = result.stderr.strip().splitlines()

@@ -1,4 +1,4 @@
-"""report.html: what it holds, and how it behaves in a browser."""
+"""report.html: its content, and its behaviour in a browser."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ OFTEN = ("log_every=1", "evaluation.every=1", "evaluation.quick_networks=1")
 
 
 class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
+    """The elements of a page, with attributes, and its text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_a_finished_run_has_everything_on_its_page(run: Callable[..., Path]) -> None:
+def test_page_of_a_finished_run_is_complete(run: Callable[..., Path]) -> None:
     folder = run(*OFTEN)
     page, result = Page(folder / "report.html"), json.loads((folder / "result.json").read_text())
     assert "finished" in page.text
@@ -61,10 +61,10 @@ def test_a_finished_run_has_everything_on_its_page(run: Callable[..., Path]) -> 
     assert ["hidden" in image for image in pictures] == [True, True, False]
     titles = ("Test accuracy", "Matching loss", "Norm of the class", "Angle between", "Loss of the network")
     assert all(title in page.text for title in titles)
-    assert len(page.all("source")) == len(titles)  # each in the dark, too
+    assert len(page.all("source")) == len(titles)  # each also for dark mode
 
 
-def test_nothing_outside_the_page_is_named(run: Callable[..., Path], tmp_path: Path) -> None:
+def test_page_loads_nothing_from_outside(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run(*OFTEN)
     report.report({"runs": str(folder), "html": str(tmp_path / "all.html")})
     for path in (folder / "report.html", tmp_path / "all.html"):
@@ -77,7 +77,7 @@ def test_nothing_outside_the_page_is_named(run: Callable[..., Path], tmp_path: P
             assert word not in path.read_text()
 
 
-def test_the_paper_is_named_where_it_has_the_cell(tmp_path: Path) -> None:
+def test_paper_figure_is_shown_where_the_paper_has_the_cell(tmp_path: Path) -> None:
     record = a_record(dataset="mnist", method="md")
     page = Page(
         write_run_page(RunFolder(tmp_path), record, ("0", "1"), State("condensing", 3, 10, 60.0, 140.0))
@@ -96,7 +96,7 @@ def test_the_paper_is_named_where_it_has_the_cell(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_user_named_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_user_text_is_escaped(tmp_path: Path) -> None:
     record = a_record(dataset="<script>alert(1)</script>", method="md")
     (tmp_path / "samples").mkdir()
     a_picture(tmp_path / "samples" / "00000.png")
@@ -111,11 +111,11 @@ def test_what_a_user_named_is_shown_as_it_is(tmp_path: Path) -> None:
     )
 
 
-def test_a_page_bears_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_pictures_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "samples").mkdir()
     for k in range(0, 1010, 10):
         a_picture(tmp_path / "samples" / f"{k:05d}.png")
-    a_picture(tmp_path / "samples" / "notes.png")  # somebody's own
+    a_picture(tmp_path / "samples" / "notes.png")  # a user's file
     page = Page(
         write_run_page(RunFolder(tmp_path), a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000))
     )
@@ -130,9 +130,7 @@ def test_a_page_bears_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.
     assert "too large for a page" in page.text
 
 
-def test_the_page_is_there_from_the_beginning(
-    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_exists_from_the_start(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
     write = page.write_run_page
 
@@ -147,7 +145,7 @@ def test_the_page_is_there_from_the_beginning(
     assert seen == [("condensing", 0), ("condensing", 1), ("evaluating", 2), ("finished", 2)]
 
 
-def test_a_page_that_cannot_be_made_does_not_end_the_run(
+def test_page_error_does_not_end_the_run(
     run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(*_: Any) -> Path:
@@ -158,7 +156,7 @@ def test_a_page_that_cannot_be_made_does_not_end_the_run(
     assert "report.html cannot be made: RuntimeError('no fonts')" in capsys.readouterr().out
 
 
-def test_a_run_that_fails_says_so_on_its_page(run: Callable[..., Path], tmp_path: Path) -> None:
+def test_page_of_a_failed_run_shows_the_error(run: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not finite"):
         run("image_lr=1e30")
     page = Page(tmp_path / "run0" / "report.html")
@@ -166,7 +164,7 @@ def test_a_run_that_fails_says_so_on_its_page(run: Callable[..., Path], tmp_path
     assert "is not finite" in page.text
 
 
-def test_a_run_that_is_stopped_says_how_to_go_on(
+def test_page_of_a_stopped_run_shows_how_to_resume(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Condenser.training_step
@@ -184,11 +182,11 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     assert f"resume={tmp_path / 'run0'}" in page.text
 
 
-def test_without_csv_the_page_says_what_gives_curves(run: Callable[..., Path]) -> None:
+def test_page_without_csv_says_how_to_get_curves(run: Callable[..., Path]) -> None:
     assert "Add csv to logger" in Page(run("logger=none") / "report.html").text
 
 
-def test_the_page_of_a_set_that_is_not_learned(run: Callable[..., Path]) -> None:
+def test_page_of_a_set_without_condensation(run: Callable[..., Path]) -> None:
     page = Page(run("method=random") / "report.html")
     assert "finished" in page.text
     assert "outer iterations" not in page.text.split("Real images")[0]
@@ -223,9 +221,9 @@ def browser() -> Iterator[Any]:
 
 
 def opened(browser: Any, path: Path) -> None:
-    """Shows the page, and holds that it neither complains nor asks for anything but itself."""
+    """Opens the page, and asserts that it logs no error and loads nothing else."""
     for kind in ("browser", "performance"):
-        browser.get_log(kind)  # forgotten
+        browser.get_log(kind)  # clears the log
     browser.get(path.as_uri())
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -237,7 +235,7 @@ def opened(browser: Any, path: Path) -> None:
     assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
 
 
-def test_in_a_browser_the_slider_moves_the_picture(run: Callable[..., Path], browser: Any) -> None:
+def test_slider_moves_the_picture_in_a_browser(run: Callable[..., Path], browser: Any) -> None:
 
     opened(browser, run(*OFTEN) / "report.html")
     pictures = browser.find_elements(By.CSS_SELECTOR, "img.picture")
@@ -252,13 +250,13 @@ def test_in_a_browser_the_slider_moves_the_picture(run: Callable[..., Path], bro
     curves = browser.find_elements(By.CSS_SELECTOR, ".curves img")
     assert len(curves) == 5
     assert all(curve.get_property("naturalWidth") > 0 for curve in curves)
-    for width in (1200, 400):  # nothing sticks out of a small screen
+    for width in (1200, 400):  # nothing overflows a small screen
         browser.set_window_size(width, 900)
         inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert inner[0] <= inner[1]
 
 
-def test_in_a_browser_sorting_sorts(run: Callable[..., Path], browser: Any, tmp_path: Path) -> None:
+def test_table_sorts_in_a_browser(run: Callable[..., Path], browser: Any, tmp_path: Path) -> None:
 
     for seed, ipc in ((0, 2), (1, 10), (2, 1)):
         run(f"ipc={ipc}", f"seed={seed}")

@@ -1,4 +1,4 @@
-"""Signals, in a process of their own."""
+"""Signals, each in its own process."""
 
 import os
 import signal
@@ -36,17 +36,17 @@ def process(body: str, grace: float = 60, same: float = -1) -> subprocess.Comple
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_signal_ends_what_is_not_deferred(name: str, status: int) -> None:
+def test_signal_ends_the_process_at_once(name: str, status: int) -> None:
     result = process(f"send(signal.{name})")
     assert (result.returncode, result.stdout) == (status, f"{name}\n"), result.stderr
 
 
-def test_what_is_deferred_comes_to_its_end() -> None:
+def test_deferred_block_finishes_first() -> None:
     result = process("with signal_handler.deferred():\n    send(signal.SIGTERM)\n    print('saved')")
     assert (result.returncode, result.stdout) == (143, "saved\nSIGTERM\n"), result.stderr
 
 
-def test_inside_what_is_deferred_some_is_not() -> None:
+def test_immediate_block_inside_a_deferred_block() -> None:
     body = (
         "with signal_handler.deferred():\n    with signal_handler.immediate():\n        send(signal.SIGTERM)"
     )
@@ -55,7 +55,7 @@ def test_inside_what_is_deferred_some_is_not() -> None:
     assert process(body + "\n        print('no')").stdout == "SIGTERM\n"
 
 
-def test_grace_has_an_end() -> None:
+def test_grace_period_ends() -> None:
     result = process(
         "with signal_handler.deferred():\n    send(signal.SIGINT)\n    while True: pass", grace=0.01
     )
@@ -68,13 +68,13 @@ def test_a_second_signal_ends_at_once() -> None:
     assert (result.returncode, result.stdout) == (130, ""), result.stderr
 
 
-def test_the_same_event_told_twice_is_one_signal() -> None:
+def test_repeated_signal_of_one_event_counts_once() -> None:
     body = "with signal_handler.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGTERM)"
     assert process(body + "\n    print('saved')", same=60).stdout == "saved\nSIGTERM\n"
 
 
-def test_a_process_that_hangs_in_one_call_ends_all_the_same() -> None:
-    # A lock in C that is taken twice: there no handler of Python's is ever called.
+def test_process_that_hangs_in_one_call_still_ends() -> None:
+    # A C lock that is taken twice: Python never calls a signal handler there.
     body = "module.EXIT_SECONDS = 0\nlibc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
     body += "threading.Timer(0.1, send, [signal.SIGTERM]).start()\n"
     body += "with signal_handler.deferred():\n    while True: libc.pthread_mutex_lock(mutex)"
