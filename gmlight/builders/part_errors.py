@@ -1,9 +1,10 @@
 """Builds the parts that the configuration names, and says in one line why one cannot be built or used."""
 
 import difflib
+import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ def build_part(group: str, node: Any, option: str | None = None) -> Any:
             cause = cause.__cause__
         if isinstance(cause, ConfigError):
             raise cause from None
-        target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+        named = re.search(r"target '([^']+)'", str(error))
+        target = named[1] if named else group
         reason = _explain_absence(target, cause) or _describe_error(cause)
         raise ConfigError(f"{part_name(group, option)}: cannot build {target}: {reason}") from error
 

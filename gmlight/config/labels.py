@@ -3,10 +3,10 @@
 import shlex
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -105,8 +105,12 @@ def protocol_epochs(config: DictConfig) -> int:
 
 
 def is_siamese(config: DictConfig) -> bool:
-    """Whether the augmentation is one that is also used while matching, as `siamese.Siamese` is."""
-    return hasattr(hydra.utils.get_object(config.augmentation["_target_"]), "of_update")
+    """Whether the augmentation is also used while matching, as `dsa.Siamese` is."""
+    module, _, name = config.augmentation["_target_"].rpartition(".")
+    try:
+        return hasattr(getattr(import_module(module), name), "of_update")
+    except (ImportError, AttributeError, ValueError):
+        return False  # building it says what is wrong
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:

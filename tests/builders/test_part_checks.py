@@ -219,6 +219,19 @@ def test_the_line_names_the_file(
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_option_changed_on_the_command_line_is_named_by_its_key(typed: Run) -> None:
-    found = refusal(typed("train", *TINY, "distance._target_=gmlight.matching.distances.coss"))
-    assert found.startswith("gmlight: distance: cannot build gmlight.matching.distances.coss: ")
+@pytest.mark.parametrize(
+    ("key", "target", "near"),
+    [
+        ("distance", "gmlight.matching.distances.coss", "cos"),
+        ("augmentation", "gmlight.data.augmentation.nonee", "none"),
+        ("dataset.load", "gmlight.data.datasets.digitss", "digits"),
+    ],
+)
+def test_an_option_changed_on_the_command_line_is_named_by_its_key(
+    key: str, target: str, near: str, typed: Run
+) -> None:
+    found = refusal(typed("train", *TINY, f"{key}._target_={target}"))
+    module, _, name = target.rpartition(".")
+    group = key.split(".")[0]
+    line = f"cannot build {target}: module {module} has no {name}; did you mean {near}?"
+    assert found == f"gmlight: {group}: {line}"
