@@ -294,7 +294,7 @@ def test_evaluation_of_what_does_not_fit(made: gmlight.CondensedDataset) -> None
     for test, line in (
         ((IMAGES[:, :, 1:], LABELS), "those of the condensed set 1x8x8"),
         (None, r"gmlight.evaluate\(set, test=...\)"),
-        ("mnist", "the set's image shape"),
+        ("digits", "the set.s (mean|std)"),
     ):
         with pytest.raises(ConfigError, match=line):
             gmlight.evaluate(made, test, overrides=["trainer=cpu"], progress=False)

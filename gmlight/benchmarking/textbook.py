@@ -8,10 +8,11 @@ import torch
 from omegaconf import DictConfig
 
 from gmlight.builders.condenser import build_schedule, build_start
-from gmlight.builders.parts import build_factory, build_rule, needs_statistics
+from gmlight.builders.parts import build_augmentation, build_factory, build_rule, needs_statistics
+from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
-from gmlight.config.labels import is_siamese
 from gmlight.data.datamodule import CondensationData
+from gmlight.data.images import random_sampling
 from gmlight.errors import ConfigError
 from gmlight.matching import reference
 from gmlight.matching.rules import MatchingRule
@@ -25,6 +26,9 @@ Measurement = dict[str, Any]
 def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
     """Raises a ConfigError where the configuration is not the plain loop's."""
     rule = getattr(build_rule(config), "name", "of one's own")
+    pixels = answer(config.synthetic, "stores_pixels")
+    synthetic = "pixels" if pixels else answer(config.synthetic, "__name__")
+    sampling = "random" if instantiate(config.sampling) is random_sampling else "representative"
     for key, has, wanted in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
@@ -32,9 +36,9 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
         ("schedule.unit", config.schedule.unit, ["epochs"]),
         ("image_steps", config.image_steps, [1]),
         ("network_images", config.network_images, ["synthetic"]),
-        ("synthetic", config.synthetic["_target_"].rpartition(".")[2], ["pixels"]),
-        ("sampling", "random" if "path" in config.sampling else "representative", ["random"]),
-        ("augmentation", "dsa" if is_siamese(config) else "none", ["none"]),
+        ("synthetic", synthetic, ["pixels"]),
+        ("sampling", sampling, ["random"]),
+        ("augmentation", "dsa" if build_augmentation(config).while_matching else "none", ["none"]),
     ):
         if has not in wanted:
             words = " or ".join(map(str, wanted))

@@ -9,18 +9,18 @@ from rich.console import Console
 from torch import nn
 
 from gmlight.builders.part_checks import check_schedule, checked_initialization
-from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import build_augmentation, build_distance, build_rule, unless_auto, without
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
+from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
-from gmlight.config.labels import is_siamese
+from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import none
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese
-from gmlight.data.images import DatasetInfo, LabelledImages, TrainingSet
+from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
@@ -30,10 +30,16 @@ from gmlight.runtime.seeding import generator
 
 
 def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
-    """The initial S, or the real set that is only evaluated; the console shows what takes long."""
+    """Makes the initial synthetic set, or the real set that is only evaluated.
+
+    Args:
+        config: of the run.
+        data: loaded.
+        console: shows the progress of what takes long; None: no progress.
+    """
     rng = generator(config.seed, "initialization")
-    # Noise is drawn as what is stored; images are drawn as many as it is made of.
-    noise = config.initialization["_target_"].endswith(".noise")
+    # Noise is drawn as it is stored; of real images there are as many as are decoded from what is stored.
+    noise = answer(config.initialization, "draws_noise")
     drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
     make = build_initialization(config)
     if console is None or config.initialization.get("features") != "network":
@@ -94,9 +100,8 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
 
 def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
     """What gives the gradient of the images, for the data, which is loaded."""
-    info = DatasetInfo(data.classes, tuple(data.mean), tuple(data.std), data.shape, tuple(data.train.priors))
     return GradientMatcher(
-        info,
+        data.info,
         build_rule(config),
         build_distance(config),
         build_engine(config, data, compilation),
@@ -122,7 +127,8 @@ def build_inner_loop(
 
 def build_dsa(config: DictConfig) -> Siamese | None:
     """The transform of the images that are matched, where the augmentation is one; None: no transform."""
-    return build_augmentation(config) if is_siamese(config) else None  # type: ignore[return-value]
+    augmentation = build_augmentation(config)
+    return augmentation if augmentation.while_matching else None  # type: ignore[return-value]
 
 
 def build_condenser(

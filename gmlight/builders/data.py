@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from gmlight.builders.part_checks import checked_loader
-from gmlight.builders.part_errors import build_part
-from gmlight.builders.parts import needs_statistics, without
+from gmlight.builders.parts import build_rule, needs_statistics
 from gmlight.config.compose import data_root, instantiate
+from gmlight.config.part_errors import build_part
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
 from gmlight.data.source import DataSource
@@ -59,7 +59,7 @@ def build_data(
         updates=config.updates,
         seed=config.seed,
         sampler=sampler,
-        needs_mixed_batches=_mixed_batches_rule(config),
+        needs_mixed_batches=build_rule(config).needs_mixed_batches,
         device_share=config.memory.device_share,
     )
 
@@ -124,11 +124,3 @@ def _prepare_on(data: CondensationData, chosen: bool) -> None:
     found = [each for each in ranks.gather_objects(message) if each is not None]
     if found:
         raise ConfigError(found[0])
-
-
-def _mixed_batches_rule(config: DictConfig) -> Callable[[int], bool]:
-    rule = instantiate(without(config.matching, "mixed_real", "mixed_synthetic"))
-    if hasattr(rule, "needs_mixed_batches"):
-        return rule.needs_mixed_batches
-    interleaved = config.matching["_target_"].endswith(".interleaved")
-    return lambda k: k % 2 == 1 or not interleaved

@@ -14,7 +14,8 @@ from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
-from gmlight.training.evaluator import EvaluatedSet, EvaluationProtocol, Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
+from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 
 

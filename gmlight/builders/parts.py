@@ -18,13 +18,13 @@ from gmlight.builders.part_checks import (
     check_factory,
     check_rule,
 )
-from gmlight.builders.part_errors import build_part
 from gmlight.config.compose import instantiate
+from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
 from gmlight.matching.distances import Distance
 from gmlight.matching.rules import Rule, as_rule
-from gmlight.reporting.loggers import About
+from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
 
@@ -70,9 +70,18 @@ def build_augmentation(config: DictConfig) -> NamedAugmentation:
 
 
 def build_rule(config: DictConfig) -> Rule:
-    """The matching rule; a rule function of one's own is wrapped."""
+    """Builds the matching rule; a rule function of one's own is wrapped.
+
+    Raises:
+        ConfigError: mixed batches are asked for, and the rule needs class batches at every outer iteration.
+    """
     rule = as_rule(build_part("matching", without(config.matching, "mixed_real", "mixed_synthetic")))
     check_rule(rule, build_distance(config), len(config.dataset.classes))
+    mixed = config.matching.get("mixed_real", 0)
+    if mixed and not any(rule.needs_mixed_batches(k) for k in range(2)):
+        raise ConfigError(
+            f"matching.mixed_real={mixed}: this rule needs a batch of each class; use 0, or matching=inter"
+        )
     return rule
 
 
@@ -81,9 +90,9 @@ def build_distance(config: DictConfig) -> Distance:
     return check_distance(build_part("distance", config.distance))
 
 
-def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
+def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
     """Lightning's loggers, where this is the process that writes."""
-    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+    return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:

@@ -29,7 +29,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
-from gmlight.reporting.loggers import about
+from gmlight.reporting.loggers import dashboard_labels
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.final_evaluation import FinalEvaluation
 
@@ -93,7 +93,7 @@ def build_run(
     evaluators = build_evaluators(config, data, record.architecture, compilation, console)
     quick_evaluator = build_quick_evaluator(config, data, compilation)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
-    loggers = [] if config.dry_run else build_loggers(config, folder.path, about(record.as_dict()))
+    loggers = [] if config.dry_run else build_loggers(config, folder.path, dashboard_labels(record))
     trainer = build_trainer(
         config, logger=loggers, callbacks=[*callbacks, *build_callbacks(config)], folder=folder.path
     )

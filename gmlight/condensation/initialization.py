@@ -1,4 +1,9 @@
-"""The initial synthetic set: noise, random real images, herding, a condensed set, the whole training set."""
+"""The initial synthetic set: noise, random real images, herding, a condensed set, the whole training set.
+
+An initialization takes the training set, the number of images per class and a generator. It may answer:
+    draws_noise: it draws what is stored, which means nothing before it is learned.
+    needs_pixels: what it returns can only be learned as pixels.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,20 +12,22 @@ from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.condensation.synthetic import flatten
 from gmlight.data.images import LabelledImages, RealImages
 from gmlight.errors import ConfigError
+from gmlight.runtime.answers import answers
 from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.runtime.seeding import seeded
 from gmlight.training.features import features_of, trained_features
 from gmlight.training.steps import NetworkFactory, SGDSettings, steps_per_epoch
 
 
+@answers(draws_noise=True)
 def noise(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
-    """ipc images a class of N(0, 1) noise in normalised space (Algorithm 1, line 1)."""
+    """Draws ipc images per class of N(0, 1) noise in normalised space (Algorithm 1, line 1)."""
     shape = (len(train.counts), ipc, *train.images.shape[1:])
     return flatten(torch.randn(shape, generator=rng))
 
 
 def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
-    """ipc real images of each class, drawn without replacement (Table 3, Random)."""
+    """Draws ipc real images of each class without replacement (Table 3, Random)."""
     _refuse_too_many(train, ipc)
     images = train.draw_per_class(ipc, rng)
     assert isinstance(images, Tensor)
@@ -28,7 +35,7 @@ def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
 
 
 def whole(train: RealImages, ipc: int, rng: torch.Generator) -> RealImages:
-    """The whole training set (Table 3, last column); ipc and rng play no part."""
+    """Returns the whole training set (Table 3, last column); ipc and rng are not used."""
     return train
 
 
@@ -43,14 +50,21 @@ def herding(
     progress: ProgressCallback = no_progress,
     **sgd: float,
 ) -> LabelledImages:
-    """ipc real images of each class, their mean feature kept nearest the class's (Table 3, Herding).
+    """Chooses ipc real images of each class whose mean feature stays nearest the class's (Table 3, Herding).
 
     Args:
-        features: `network`: the map before the last layer of one network trained on the real set; `pixels`.
-        network: makes it, given `channels`, `size` and `classes`; a Sequential that ends in the linear layer.
-        epochs: number of epochs of its training.
+        train: the real images.
+        ipc: images per class.
+        rng: of the network's training.
+        features: `network`: of one network trained on the real images, before its last layer; or `pixels`.
+        network: makes that network, given `channels`, `size` and `classes`; a Sequential whose last layer is
+            the classifier.
+        epochs: of its training.
         progress: called with the number of epochs done.
-        sgd: the other settings of its training, see `SGDSettings`.
+        sgd: batch_size, lr, momentum and weight_decay of its training, as in `SGDSettings`.
+
+    Raises:
+        ConfigError: a class has fewer images.
     """
     _refuse_too_many(train, ipc)
     extract: nn.Module = nn.Flatten()
@@ -73,7 +87,15 @@ def herding(
 
 
 def herd(features: Tensor, number: int) -> Tensor:
-    """Rows of features [N, length]: each brings the mean of those so far nearest the mean of all."""
+    """Chooses rows greedily, so that their mean stays nearest to the mean of all rows.
+
+    Args:
+        features: [N, length].
+        number: of rows to choose.
+
+    Returns:
+        Indices in the order of the choice, [number].
+    """
     mean, total = features.mean(0), torch.zeros_like(features[0])
     free = torch.zeros(len(features), dtype=features.dtype, device=features.device)
     rows = []
@@ -85,8 +107,13 @@ def herd(features: Tensor, number: int) -> Tensor:
     return torch.tensor(rows)
 
 
+@answers(needs_pixels=True)
 def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | None) -> LabelledImages:
-    """The condensed set of an artifact or run folder, to be condensed further or evaluated as it is."""
+    """Reads the condensed set of an artifact or run folder, to condense it further or to evaluate it.
+
+    Raises:
+        ConfigError: there is no complete set, or it does not fit the dataset and ipc.
+    """
     if path is None:
         raise ConfigError("initialization=artifact: name a run folder or artifact by initialization.path=")
     dataset = CondensedDataset(path)
@@ -97,9 +124,9 @@ def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | 
         "normalisation is": ([dataset.mean, dataset.std], [train.mean, train.std]),
         "number of images per class is": (counts, [ipc] * len(train.classes)),
     }
-    for what, (of_set, wanted) in pairs.items():
-        if of_set != wanted:
-            raise ConfigError(f"initialization.path={path}: its {what} {of_set}, not {wanted}")
+    for property_name, (found, needed) in pairs.items():
+        if found != needed:
+            raise ConfigError(f"initialization.path={path}: its {property_name} {found}, not {needed}")
     if not dataset.metadata.get("complete", True):
         raise ConfigError(f"initialization.path={path}: its run stopped before its end; name a complete set")
     order = torch.argsort(dataset.labels, stable=True)

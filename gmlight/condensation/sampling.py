@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sklearn.cluster import KMeans
@@ -40,6 +40,8 @@ class Representatives:
         nearest: images nearest to each centre, of which one is drawn at each update.
         batch_size, lr, momentum: of the network's training by SGD.
     """
+
+    needs_class_batches: ClassVar[bool] = True  # it has no mixed batches
 
     factory: Callable[[], nn.Module]
     every: int

@@ -1,51 +1,70 @@
-"""Where gradients are matched: how many epochs the network trains on S between image updates (section 3.3).
+"""Schedules: how many epochs the network trains between image updates (section 3.3).
 
-A schedule yields once per network epoch of step t, and may look at the losses before it yields again.
+A schedule takes the update t and the losses. It yields once per network epoch, and may measure the losses
+before it yields again. It may answer `needs_list`: its `epochs` are a list with an entry for each t.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from gmlight.runtime.answers import answers
+
 
 class Losses(Protocol):
-    """Mean cross-entropy of the network as it is now."""
+    """Mean cross-entropy of the network in its current state, in nats."""
 
     def real(self) -> float:
-        """On one mixed batch of real images, the same throughout a step t."""
+        """Loss on one mixed batch of real images, the same throughout an update t."""
 
     def synthetic(self) -> float:
-        """On the whole of S."""
+        """Loss on the whole synthetic set."""
 
 
 Schedule = Callable[[int, Losses], Iterator[None]]
 
 
 def fixed(t: int, losses: Losses, *, ipc: int, epochs: int | Mapping[int, int]) -> Iterator[None]:
-    """As many epochs at every t: a number, or a table from ipc, between entries the next smaller one."""
+    """Yields the same number of epochs at every t.
+
+    Args:
+        t: image update.
+        losses: not measured.
+        ipc: images per class.
+        epochs: a number, or a table by ipc; between its entries the next smaller one counts.
+    """
     for _ in range(look_up(epochs, ipc)):
         yield
 
 
 def adaptive(t: int, losses: Losses, *, epochs: int | Mapping[int, int]) -> Iterator[None]:
-    """zeta(t) as a table from t, between entries the next smaller one (Eq. 12)."""
+    """Yields zeta(t) epochs (Eq. 12).
+
+    Args:
+        t: image update.
+        losses: not measured.
+        epochs: a number, or a table by t; between its entries the next smaller one counts.
+    """
     for _ in range(look_up(epochs, t)):
         yield
 
 
+@answers(needs_list=True)
 def table(t: int, losses: Losses, *, epochs: Sequence[int]) -> Iterator[None]:
-    """zeta(t) from a list, an entry for each t but the last."""
+    """Yields zeta(t) epochs from a list, an entry for each t but the last."""
     for _ in range(epochs[t]):
         yield
 
 
 def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limit: int) -> Iterator[None]:
-    """Epochs until the network overfits S, without going back (section 3.3).
+    """Yields epochs until the network overfits the synthetic set, without going back (section 3.3).
 
     Args:
+        t: image update; not used.
+        losses: measured before the first epoch and after each.
         criterion: `rise` ends after the first epoch that raised the real loss; `gap` after the first epoch
             that left L(T) - L(S) above the margin.
         margin: in nats, for `gap`.
-        limit: the most epochs at one t.
+        limit: on the epochs at one t.
     """
     before = losses.real()
     for _ in range(limit):
@@ -57,5 +76,5 @@ def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limi
 
 
 def look_up(epochs: int | Mapping[int, int], key: int) -> int:
-    """The entry of the key, or of the next smaller one that the table has; a number is itself."""
+    """Returns the entry of the table's largest key that is at most `key`; a number is returned as it is."""
     return epochs if isinstance(epochs, int) else epochs[max(entry for entry in epochs if entry <= key)]

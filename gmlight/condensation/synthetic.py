@@ -1,4 +1,8 @@
-"""What is learned, and the differentiable map from it to images."""
+"""Parameterizations of the synthetic set and their differentiable decoding to images.
+
+A function that makes one takes the images it starts from, and as keywords ipc, mean, std and rng. It may
+answer `stores_pixels`: it learns and stores the images themselves.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,35 +14,40 @@ from torch.nn.functional import interpolate
 from gmlight.artifacts.decoding import Stored, composed, multi_formed, parts
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
+from gmlight.runtime.answers import answers
 
 
 class Synthetic(nn.Module):
-    """A synthetic set S. Its parameters are what is learned and stored; forward maps them to images."""
+    """A synthetic set. Its parameters are learned and stored; forward maps them to images."""
+
+    stores_pixels = False
 
     def forward(self) -> Tensor:
-        """The images of every class, [C, n, channels, H, W]."""
+        """Decodes the images of every class, [C, n, channels, H, W]."""
         raise NotImplementedError
 
     def stored(self) -> Stored:
-        """What an artifact keeps; of a form that `forms.formed` does not know, the images."""
+        """What an artifact stores: the images, unless `artifacts.decoding` knows the parameterization."""
         return Stored({"images": self().detach().flatten(0, 1)}, {"name": "pixels"})
 
     @property
     def floats(self) -> int:
-        """Numbers that are stored."""
+        """Number of floats that are stored."""
         return sum(tensor.numel() for tensor in self.stored().tensors.values())
 
     def labelled(self) -> LabelledImages:
-        """S as a training set, detached: images [C * n, channels, H, W], labels [C * n]."""
+        """Decodes a training set, detached: images [C * n, channels, H, W], labels [C * n]."""
         return flatten(self().detach(), self.floats)
 
 
 class Pixels(Synthetic):
-    """The images themselves: the map is the identity.
+    """The images themselves.
 
     Args:
-        images: the start, normalised, [C, ipc, channels, H, W].
+        images: to start from, normalised, [C, ipc, channels, H, W].
     """
+
+    stores_pixels = True
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
@@ -49,14 +58,15 @@ class Pixels(Synthetic):
 
 
 class MultiFormation(Synthetic):
-    """Each stored image is cut into factor x factor parts, each of which is enlarged to an image.
+    """Stored images that are cut into factor x factor parts, each of which is enlarged to an image.
 
     Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, section 4:
-    ipc stored images yield ipc * factor^2 images, by bilinear interpolation. Where the size is no multiple of
-    the factor some parts are a pixel larger.
+    ipc stored images yield ipc * factor^2 images, by bilinear interpolation. If the size is no multiple of
+    the factor, some parts are a pixel larger.
 
     Args:
         stored: [C, ipc, channels, H, W].
+        factor: parts in each direction.
     """
 
     def __init__(self, stored: Tensor, factor: int) -> None:
@@ -77,8 +87,10 @@ class SharedComponents(Synthetic):
     Wiewel and Yang, "Condensed Composite Memory Continual Learning", IJCNN 2021, section III.
 
     Args:
-        components: [C, p, channels, H, W]. weights: of each image's sum, [C, n, p].
-        mean, std: per channel, of pixels in 0..1.
+        components: [C, p, channels, H, W].
+        weights: of each image's sum, [C, n, p].
+        mean: per channel, of pixels in 0..1.
+        std: per channel, of pixels in 0..1.
     """
 
     def __init__(
@@ -99,16 +111,22 @@ class SharedComponents(Synthetic):
         return Stored(tensors, {"name": "shared_components"})
 
 
+@answers(stores_pixels=True)
 def pixels(start: Tensor, **_: Any) -> Pixels:
-    """`synthetic=pixels`. start: [C, ipc, channels, H, W]."""
+    """Makes `synthetic=pixels` from images [C, ipc, channels, H, W]."""
     return Pixels(start)
 
 
 def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiFormation:
-    """`synthetic=multi_formation`.
+    """Makes `synthetic=multi_formation`.
 
     Args:
         start: [C, ipc, channels, H, W], stored as it is; or [C, ipc * factor^2, ...], each reduced to a part.
+        ipc: stored images per class.
+        factor: parts in each direction.
+
+    Raises:
+        ConfigError: the factor is larger than the images.
     """
     height, width = start.shape[-2:]
     if factor > min(height, width):
@@ -116,10 +134,10 @@ def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiF
     if start.shape[1] == ipc:
         return MultiFormation(start, factor)
     stored = start.new_empty(len(start), ipc, *start.shape[2:])
-    of_parts = start.unflatten(1, (ipc, factor**2))
+    images_of_parts = start.unflatten(1, (ipc, factor**2))
     for i, (rows, columns) in enumerate(parts(height, width, factor)):
         size = rows.stop - rows.start, columns.stop - columns.start
-        reduced = interpolate(of_parts[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
+        reduced = interpolate(images_of_parts[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
         stored[..., rows, columns] = reduced.unflatten(0, stored.shape[:2])
     return MultiFormation(stored, factor)
 
@@ -127,26 +145,31 @@ def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiF
 def shared_components(
     start: Tensor, *, mean: Sequence[float], std: Sequence[float], rng: torch.Generator, images: int, **_: Any
 ) -> SharedComponents:
-    """`synthetic=shared_components`: each starting image is a component, each image at first one of these.
+    """Makes `synthetic=shared_components`: the starting images are components; each image begins as one.
 
     Args:
-        start: [C, p, channels, H, W]. images: n, per class.
+        start: [C, p, channels, H, W].
+        mean: per channel, of pixels in 0..1.
+        std: per channel, of pixels in 0..1.
+        rng: draws the first weights.
+        images: n, per class.
     """
     classes, p = start.shape[:2]
     shape = (-1, 1, 1)
-    mean_of, std_of = (start.new_tensor(each).view(shape) for each in (mean, std))
-    seen = (start * std_of + mean_of).clamp(0.02, 0.98)  # where the sigmoid has a slope
+    channel_mean, channel_std = (start.new_tensor(values).view(shape) for values in (mean, std))
+    visible = (start * channel_std + channel_mean).clamp(0.02, 0.98)  # where the sigmoid has a slope
     chosen = torch.eye(p)[torch.arange(images) % p].expand(classes, -1, -1)
     # Images that begin alike would stay alike.
     weights = chosen + 0.1 * torch.randn(classes, images, p, generator=rng)
-    return SharedComponents(seen.logit(), weights.to(start), mean, std)
+    return SharedComponents(visible.logit(), weights.to(start), mean, std)
 
 
 def flatten(images: Tensor, floats: int | None = None) -> LabelledImages:
-    """[C, n, channels, H, W] -> a training set in the order of the classes.
+    """Makes a training set, in the order of the classes.
 
     Args:
-        floats: numbers that are stored for it; null: its own.
+        images: [C, n, channels, H, W].
+        floats: number of floats that are stored for it; None: those of the images.
     """
     classes, n = images.shape[:2]
     labels = torch.arange(classes, device=images.device).repeat_interleave(n)

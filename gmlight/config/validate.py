@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gmlight.config.answers import answer
 from gmlight.config.trainer_keys import check_trainer
 from gmlight.errors import ConfigError
 
@@ -122,20 +123,20 @@ def check(config: DictConfig) -> None:
     if against is not _ABSENT and against != "plain" and not (isinstance(against, DictConfig) and against):
         raise ConfigError(f"against={against}: must be plain or other choices, {{schedule:fixed}}")
     _check_beyond(config)
-    if config.iterations == 0 and config.initialization["_target_"].endswith(".noise"):
+    if config.iterations == 0 and answer(config.initialization, "draws_noise"):
         raise ConfigError(
             "iterations=0: noise would be left as it is; use iterations>=1 or initialization=real"
         )
 
 
 def _check_beyond(config: DictConfig) -> None:
-    formed = not config.synthetic["_target_"].endswith((".pixels", ".Pixels"))
+    formed = not answer(config.synthetic, "stores_pixels")
     if formed and config.iterations == 0:
         raise ConfigError("iterations=0: nothing is learned; use synthetic=pixels, or iterations>=1")
-    if formed and config.initialization["_target_"].endswith(".condensed"):
+    if formed and answer(config.initialization, "needs_pixels"):
         raise ConfigError("initialization=artifact: its images are pixels; use synthetic=pixels")
-    representative = _select(config, "sampling.nearest") is not _ABSENT
-    if representative and _select(config, "matching.mixed_real") not in (_ABSENT, 0):
+    by_class = "sampling" in config and answer(config.sampling, "needs_class_batches")
+    if by_class and _select(config, "matching.mixed_real") not in (_ABSENT, 0):
         raise ConfigError(
             "sampling=representative: has batches of each class, not mixed ones; use matching.mixed_real=0"
         )
@@ -200,7 +201,7 @@ def _check_schedule(config: DictConfig) -> None:
         needed = config.updates - 1
         if len(epochs) < needed:
             raise ConfigError(f"schedule.epochs={epochs}: T={config.updates} needs {needed} entries or more")
-    elif config.schedule["_target_"].endswith(".table"):
+    elif answer(config.schedule, "needs_list"):
         raise ConfigError(f"schedule.epochs={epochs}: a table is a list such as [50,40,30]")
     for count in counts:
         if type(count) is not int or count < 0:

@@ -35,7 +35,7 @@ class Stopped(BaseException):
 
     def line(self, folder: Path) -> str:
         """Returns a message: what happened, and how to resume the run in this folder."""
-        how = f"; go on with resume={shlex.quote(str(folder))}" if self.resumable else ""
+        how = f"; continue with resume={shlex.quote(str(folder))}" if self.resumable else ""
         return f"stopped by {self}{how}"
 
     @property
