@@ -21,7 +21,7 @@ from gmlight.builders.part_checks import (
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.matching.distances import cos_euclid
-from helpers.runs import TINY, Run, refusal
+from helpers.runs import SMOKE, Run, refusal
 
 DISTANCE = functools.partial(cos_euclid, weight=1.0)
 SHAPE = (1, 8, 8)
@@ -212,7 +212,7 @@ def test_the_line_names_the_file(
     path.parent.mkdir(parents=True)
     unit = "unit: epochs\n" if group == "schedule" else ""
     path.write_text(f"_target_: {target}\n_partial_: true\n{unit}")
-    found = refusal(typed("train", "--config-dir", str(tmp_path / "conf"), *TINY, *words))
+    found = refusal(typed("train", "--config-dir", str(tmp_path / "conf"), *SMOKE, *words))
     assert found.startswith(f"gmlight: {group}=mine ({path}): ")
     assert line in found
     assert "HYDRA_FULL_ERROR" not in found
@@ -230,7 +230,7 @@ def test_the_line_names_the_file(
 def test_an_option_changed_on_the_command_line_is_named_by_its_key(
     key: str, target: str, near: str, typed: Run
 ) -> None:
-    found = refusal(typed("train", *TINY, f"{key}._target_={target}"))
+    found = refusal(typed("train", *SMOKE, f"{key}._target_={target}"))
     module, _, name = target.rpartition(".")
     group = key.split(".")[0]
     line = f"cannot build {target}: module {module} has no {name}; did you mean {near}?"
