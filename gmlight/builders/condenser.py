@@ -9,7 +9,6 @@ from rich.console import Console
 from torch import nn
 
 from gmlight.builders.part_checks import check_schedule, checked_initialization
-from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import build_augmentation, build_distance, build_rule, unless_auto, without
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
@@ -17,6 +16,7 @@ from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
+from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import none
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese

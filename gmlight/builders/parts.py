@@ -18,8 +18,8 @@ from gmlight.builders.part_checks import (
     check_factory,
     check_rule,
 )
-from gmlight.builders.part_errors import build_part
 from gmlight.config.compose import instantiate
+from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
 from gmlight.matching.distances import Distance

@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.experiment_cells import find_cells
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
+from gmlight.config.part_errors import build_part
 from gmlight.runtime.paths import CONF_DIR
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _build_augmentation(config: DictConfig) -> "NamedAugmentation":
     from gmlight.data.augmentation import as_augmentation  # loads torch, which is slow
 
     node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
-    return as_augmentation(hydra.utils.instantiate(node, _convert_="all"))
+    return as_augmentation(build_part("augmentation", node))
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:

@@ -21,7 +21,7 @@ from gmlight.builders.part_checks import (
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.matching.distances import cos_euclid
-from helpers.runs import TINY, Run, refusal
+from helpers.runs import SMOKE, Run, refusal
 
 DISTANCE = functools.partial(cos_euclid, weight=1.0)
 SHAPE = (1, 8, 8)
@@ -212,13 +212,26 @@ def test_the_line_names_the_file(
     path.parent.mkdir(parents=True)
     unit = "unit: epochs\n" if group == "schedule" else ""
     path.write_text(f"_target_: {target}\n_partial_: true\n{unit}")
-    found = refusal(typed("train", "--config-dir", str(tmp_path / "conf"), *TINY, *words))
+    found = refusal(typed("train", "--config-dir", str(tmp_path / "conf"), *SMOKE, *words))
     assert found.startswith(f"gmlight: {group}=mine ({path}): ")
     assert line in found
     assert "HYDRA_FULL_ERROR" not in found
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_option_changed_on_the_command_line_is_named_by_its_key(typed: Run) -> None:
-    found = refusal(typed("train", *TINY, "distance._target_=gmlight.matching.distances.coss"))
-    assert found.startswith("gmlight: distance: cannot build gmlight.matching.distances.coss: ")
+@pytest.mark.parametrize(
+    ("key", "target", "near"),
+    [
+        ("distance", "gmlight.matching.distances.coss", "cos"),
+        ("augmentation", "gmlight.data.augmentation.nonee", "none"),
+        ("dataset.load", "gmlight.data.datasets.digitss", "digits"),
+    ],
+)
+def test_an_option_changed_on_the_command_line_is_named_by_its_key(
+    key: str, target: str, near: str, typed: Run
+) -> None:
+    found = refusal(typed("train", *SMOKE, f"{key}._target_={target}"))
+    module, _, name = target.rpartition(".")
+    group = key.split(".")[0]
+    line = f"cannot build {target}: module {module} has no {name}; did you mean {near}?"
+    assert found == f"gmlight: {group}: {line}"
