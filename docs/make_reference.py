@@ -14,7 +14,7 @@ HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "load", "plugins", "stra
 HEAD = """# Reference
 
 Every command, choice and key, generated from [conf/](../conf) by `python docs/make_reference.py`. `python -m
-gmlight.<command> --help` prints the same; a choice is `group=option`, a key `key=value`, dots reach inside.
+gmlight.<command> --help` prints the same; a choice is `group=option`, a key `key=value`, dots select inside.
 """
 
 

@@ -1,4 +1,4 @@
-"""Gathers runs into the paper's tables: `python -m gmlight.report runs='runs/table1/*'`."""
+"""Collects runs into the paper's tables: `python -m gmlight.report runs='runs/table1/*'`."""
 
 import sys
 

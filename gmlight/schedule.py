@@ -4,11 +4,11 @@ python -m gmlight.schedule runs='runs/cifar10-ipc10/*'
 python -m gmlight.train ... schedule=table schedule.epochs=[...]
 """
 
-import json
 import statistics
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 from gmlight.runtime.console import matching_folders
 
@@ -20,46 +20,54 @@ def main() -> None:
     if len(words) != 1 or not words[0].startswith("runs="):
         sys.exit(USAGE)
     try:
-        epochs = table_of(find_runs(words[0].removeprefix("runs=").split(",")))
+        epochs = mean_epochs(finished_runs(words[0].removeprefix("runs=").split(",")))
     except ConfigError as error:
         sys.exit(f"gmlight: {error}")
     print(f"schedule=table schedule.epochs=[{','.join(map(str, epochs))}]")
 
 
-def find_runs(patterns: list[str]) -> list[Path]:
-    """The run folders that the patterns name."""
-    runs = [folder for folder in matching_folders(patterns) if (folder / "result.json").is_file()]
+def finished_runs(patterns: Sequence[str]) -> list[RunFolder]:
+    """Finds the finished runs among the folders that the patterns name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folders = [RunFolder(path) for path in matching_folders(list(patterns))]
+    runs = [folder for folder in folders if folder.result.is_file()]
     if not runs:
-        raise ConfigError(
-            f"runs={','.join(patterns)}: no finished run there; name folders with a result.json"
-        )
+        raise ConfigError(f"runs={','.join(patterns)}: no finished run there; name folders of finished runs")
     return runs
 
 
-def table_of(runs: list[Path]) -> list[int]:
-    """For each t the mean zeta over the outer iterations of all runs, rounded.
+def mean_epochs(runs: Sequence[RunFolder]) -> list[int]:
+    """Averages zeta over the outer iterations of all runs.
+
+    Returns:
+        For each t, the mean number of epochs, rounded.
 
     Raises:
-        ConfigError: a run did not measure when it overfits, or the runs differ in T.
+        ConfigError: a run did not measure when the network overfits, or the runs differ in T.
     """
-    used: list[list[list[int]]] = []  # [run][t][k]
-    for run in runs:
-        try:
-            result = json.loads((run / "result.json").read_text())
-            measured, of_run = result["choices"]["schedule"] == "until_overfit", result["zeta_used"]
-            unit = result["config"]["schedule"]["unit"]
-        except (OSError, ValueError, KeyError, TypeError):
-            measured, of_run, unit = False, [], ""
-        if not measured or not of_run:
-            raise ConfigError(f"{run}: not a run with schedule=until_overfit and T>=2; leave it out")
-        if unit != "epochs":
-            raise ConfigError(f"{run}: counts {unit}, a table is made of epochs; leave it out")
-        used.append(of_run)
-    if len({len(of_run) for of_run in used}) > 1:
-        raise ConfigError("the runs differ in their number of updates T; make a table for each")
+    zetas = [_measured_zeta(run) for run in runs]  # [run][t][k]
+    if len({len(zeta) for zeta in zetas}) > 1:
+        raise ConfigError("the runs differ in their number of updates T; make a table for each T")
     return [
-        round(statistics.fmean(zeta for of_run in used for zeta in of_run[t])) for t in range(len(used[0]))
+        round(statistics.fmean(epochs for zeta in zetas for epochs in zeta[t])) for t in range(len(zetas[0]))
     ]
+
+
+def _measured_zeta(run: RunFolder) -> list[list[int]]:
+    try:
+        result = run.read_result()
+        measured, zeta = result["choices"]["schedule"] == "until_overfit", result["zeta_used"]
+        unit = result["config"]["schedule"]["unit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        measured, zeta, unit = False, [], ""
+    if not measured or not zeta:
+        raise ConfigError(f"{run.path}: not a run with schedule=until_overfit and T>=2; leave it out")
+    if unit != "epochs":
+        raise ConfigError(f"{run.path}: counts {unit}, but a table is made of epochs; leave it out")
+    return zeta
 
 
 if __name__ == "__main__":

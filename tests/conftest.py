@@ -1,6 +1,7 @@
 """Fixtures of all tests: no network, fixed threads, and runs in this process or in another one."""
 
 import importlib
+import io
 import os
 import socket
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from matplotlib.figure import Figure
 
+from helpers.processes import run_forked, run_module
 from helpers.runs import THREADS, Run, train_tiny
 
 os.environ["WANDB_SILENT"] = "true"
@@ -40,6 +43,23 @@ def _threads() -> None:
     torch.set_num_threads(THREADS)
 
 
+@pytest.fixture(autouse=True)
+def _no_curves(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pages of runs in this process have no curves, but in tests/reporting: half of a tiny run's time."""
+    savefig = Figure.savefig
+
+    def save(self: Figure, file: object, **options: object) -> None:
+        if isinstance(file, io.BytesIO):
+            file.write(b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+        else:
+            savefig(self, file, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "reporting":
+            patch.setattr(Figure, "savefig", save)
+        yield
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Runs gmlight.train in this process, tiny unless told otherwise; gives the run folder."""
@@ -54,20 +74,37 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     HydraConfig.instance().cfg = None
 
 
+def user_environment(home: Path) -> dict[str, str]:
+    """The environment of a user without data and without a key."""
+    hidden = ("GMLIGHT_DATA_DIR", "WANDB_API_KEY", "HYDRA_FULL_ERROR")
+    return {name: value for name, value in os.environ.items() if name not in hidden} | {"HOME": str(home)}
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> Run:
     """`python -m gmlight.<module> ...` in an empty folder, without a terminal and without a key."""
 
     def _command(module: str, *words: str) -> subprocess.CompletedProcess:
-        hidden = ("GMLIGHT_DATA_DIR", "WANDB_API_KEY", "HYDRA_FULL_ERROR")
-        environment = {name: value for name, value in os.environ.items() if name not in hidden}
         return subprocess.run(
             [sys.executable, "-m", f"gmlight.{module}", *words],
-            cwd=tmp_path, env=environment | {"HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
+            cwd=tmp_path, env=user_environment(tmp_path), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     return _command
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Run:
+    """The same in a process of its own that need not import everything anew."""
+
+    def _forked(module: str, *words: str) -> subprocess.CompletedProcess:
+        return run_forked(
+            run_module, f"gmlight.{module}", list(words),
+            folder=tmp_path, environment=user_environment(tmp_path),
+        )  # fmt: skip
+
+    return _forked
 
 
 @pytest.fixture

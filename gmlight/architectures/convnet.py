@@ -11,7 +11,8 @@ from gmlight.errors import ConfigError
 class ConvNet(nn.Sequential):
     """Blocks of [3x3 convolution, norm, activation, 2x2 pooling], then a linear layer.
 
-    [N, channels, H, W] -> [N, classes]. The first convolution pads 1x28x28 images to 32x32.
+    [N, channels, H, W] -> [N, classes]. The defaults are the paper's. The first convolution pads 1x28x28
+    images to 32x32.
 
     Args:
         channels: of the images.
@@ -31,8 +32,8 @@ class ConvNet(nn.Sequential):
         channels: int,
         size: tuple[int, int],
         classes: int,
-        width: int,
-        depth: int,
+        width: int = 128,
+        depth: int = 3,
         **names: str,
     ) -> None:
         chosen = blocks.LayerNames(**names)

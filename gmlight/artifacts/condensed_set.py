@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from gmlight.artifacts.decoding import Stored, formed
 from gmlight.artifacts.grid import save_grid
+from gmlight.artifacts.record import headline
+from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import atomic_write, partial_path
+from gmlight.runtime.console import pluralize
 
 SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
@@ -35,18 +39,25 @@ class CondensedDataset(torch.utils.data.Dataset):
     """A condensed set as a torchvision-style dataset of (image, label).
 
     Args:
-        path: the folder of an artifact, or a run folder that holds one.
-        transform, target_transform: applied to an image and a label as they are taken.
+        path: a run folder, or the folder of its condensed set.
+        transform: applied to an image, float32 [channels, H, W], when it is taken.
+        target_transform: applied to a label when it is taken.
 
     Attributes:
-        images: normalised float32, [N, channels, H, W]; formed, where something smaller is stored.
-        labels: int64, [N]. floats: numbers that are stored, labels apart.
-        classes: class names by label. mean, std: per channel; pixels in 0..1 are image * std + mean.
+        path: as given.
+        images: normalised float32, [N, channels, H, W]; decoded, where something smaller is stored.
+        labels: int64, [N], in 0..C-1.
+        targets: the labels as a list of N ints, as in torchvision.
+        classes: C class names, by label.
+        class_to_idx: label by class name.
+        mean: per channel, of pixels in 0..1; pixels are image * std + mean.
+        std: per channel, of pixels in 0..1.
+        floats: how many numbers are stored, without the labels.
         metadata: everything that was recorded about the set.
 
     Raises:
-        ConfigError: there is no artifact, its tensors are not those it was written with, or a newer gmlight
-            wrote it.
+        ConfigError: there is no condensed set, its tensors are not those it was written with, or a newer
+            gmlight wrote it.
     """
 
     def __init__(
@@ -55,7 +66,7 @@ class CondensedDataset(torch.utils.data.Dataset):
         transform: Callable[[Tensor], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
     ) -> None:
-        folder = find(path)
+        self.path, folder = Path(path), find(path)
         self.metadata = _read_metadata(folder)
         self.classes: list[str] = self.metadata["classes"]
         self.mean: list[float] = self.metadata["mean"]
@@ -67,22 +78,71 @@ class CondensedDataset(torch.utils.data.Dataset):
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{folder}: images of the form {form} cannot be made ({error})") from None
         self.images, self.labels = images, labels
+        self.targets: list[int] = labels.tolist()
+        self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
         self.floats: int = sum(tensor.numel() for name, tensor in tensors.items() if name != "labels")
         self.transform, self.target_transform = transform, target_transform
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def labelled(self) -> LabelledImages:
-        """The images as a training set, in the order of the artifact."""
-        return LabelledImages(self.images, self.labels, self.floats)
-
     def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """The image, float32 [channels, H, W], and its label, an int, after their transforms."""
         image, label = self.images[index], int(self.labels[index])
         return (
             image if self.transform is None else self.transform(image),
             label if self.target_transform is None else self.target_transform(label),
         )
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        lines = [f"{len(self)} images of {len(self.classes)} classes, {size}"]
+        made = self.metadata
+        if "config" in made:
+            lines.append(headline(made))
+        if not made.get("complete", True):
+            lines.append("incomplete: its run stopped early")
+        lines += [
+            f"{architecture}: {accuracy} % of the test images, {pluralize(len(accuracy.values), 'network')}"
+            for architecture, accuracy in self.evaluations.items()
+        ]
+        return "\n".join([f"CondensedDataset {self.path}", *(f"    {line}" for line in lines)])
+
+    @property
+    def evaluations(self) -> dict[str, Accuracy]:
+        """Test accuracy by architecture, from the end of the set's run; empty where it has not ended."""
+        return accuracies_by_architecture(self.metadata.get("evaluations", []))
+
+    @property
+    def normalize(self) -> Callable[[Any], Tensor]:
+        """A torchvision transform that normalises real images as the set's are.
+
+        It takes a PIL image, an array uint8 [H, W, channels], or a tensor [..., channels, H, W], uint8 or
+        float in 0..1, and gives float32 [..., channels, H, W]. It does not resize.
+        """
+        from torchvision.transforms import v2
+
+        return v2.Compose(
+            [
+                v2.ToImage(),
+                v2.RGB() if len(self.mean) == 3 else v2.Grayscale(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(self.mean, self.std),
+                v2.ToPureTensor(),
+            ]
+        )
+
+    def to_pil(self, index: int) -> Image.Image:
+        """Image `index` as a person sees it: 8 bits a channel, values outside 0..1 clipped."""
+        shape = (-1, 1, 1)
+        mean, std = (self.images.new_tensor(values).view(shape) for values in (self.mean, self.std))
+        pixels = ((self.images[index] * std + mean).clamp(0, 1) * 255).round().byte()
+        array = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous()
+        return Image.fromarray(array.numpy())
+
+    def labelled(self) -> LabelledImages:
+        """The images as a training set, in the order of the artifact."""
+        return LabelledImages(self.images, self.labels, self.floats)
 
 
 def find(path: str | os.PathLike[str]) -> Path:

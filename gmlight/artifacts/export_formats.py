@@ -1,7 +1,7 @@
-"""A condensed set in the formats of others.
+"""Writers of a condensed set in common formats.
 
-Each writer takes a folder and the set, and returns the images as a reader of its files finds them, normalised
-as the set's; null: they are the very same.
+Each writer takes an empty folder and the set. It returns the images as a reader of its files gets them,
+normalised as those of the set, [N, channels, H, W]; or None if they are exactly the same.
 """
 
 import io
@@ -22,15 +22,16 @@ from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.errors import ConfigError
 
 CARD = Path(__file__).with_name("card.md")
-MODES = {1: "L", 3: "RGB"}  # of a PNG, by channels
+PNG_CHANNELS = (1, 3)
+# Size categories of Hugging Face, each with its upper bound.
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 def png(folder: Path, condensed: CondensedDataset) -> Tensor:
-    """`<number>_<class>/<number>.png`: the order of the folders is that of the labels.
+    """Writes `<label>_<class>/<number>.png`; the order of the folders is that of the labels.
 
     Raises:
-        ConfigError: PNGs do not have as many channels.
+        ConfigError: the images have a number of channels that PNG does not have.
     """
     pictures = _pictures(condensed)
     for label, name in enumerate(folder_names(condensed.classes)):
@@ -38,11 +39,11 @@ def png(folder: Path, condensed: CondensedDataset) -> Tensor:
         numbers = (condensed.labels == label).nonzero().flatten().tolist()
         for n, i in enumerate(numbers):
             pictures[i].save(folder / name / f"{n:04d}.png")
-    return _read(pictures, condensed)
+    return _read_back(pictures, condensed)
 
 
 def npz(folder: Path, condensed: CondensedDataset) -> None:
-    """condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
+    """Writes condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
     np.savez_compressed(
         folder / "condensed.npz",
         images=condensed.images.numpy(),
@@ -54,63 +55,62 @@ def npz(folder: Path, condensed: CondensedDataset) -> None:
 
 
 def pt(folder: Path, condensed: CondensedDataset) -> None:
-    """condensed.pt, which torch.load reads with weights_only: as `npz`, but lists of names and numbers."""
+    """Writes condensed.pt for `torch.load(path, weights_only=True)`: as `npz`, with lists for the names."""
     content = {name: getattr(condensed, name) for name in ("images", "labels", "classes", "mean", "std")}
     torch.save(content, folder / "condensed.pt")
 
 
 def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
-    """A Hugging Face dataset: data/train-00000-of-00001.parquet, and a card.
+    """Writes a Hugging Face dataset: data/train-00000-of-00001.parquet, and a dataset card.
 
     Raises:
-        ConfigError: pyarrow is not installed; or PNGs do not have as many channels.
+        ConfigError: pyarrow is not installed, or the images have a number of channels that PNG does not have.
     """
     try:
         import pyarrow
-        from pyarrow import parquet as files
+        from pyarrow import parquet as pyarrow_parquet
     except ModuleNotFoundError:
         raise ConfigError("format=parquet: pyarrow is not installed; pip install 'gmlight[hf]'") from None
     pictures = _pictures(condensed)
     features = {"image": {"_type": "Image"}, "label": {"names": condensed.classes, "_type": "ClassLabel"}}
-    known = {"huggingface": json.dumps({"info": {"features": features}})}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    schema = pyarrow.schema([("image", image), ("label", pyarrow.int64())], metadata=known)
+    schema = pyarrow.schema([("image", image), ("label", pyarrow.int64())], metadata=metadata)
     rows = {
-        "image": [{"bytes": _encoded(p), "path": f"{i:06d}.png"} for i, p in enumerate(pictures)],
+        "image": [{"bytes": _encode_png(p), "path": f"{i:06d}.png"} for i, p in enumerate(pictures)],
         "label": condensed.labels.tolist(),
     }
     (folder / "data").mkdir()
-    files.write_table(pyarrow.table(rows, schema), folder / "data" / "train-00000-of-00001.parquet")
+    pyarrow_parquet.write_table(pyarrow.table(rows, schema), folder / "data" / "train-00000-of-00001.parquet")
     (folder / "README.md").write_text(_card(condensed), encoding="utf-8")
-    return _read(pictures, condensed)
+    return _read_back(pictures, condensed)
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """Of each class a name that every filesystem takes, in the order of the labels.
+    """Makes a folder name for each class that every filesystem takes.
 
-    A number comes first: readers number folders by their sorted names.
+    The label comes first, because readers number the classes by their sorted folder names.
     """
     digits = len(str(len(classes) - 1))
     safe = [re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_")[:80] for name in classes]
     return [f"{i:0{digits}d}_{name}".rstrip("_") for i, name in enumerate(safe)]
 
 
-def outside(condensed: CondensedDataset) -> float:
-    """The share of values that 8 bits cannot hold: pixels below 0 or above 1."""
+def share_clipped(condensed: CondensedDataset) -> float:
+    """The share of values that 8-bit images cannot hold, in 0..1: pixels below 0 or above 1."""
     pixels = _pixels(condensed)
     return ((pixels < 0) | (pixels > 1)).float().mean().item()
 
 
 def _pixels(condensed: CondensedDataset) -> Tensor:
-    shape = (-1, 1, 1)
-    return condensed.images * torch.tensor(condensed.std).view(shape) + torch.tensor(condensed.mean).view(
-        shape
-    )
+    # Without the normalisation.
+    mean, std = _statistics(condensed)
+    return condensed.images * std + mean
 
 
 def _pictures(condensed: CondensedDataset) -> list[Image.Image]:
     channels = condensed.images.shape[1]
-    if channels not in MODES:
+    if channels not in PNG_CHANNELS:
         raise ConfigError(f"images of {channels} channels cannot be PNGs; use format=npz or format=pt")
     pixels = (_pixels(condensed).clamp(0, 1) * 255).round().byte()
     if channels == 1:
@@ -118,15 +118,20 @@ def _pictures(condensed: CondensedDataset) -> list[Image.Image]:
     return [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in pixels]
 
 
-def _read(pictures: Sequence[Image.Image], condensed: CondensedDataset) -> Tensor:
-    arrays = [np.asarray(Image.open(io.BytesIO(_encoded(picture)))) for picture in pictures]
+def _read_back(pictures: Sequence[Image.Image], condensed: CondensedDataset) -> Tensor:
+    arrays = [np.asarray(Image.open(io.BytesIO(_encode_png(picture)))) for picture in pictures]
     pixels = torch.from_numpy(np.stack(arrays)).float() / 255
-    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (condensed.mean, condensed.std))
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)  # [N, channels, H, W]
+    mean, std = _statistics(condensed)
     return ((pixels - mean) / std).contiguous()
 
 
-def _encoded(picture: Image.Image) -> bytes:
+def _statistics(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (condensed.mean, condensed.std))
+    return mean, std
+
+
+def _encode_png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
@@ -135,7 +140,7 @@ def _encoded(picture: Image.Image) -> bytes:
 def _card(condensed: CondensedDataset) -> str:
     made: dict[str, Any] = condensed.metadata
     config, n = made["config"], len(condensed)
-    size = next((name for most, name in SIZES if n < most), "n>1M")
+    size = next((name for bound, name in SIZES if n < bound), "n>1M")
     head = {
         "pretty_name": f"{config['dataset']['name']}, condensed to {config['ipc']} per class",
         "task_categories": ["image-classification"],

@@ -1,9 +1,45 @@
-"""Reads and cuts metrics.csv."""
+"""Reads and writes metrics.csv: a row for each logged step, a column for each metric, sorted by name."""
 
 import csv
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from gmlight.runtime.atomic import atomic_write, partial_path
+from gmlight.runtime.atomic import atomic_write
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Reads the rows of metrics.csv; empty if there is no such file.
+
+    Returns:
+        By metric, the value as text; an empty text where the row has no such metric.
+    """
+    return read_table(path)[1]
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Reads the columns and the complete rows; a last row that was cut off is left out."""
+    if not path.exists():
+        return [], []
+    with path.open(newline="") as file:
+        lines = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
+    reader = csv.DictReader(lines)
+    rows = [row for row in reader if None not in row and None not in row.values()]
+    return list(reader.fieldnames or []), rows
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replaces the file atomically; a metric that a row lacks is left empty."""
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Adds a row to a file that has these columns."""
+    with path.open("a", newline="") as file:
+        csv.DictWriter(file, columns).writerow(row)
 
 
 def drop_rows_from(path: Path, step: int, *, keep_evaluation: bool) -> None:
@@ -14,39 +50,10 @@ def drop_rows_from(path: Path, step: int, *, keep_evaluation: bool) -> None:
         step: number of the first image update that is repeated.
         keep_evaluation: whether to keep the row of the evaluation just before that update.
     """
-    keys, rows = _read_rows(path)
+    columns, rows = read_table(path)
     # An evaluation after update i is logged at step i + 1.
     kept = [
         row for row in rows if int(row["step"]) < step + bool(keep_evaluation and row.get("accuracy/mean"))
     ]
     if len(kept) < len(rows):
-        with atomic_write(path) as file:
-            _write_rows(file, keys, kept)
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Reads the rows of metrics.csv; empty if there is no such file.
-
-    Returns:
-        By metric, the value as text; an empty text where the row has no such metric.
-    """
-    return _read_rows(path)[1]
-
-
-def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    # Whole lines alone: the last one may have been cut short.
-    if not path.exists() and partial_path(path).exists():
-        path = partial_path(path)
-    if not path.exists():
-        return [], []
-    with path.open(newline="") as file:
-        lines = file.read().splitlines(keepends=True)
-    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
-    return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
-
-
-def _write_rows(path: Path, keys: list[str], rows: list[dict[str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, keys)
-        writer.writeheader()
-        writer.writerows(rows)
+        write_table(path, columns, kept)

@@ -4,12 +4,12 @@ import json
 import platform
 import socket
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
 import gmlight
@@ -105,6 +105,24 @@ def read_accuracy(folder: RunFolder) -> float:
     return folder.read_result()["evaluations"][0]["accuracy"]["mean"]
 
 
+def read_accuracies(folder: RunFolder) -> dict[str, Accuracy]:
+    """The accuracies of an evaluated set by architecture, from its folder's result."""
+    rows = folder.read_result()["evaluations"]
+    return accuracies_by_architecture([row for row in rows if row["name"] == rows[0]["name"]])
+
+
+def accuracies_by_architecture(rows: Iterable[Mapping[str, Any]]) -> dict[str, Accuracy]:
+    """Reads the accuracies back from what `Evaluation.as_dict` makes of evaluations of one set."""
+    return {
+        row["architecture"]: Accuracy(
+            row["accuracy"]["values"],
+            epochs=row["accuracy"]["epochs"],
+            protocol=row["accuracy"].get("protocol", "plain"),  # older sets lack it
+        )
+        for row in rows
+    }
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     """Writes a new file of plain containers with the schema version, completely or not at all.
 
@@ -128,7 +146,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         "gmlight": gmlight.__version__,
         "torch": torch.__version__,
-        "lightning": lightning.__version__,
+        "lightning": version("lightning"),
     }
 
 

@@ -40,7 +40,7 @@ from gmlight.config.process import prepare_process
 from gmlight.data.images import RealBatch, class_sizes
 from gmlight.errors import ConfigError
 from gmlight.matching import flops, reference
-from gmlight.reporting.loggers import About
+from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.profiling import PartTimer, Stopwatch, convolution_peak, measure_seconds
 from gmlight.runtime.seeding import generator
 from gmlight.training.ensemble import Ensemble
@@ -139,7 +139,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     loop = _Loop(pipe, first, parts, config)
     trainer = build_trainer(
         endless,
-        logger=build_loggers(config, scratch, About("benchmark", "benchmark", [], {})),
+        logger=build_loggers(config, scratch, DashboardLabels("benchmark", "benchmark", [], {})),
         callbacks=[
             MetricsLines(config.log_every),
             ProgressBar(config.iterations, config.updates, Console(file=io.StringIO())),

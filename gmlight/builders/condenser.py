@@ -8,7 +8,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
-from gmlight.builders.parts import build_augmentation, build_rule, unless_auto, without
+from gmlight.builders.part_checks import check_schedule, checked_initialization
+from gmlight.builders.part_errors import build_part
+from gmlight.builders.parts import build_augmentation, build_distance, build_rule, unless_auto, without
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.schedules import Schedule
@@ -39,12 +41,29 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
     # Noise is drawn as it is stored; of real images there are as many as are decoded from what is stored.
     noise = answer(config.initialization, "draws_noise")
     drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
-    make = instantiate(config.initialization)
+    make = build_initialization(config)
     if console is None or config.initialization.get("features") != "network":
         return make(data.train, drawn, rng)
     doing, epochs = "herding: training its network", config.initialization.epochs
     with show_progress(doing, "epoch", epochs, console) as progress:
         return make(data.train, drawn, rng, progress=progress)
+
+
+def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
+    """What makes the initial set."""
+    return checked_initialization(build_part("initialization", config.initialization))
+
+
+def check_parts(config: DictConfig) -> None:
+    """Builds the small parts of a condensation, so that a wrong one is refused before the data is read.
+
+    Raises:
+        ConfigError: a part cannot be built, or does not do what it has to.
+    """
+    build_rule(config)
+    build_schedule(config)
+    build_augmentation(config)
+    build_initialization(config)
 
 
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
@@ -56,7 +75,8 @@ def build_synthetic(config: DictConfig, start: LabelledImages, data: Condensatio
 
 def build_schedule(config: DictConfig) -> Schedule:
     """Builds the schedule as a function of t and the losses; its unit belongs to the inner loop."""
-    return instantiate(without(config.schedule, "unit"))
+    schedule = build_part("schedule", without(config.schedule, "unit"))
+    return check_schedule(schedule) if config.updates > 1 else schedule
 
 
 def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
@@ -83,7 +103,7 @@ def build_matcher(config: DictConfig, data: CondensationData, compilation: Compi
     return GradientMatcher(
         data.info,
         build_rule(config),
-        instantiate(config.distance),
+        build_distance(config),
         build_engine(config, data, compilation),
         classes_per_chunk=unless_auto(config.memory.classes_per_chunk),
         mixed_synthetic=config.matching.get("mixed_synthetic", 0),

@@ -8,6 +8,8 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 from torch import nn
 
+from gmlight.builders.part_checks import checked_loader
+from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import build_rule, needs_statistics
 from gmlight.config.compose import data_root, instantiate
 from gmlight.data.datamodule import BatchSizes, CondensationData
@@ -19,9 +21,9 @@ from gmlight.runtime.distributed import ranks
 
 def build_source(config: DictConfig) -> DataSource:
     """Builds the dataset that the configuration names; nothing is read yet."""
-    dataset = instantiate(config.dataset)
+    dataset = build_part("dataset", config.dataset)
     return DataSource(
-        partial(dataset["load"], data_root(config)),
+        partial(checked_loader(dataset["load"]), data_root(config)),
         classes=dataset["classes"],
         shape=(dataset["channels"], *dataset["size"]),
         mean=dataset["mean"],

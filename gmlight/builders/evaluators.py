@@ -14,7 +14,8 @@ from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
-from gmlight.training.evaluator import EvaluatedSet, EvaluationProtocol, Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator
+from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 
 
@@ -51,7 +52,8 @@ def build_evaluators(
         if target != node:
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
             label += " (instance)"
-        evaluators[label] = build_evaluator(config, target, data, compilation)
+        option = None if name == source_name else name
+        evaluators[label] = build_evaluator(config, target, data, compilation, option)
     return evaluators
 
 
@@ -62,11 +64,15 @@ def build_quick_evaluator(config: DictConfig, data: CondensationData, compilatio
 
 
 def build_evaluator(
-    config: DictConfig, architecture: DictConfig, data: CondensationData, compilation: Compilation
+    config: DictConfig,
+    architecture: DictConfig,
+    data: CondensationData,
+    compilation: Compilation,
+    option: str | None = None,
 ) -> Evaluator:
     """Builds the evaluator of an architecture, as config.evaluation says."""
     return Evaluator(
-        build_factory(architecture, config.dataset),
+        build_factory(architecture, config.dataset, option),
         data,
         build_protocol(config),
         seed=config.seed,

@@ -12,26 +12,43 @@ from omegaconf import DictConfig
 from torch import nn
 
 from gmlight.architectures.blocks import uses_batch_norm
+from gmlight.builders.part_checks import (
+    check_augmentation,
+    check_distance,
+    check_factory,
+    check_rule,
+)
+from gmlight.builders.part_errors import build_part
 from gmlight.config.compose import instantiate
 from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.errors import ConfigError
+from gmlight.matching.distances import Distance
 from gmlight.matching.rules import Rule, as_rule
-from gmlight.reporting.loggers import About
+from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
 
 
-def build_factory(architecture: DictConfig, dataset: DictConfig) -> Callable[[], nn.Module]:
-    """Builds what makes fresh networks for the dataset's images; tries it, so that wrong options fail."""
+def build_factory(
+    architecture: DictConfig, dataset: DictConfig, option: str | None = None
+) -> Callable[[], nn.Module]:
+    """Builds what makes fresh networks for the dataset's images.
+
+    Args:
+        architecture: the node of the configuration.
+        dataset: the node of the configuration.
+        option: the architecture's name, if it is not the chosen one.
+
+    Raises:
+        ConfigError: no network can be made, or it does not fit the images.
+    """
     factory = functools.partial(
-        instantiate(architecture),
+        build_part("architecture", architecture, option),
         channels=dataset.channels,
         size=tuple(dataset.size),
         classes=len(dataset.classes),
     )
-    with torch.device("meta"):
-        factory()
-    return factory
+    return check_factory(factory, (dataset.channels, *dataset.size), len(dataset.classes), option)
 
 
 def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
@@ -47,7 +64,9 @@ def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Comp
 
 def build_augmentation(config: DictConfig) -> NamedAugmentation:
     """Builds the augmentation of evaluation networks' training, and of matching if it is Siamese."""
-    return as_augmentation(instantiate(without(config.augmentation, "evaluation_epochs")))
+    augmentation = build_part("augmentation", without(config.augmentation, "evaluation_epochs"))
+    check_augmentation(augmentation, (config.dataset.channels, *config.dataset.size))
+    return as_augmentation(augmentation)
 
 
 def build_rule(config: DictConfig) -> Rule:
@@ -56,7 +75,8 @@ def build_rule(config: DictConfig) -> Rule:
     Raises:
         ConfigError: mixed batches are asked for, and the rule needs class batches at every outer iteration.
     """
-    rule = as_rule(instantiate(without(config.matching, "mixed_real", "mixed_synthetic")))
+    rule = as_rule(build_part("matching", without(config.matching, "mixed_real", "mixed_synthetic")))
+    check_rule(rule, build_distance(config), len(config.dataset.classes))
     mixed = config.matching.get("mixed_real", 0)
     if mixed and not any(rule.needs_mixed_batches(k) for k in range(2)):
         raise ConfigError(
@@ -65,9 +85,14 @@ def build_rule(config: DictConfig) -> Rule:
     return rule
 
 
-def build_loggers(config: DictConfig, folder: Path, about: About) -> list[Logger]:
-    """Builds Lightning's loggers in the process that writes; none in others."""
-    return [make(folder, about) for make in instantiate(config.logger).values()] if is_main() else []
+def build_distance(config: DictConfig) -> Distance:
+    """The distance between two gradients of a layer."""
+    return check_distance(build_part("distance", config.distance))
+
+
+def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
+    """Lightning's loggers, where this is the process that writes."""
+    return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord, base_name
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.builders.condenser import build_condenser, build_start
+from gmlight.builders.condenser import build_condenser, build_start, check_parts
 from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
@@ -29,7 +29,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
-from gmlight.reporting.loggers import about
+from gmlight.reporting.loggers import dashboard_labels
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.final_evaluation import FinalEvaluation
 
@@ -86,13 +86,14 @@ def build_run(
     Raises:
         ConfigError: something in the configuration does not work here.
     """
+    check_parts(config)
     factory = build_factory(config.architecture, config.dataset)
     data = build_matched_data(config, factory)
     compilation = build_compilation(config, console.print)
     evaluators = build_evaluators(config, data, record.architecture, compilation, console)
     quick_evaluator = build_quick_evaluator(config, data, compilation)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
-    loggers = [] if config.dry_run else build_loggers(config, folder.path, about(record.as_dict()))
+    loggers = [] if config.dry_run else build_loggers(config, folder.path, dashboard_labels(record))
     trainer = build_trainer(
         config, logger=loggers, callbacks=[*callbacks, *build_callbacks(config)], folder=folder.path
     )

@@ -89,6 +89,6 @@ class RunPage(lightning.Callback):
             return
         state = State(name, self._done, self.iterations, elapsed, left, reason)
         try:
-            write_run_page(self.folder.path, self.record.as_dict(), self.classes, state)
+            write_run_page(self.folder, self.record, self.classes, state)
         except Exception as error:  # a failing page must not end the run
             self.console.print(f"{self.folder.page.name} cannot be made: {error!r}", soft_wrap=True)

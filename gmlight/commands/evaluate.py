@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts import results
+from gmlight.artifacts.record import headline
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
@@ -39,7 +40,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         "environment": results.environment(stored.device),
     }
     path = results.write_result(RunFolder(folder), called, evaluations, measured)
-    print_table(evaluations, stored.made, console)
+    print_table(evaluations, headline(stored.made), console)
     print_path("result", path, console)
 
 

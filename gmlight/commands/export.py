@@ -1,7 +1,7 @@
 """Writes a condensed set in another format: `python -m gmlight.export run=<folder> format=png`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gmlight.artifacts import results
 from gmlight.artifacts.condensed_set import CondensedDataset
-from gmlight.artifacts.export_formats import outside
-from gmlight.artifacts.record import Invocation
+from gmlight.artifacts.export_formats import share_clipped
+from gmlight.artifacts.record import Invocation, headline
+from gmlight.artifacts.results import Evaluation
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import describe_use
@@ -23,40 +24,59 @@ RECORD = "export.json"
 
 
 def export(config: DictConfig, folder: Path) -> None:
-    """Writes the files, says what was lost and what that costs, and leaves export.json beside them."""
-    console, called = new_console(), describe_use(config)
-    record = called.as_dict()
-    condensed, name = CondensedDataset(config.run), record["choices"]["format"]
+    """Writes the set's images in another format, and prints and records what the format loses.
+
+    Args:
+        config: of the command.
+        folder: gets the files and the record, export.json.
+    """
+    console, invocation = new_console(), describe_use(config)
+    condensed, name = CondensedDataset(config.run), invocation.choices["format"]
     read_back = instantiate(config.format)(folder, condensed)
-    record["set"] = results.origin(condensed.metadata)
+    record = invocation.as_dict() | {"set": results.origin(condensed.metadata)}
     if read_back is None:
-        formed = condensed.floats != condensed.images.numel()
-        console.print(f"{name} holds the {'images that come of the set' if formed else 'set as it is'}")
+        decoded = condensed.floats != condensed.images.numel()
+        console.print(f"{name} holds {'the decoded images of the set' if decoded else 'the set as it is'}")
     else:
-        record["clipped"] = outside(condensed)
-        lost = f"values are rounded, and {record['clipped']:.1%} of them, outside of 0..1, clipped"
-        console.print(f"{name} has 8 bits a channel: {lost}")
+        record["clipped"] = share_clipped(condensed)
+        console.print(
+            f"{name} has 8 bits per channel: values are rounded, and {record['clipped']:.1%} of them, which "
+            "lie outside 0..1, are clipped"
+        )
         if config.compare:
-            record["evaluations"] = compare(config, called, read_back, name, console)
+            evaluations = compare(config, invocation, read_back, name, console)
+            record["evaluations"] = [evaluation.as_dict() for evaluation in evaluations]
     results.write_json(folder / RECORD, record)
     print_path(name, folder, console)
 
 
 def compare(
-    config: DictConfig, called: Invocation, read_back: Tensor, name: str, console: Console
-) -> list[dict[str, Any]]:
-    """Trains networks on the set and on what is read back, with the same seeds, and prints both."""
-    stored = open_set(config, called, console)
-    after = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)
+    config: DictConfig, invocation: Invocation, read_back: Tensor, name: str, console: Console
+) -> Sequence[Evaluation]:
+    """Evaluates the set and the exported images with the same seeds, and prints both.
+
+    Args:
+        config: of the command.
+        invocation: of the command.
+        read_back: images as a reader of the exported files gets them, normalised, [N, channels, H, W].
+        name: of the format.
+        console: where to print.
+
+    Returns:
+        The set on each architecture, then the exported images on each.
+    """
+    stored = open_set(config, invocation, console)
+    exported = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)
     sets = [
         EvaluatedSet(stored.name, stored.images, config.compare),
-        EvaluatedSet(f"as {name}", after, config.compare),
+        EvaluatedSet(f"as {name}", exported, config.compare),
     ]
-    rows = evaluate_sets(stored.evaluators, sets, console)
-    print_table(rows, stored.made, console)
-    for before, now in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True):
-        difference = now.accuracy.mean - before.accuracy.mean
+    evaluations = evaluate_sets(stored.evaluators, sets, console)
+    print_table(evaluations, headline(stored.made), console)
+    half = len(evaluations) // 2
+    for before, after in zip(evaluations[:half], evaluations[half:], strict=True):
+        difference = after.accuracy.mean - before.accuracy.mean
         console.print(
-            f"as {name} {difference:+.2f} points on {now.architecture} (n = {config.compare} networks each)"
+            f"as {name} {difference:+.2f} points on {after.architecture} (n = {config.compare} networks each)"
         )
-    return [row.as_dict() for row in rows]
+    return evaluations

@@ -21,7 +21,7 @@ from gmlight.config.labels import describe
 from gmlight.config.resume import already_finished, claim
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
-from gmlight.reporting.loggers import closing_loggers, log_artifact, places
+from gmlight.reporting.loggers import closing_loggers, dashboard_locations, log_artifact
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import ranks
@@ -62,7 +62,7 @@ def train(config: DictConfig, path: Path) -> float | None:
             images = condense(run, checkpoint)
             page.show_evaluating()
             evaluations = evaluate(run, images)
-            dashboards = dict(places(trainer.loggers))
+            dashboards = dict(dashboard_locations(trainer.loggers))
         page.show_finished()
     ranks.shut_down()
     print_outcome(run, evaluations, dashboards)
@@ -79,7 +79,7 @@ def claim_folder(run: Run) -> Path | None:
     notify = functools.partial(run.console.print, soft_wrap=True)
     checkpoint = folder.find_checkpoint(notify) if run.resumed else None
     if is_main():
-        claim(folder, run.record, goes_on=run.resumed)
+        claim(folder, run.record, resumed=run.resumed)
         if run.resumed:
             step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
             run.console.print(f"goes on after image update {step}")
@@ -117,7 +117,9 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
     trainer = run.trainer
     if trainer.global_step < trainer.max_steps:
         done = f"{trainer.global_step} of {trainer.max_steps}"
-        raise ConfigError(f"a callback stopped the run after image update {done}; resume={run.folder.path}")
+        raise ConfigError(
+            f"a callback stopped the run after image update {done}; resume={run.folder.path} continues it"
+        )
     learned = synthetic.labelled().to(run.trainer.strategy.root_device)
     save_set(run, learned, synthetic.stored(), complete=True)
     return learned
@@ -179,7 +181,7 @@ def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluati
     iterations, metrics = run.record.config["iterations"], metrics_of_all(evaluations)
     record_evaluation(run.trainer, run.folder, iterations, images, run.data.info, metrics)
     accuracy = accuracies[0]["accuracy"]
-    log_artifact(run.trainer.loggers, run.folder.condensed, run.record.as_dict(), accuracy)
+    log_artifact(run.trainer.loggers, run.folder.condensed, run.record, accuracy)
 
 
 def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mappi
         dashboards: by name, where each shows the run.
     """
     console = run.console
-    print_table(evaluations, run.record.as_dict(), console)
+    print_table(evaluations, run.record.headline, console)
     print_path("run", run.folder.path, console)
     print_path("page", run.folder.page, console)
     for name, place in dashboards.items():

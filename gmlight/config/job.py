@@ -99,12 +99,12 @@ def prepare_hydra() -> None:
     warnings.filterwarnings("ignore", message="\\s*'hydra/.*is validated against ConfigStore schema")
 
 
-def _check_folder(config: DictConfig, folder: Path) -> None:
-    run = RunFolder(folder)
-    if "resume" in config and slurm.was_requeued() and run.has_run:
-        config.resume = str(folder)
-    if is_main() and config.get("resume") is None and not run.is_free:
-        raise ConfigError(f"{folder} already holds a run or other files; choose another with hydra.run.dir=")
+def _check_folder(config: DictConfig, path: Path) -> None:
+    folder = RunFolder(path)
+    if "resume" in config and slurm.was_requeued() and folder.has_run:
+        config.resume = str(path)
+    if is_main() and config.get("resume") is None and not folder.is_free:
+        raise ConfigError(f"{path} already holds a run or other files; choose another with hydra.run.dir=")
 
 
 def _check_search_direction() -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.experiment_cells import find_cells
-from gmlight.config.overrides import PUT_IN, flat, override_key
+from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
 from gmlight.runtime.paths import CONF_DIR
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _invocation(config: DictConfig) -> Invocation:
     overrides = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     words = sys.argv[1:] if hydra_config.mode == RunMode.RUN else overrides
     if any(word.startswith("resume=") for word in words):
-        words = [word for word in words if not word.startswith(PUT_IN)]
+        words = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
     return Invocation(
         command=shlex.join(["python", "-m", f"gmlight.{hydra_config.job.config_name}", *words]),
         overrides=overrides,
@@ -92,7 +92,7 @@ def protocol_label(config: DictConfig) -> str:
 
     Another augmentation has its own name. Accuracies under different protocols are not to be compared.
     """
-    name = _augmentation(config).protocol
+    name = _build_augmentation(config).protocol
     if name == config.dataset.get("evaluation_augmentation", "none"):
         name = "plain"
     cutmix = config.evaluation.get("cutmix")
@@ -105,17 +105,15 @@ def protocol_epochs(config: DictConfig) -> int:
     return min(filter(None, (own, config.scale.epochs)))
 
 
-def is_siamese(config: DictConfig) -> bool:
-    """Whether the augmentation is one that is also used while matching, as `siamese.Siamese` is."""
-    return _augmentation(config).while_matching
+def augments_while_matching(config: DictConfig) -> bool:
+    """Whether real and synthetic images are augmented while their gradients are matched, too."""
+    return _build_augmentation(config).while_matching
 
 
-def _augmentation(config: DictConfig) -> "NamedAugmentation":
-    from gmlight.data.augmentation import (
-        as_augmentation,  # imports torch, which a refused command does without
-    )
+def _build_augmentation(config: DictConfig) -> "NamedAugmentation":
+    from gmlight.data.augmentation import as_augmentation  # loads torch, which is slow
 
-    node = {key: value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
+    node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
     return as_augmentation(hydra.utils.instantiate(node, _convert_="all"))
 
 
@@ -140,7 +138,9 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
         override
         for override in overrides
         if override_key(override).startswith(tuple(protocol))
-        and not (override_key(override) == "augmentation" and is_siamese(config))  # the protocol's name
+        and not (
+            override_key(override) == "augmentation" and augments_while_matching(config)
+        )  # the protocol's name
     ]
     return named_with(config.scale.name, changed)
 
@@ -156,9 +156,9 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     swapped = [
         f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
     ]
-    if (is_siamese(config) or "augmentation" in defaults) and choices["augmentation"] != defaults.get(
+    if (augments_while_matching(config) or "augmentation" in defaults) and choices[
         "augmentation"
-    ):
+    ] != defaults.get("augmentation"):
         swapped.append(f"augmentation={choices['augmentation']}")
     of_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
     known = [*changed, *swapped, *of_bundle]
@@ -184,7 +184,7 @@ def _beyond(config: DictConfig, choices: dict[str, str]) -> list[str]:
     if config.iterations == 0:
         return []
     found = [f"{group}={choices[group]}" for group, paper in _OF_NONE.items() if choices[group] != paper]
-    if is_siamese(config):
+    if augments_while_matching(config):
         found.append(f"augmentation={choices['augmentation']}")
     if config.network_images != "synthetic":
         found.append(f"network_images={config.network_images}")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What `resume=` puts into a command line besides the words of the run that goes on.
-PUT_IN = ("resume=", "hydra.run.dir=", "hydra.mode=")
+# Beginnings of the words that resuming adds to those of the resumed run.
+ADDED_ON_RESUME = ("resume=", "hydra.run.dir=", "hydra.mode=")
 
 
 def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

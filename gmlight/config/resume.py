@@ -1,4 +1,4 @@
-"""Going on with a run where it stopped: `python -m gmlight.train resume=<run folder>`."""
+"""Resumes a run: `python -m gmlight.train resume=<run folder>`."""
 
 import shlex
 from pathlib import Path
@@ -9,26 +9,31 @@ import yaml
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.former_names import with_present_names
-from gmlight.config.overrides import PUT_IN, flat, override_key
+from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
 from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.paths import CONF_DIR
 
-# What may be other than in the run that goes on: nothing of it has a part in S but by rounding.
+# Keys that may differ on resume: they change the synthetic set by rounding at most.
 _CHANGEABLE = (
     "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
     "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
     "speed.microbatch", "speed.classes_per_block", "speed.allocator",
 )  # fmt: skip
-
-_FIXED = ("evaluation.cutmix",)  # it would change the protocol of a curve
+# Keys among them that may not: it would change the protocol in the middle of a curve.
+_FIXED = ("evaluation.cutmix",)
+_COMMAND = "command"  # the key of config.yaml that holds the words of the command line
 
 
 def expand(words: list[str]) -> list[str]:
-    """The words of a command line, `resume=` replaced by the words that began the run it names.
+    """Replaces `resume=` in a command line by the words that started the run.
 
-    Words beside it win over those. Without `resume=` the words are as they were.
+    Args:
+        words: of the command line; those besides `resume=` win over the stored ones.
+
+    Returns:
+        The words of the whole command; without `resume=`, the words as they are.
 
     Raises:
         ConfigError: there is no such run.
@@ -37,38 +42,60 @@ def expand(words: list[str]) -> list[str]:
     if not named:
         return words
     if "-m" in words or "--multirun" in words:
-        raise ConfigError(f"{named[-1]}: one run goes on, not a sweep; leave out --multirun")
+        raise ConfigError(f"{named[-1]}: one run is resumed, not a sweep; leave out --multirun")
     path = _unquoted(named[-1].removeprefix("resume="))
     folder = _latest() if path == "latest" else RunFolder(Path(path))
     if not folder.config.is_file():
         raise ConfigError(
             f"resume={folder.path}: no run there; name the folder with its {folder.config.name}"
         )
-    anew = [word for word in words if not word.startswith(PUT_IN)]
-    changed = {override_key(word) for word in anew}
-    # Another option of a group has no use for what was said of the one before.
-    within = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
+    new = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
+    changed = {override_key(word) for word in new}
+    # Where another option of a group is chosen, what was set inside the old one is dropped.
+    inside = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
+    stored, _ = read_run(folder)
     kept = [
         word
-        for word in _stored_words(folder)
-        if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(within))
+        for word in stored
+        if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(inside))
     ]
-    # In a sweep it may have been one of several jobs; now it is the only one.
+    # A job of a sweep is resumed as a run of its own.
     quoted = _quoted(folder.path)
-    return [*kept, *anew, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
+    return [*kept, *new, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
 
 
-def claim(folder: RunFolder, record: RunRecord, *, goes_on: bool) -> None:
-    """Makes the folder this run's by its config.yaml, or goes on with the run that made it.
+def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:
+    """Reads from config.yaml how the folder's run was started.
 
-    What a finished run has left keeps another name, where it goes on with more iterations.
+    Returns:
+        The words of its command line, without those that resuming adds, and its resolved configuration.
+    """
+    text = folder.config.read_text()
+    config = with_present_names(yaml.safe_load(text))
+    words = config.pop(_COMMAND, None)
+    if words is None:  # an older run, which has them in a comment: `# python -m gmlight.train ...`
+        words = shlex.split(text.split("\n", 1)[0].lstrip("# "))[3:]
+    return [word for word in words if not word.startswith(ADDED_ON_RESUME)], config
+
+
+def claim(folder: RunFolder, record: RunRecord, *, resumed: bool) -> None:
+    """Writes config.yaml, which makes the folder this run's.
+
+    The result and the set of a finished run are renamed before the run is resumed with more iterations.
+
+    Args:
+        folder: of the run.
+        record: of this run.
+        resumed: whether the folder has the run's beginning.
 
     Raises:
-        ConfigError: there is a run already; or the one that goes on differs where that changes S, or is
-            finished.
+        ConfigError: there is a run already; or the resumed run differs where that changes the synthetic
+            set, or is finished.
     """
-    content = f"# {record.command}\n" + yaml.safe_dump(record.config, sort_keys=False)
-    if goes_on:
+    # The comment is for a person to copy.
+    command = {_COMMAND: shlex.split(record.command)[3:]}
+    content = f"# {record.command}\n" + yaml.safe_dump(command | record.config, sort_keys=False)
+    if resumed:
         refuse_changes(folder, record.config)
         before = folder.finished_iterations
         if before is not None and record.config["iterations"] <= before:
@@ -77,48 +104,51 @@ def claim(folder: RunFolder, record: RunRecord, *, goes_on: bool) -> None:
                 "gmlight.evaluate"
             )
     try:
-        with atomic_write(folder.config, new=not goes_on) as file:
+        with atomic_write(folder.config, new=not resumed) as file:
             file.write_text(content)
     except FileExistsError:
         raise ConfigError(f"{folder.path} already holds a run; choose another with hydra.run.dir=") from None
-    if goes_on:
+    if resumed:
         folder.set_result_aside()
 
 
-def refuse_changes(folder: RunFolder, wanted: dict[str, Any], *, but: tuple[str, ...] = _CHANGEABLE) -> None:
-    """Compares the configuration with that of the folder's run.
+def refuse_changes(
+    folder: RunFolder, wanted: dict[str, Any], *, changeable: tuple[str, ...] = _CHANGEABLE
+) -> None:
+    """Compares a configuration with that of the folder's run.
 
     Args:
-        but: keys, or the beginnings of keys, that may differ.
+        folder: of a run.
+        wanted: the configuration of the resumed run, resolved.
+        changeable: keys, or beginnings of keys, that may differ.
 
     Raises:
-        ConfigError: another one does.
+        ConfigError: another key differs.
     """
-    stored = with_present_names(yaml.safe_load(folder.config.read_text()))
+    _, stored = read_run(folder)
     before, now = dict(flat(stored)), dict(flat(wanted))
     changed = [
         f"{key}={now.get(key)} (was {before.get(key, 'not there yet')})"
         for key in {**before, **now}
-        if before.get(key) != now.get(key) and (key in _FIXED or not key.startswith(but))
+        if before.get(key) != now.get(key) and (key in _FIXED or not key.startswith(changeable))
     ]
     if changed:
         raise ConfigError(
-            f"{folder.path}: would change the set that the run is about: {', '.join(changed)}; "
-            "start a new run"
+            f"{folder.path}: would change the synthetic set of the run: {', '.join(changed)}; start a new run"
         )
     if now["iterations"] < before["iterations"]:
         raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
 
 
 def already_finished(folder: RunFolder, config: dict[str, Any]) -> bool:
-    """Whether the folder has the result of this very configuration, from before its job was requeued.
+    """Whether a job that Slurm has restarted had finished this very run before.
 
     Raises:
-        ConfigError: it has that of another one.
+        ConfigError: the folder has the result of another configuration.
     """
     if not slurm.was_requeued() or folder.finished_iterations != config["iterations"]:
         return False
-    refuse_changes(folder, config, but=tuple(key for key in _CHANGEABLE if key != "evaluation"))
+    refuse_changes(folder, config, changeable=tuple(key for key in _CHANGEABLE if key != "evaluation"))
     return True
 
 
@@ -129,15 +159,8 @@ def _latest() -> RunFolder:
     return max(runs, key=lambda run: run.config.stat().st_mtime)
 
 
-def _stored_words(folder: RunFolder) -> list[str]:
-    # The first line of config.yaml is the command: `# python -m gmlight.train ...`.
-    first = folder.config.read_text().split("\n", 1)[0]
-    words = shlex.split(first.lstrip("# "))[3:]
-    return [word for word in words if not word.startswith(PUT_IN)]
-
-
 def _quoted(folder: Path) -> str:
-    # As Hydra's grammar wants a path with anything but plain characters.
+    # Hydra's grammar wants quotes around anything but plain characters.
     path = str(folder)
     return path if all(c.isalnum() or c in "/._-" for c in path) else "'" + path.replace("'", "\\'") + "'"
 

@@ -8,6 +8,7 @@ and are differentiable with respect to the images.
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +41,12 @@ class Siamese:
 
     Attributes:
         drawn: the transforms to choose from.
+        protocol: name of the evaluation protocol.
+        while_matching: True, for it also transforms the images whose gradients are matched.
     """
+
+    protocol: ClassVar[str] = "dsa"
+    while_matching: ClassVar[bool] = True
 
     transforms: Sequence[str]
     brightness: float
@@ -56,16 +62,6 @@ class Siamese:
     def __post_init__(self) -> None:
         names = tuple(name for name in self.transforms if name != "flip" or self.flip > 0)
         object.__setattr__(self, "drawn", names)
-
-    @property
-    def protocol(self) -> str:
-        """Name of the evaluation protocol."""
-        return "dsa"
-
-    @property
-    def while_matching(self) -> bool:
-        """True: it also transforms real and synthetic images while their gradients are matched."""
-        return True
 
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Transforms images [N, channels, H, W]: one transform, amounts for each image."""

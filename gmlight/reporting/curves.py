@@ -1,4 +1,4 @@
-"""What a run has measured on its way, drawn for its page: as SVG, for light and for dark surroundings."""
+"""Curves of a run's metrics for its page, as SVG in a light and in a dark theme."""
 
 import base64
 import io
@@ -14,12 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from gmlight.reporting.figures import COLOURS
 
-Line = Mapping[str, str]  # of metrics.csv: name -> value, empty where there is none
+MetricsRow = Mapping[str, str]  # of metrics.csv: name -> value; empty where the row has none
 Points = list[tuple[float, float]]
 
-POINTS = 300  # of a curve at most; more are averaged
+POINTS = 300  # of a curve at most; neighbours are averaged
 LIGHTER = ("#5cb3ee", "#ff9a52", "#3fd0a0", "#e6a3cb", "#ffc14d", "#9ad7f5", "#ffffff")  # the same hues
-_INKS = {  # by theme: of text, of the grid, of lines
+_THEMES = {  # theme: colours of text, of the grid, of lines
     "light": ("#1f2328", "#e3e5e8", COLOURS),
     "dark": ("#e6e6e6", "#3a3f47", LIGHTER),
 }
@@ -29,7 +29,14 @@ SIDES = {"real": "real images T", "synthetic": "condensed set S"}
 
 @dataclass(frozen=True)
 class Curve:
-    """A picture for a page: title, what is to be seen for who does not see it, and a data URI by theme."""
+    """A picture for a page.
+
+    Args:
+        title: above the picture.
+        text: what the picture shows, for readers who cannot see it.
+        light: the picture as a data URI, for a light page.
+        dark: the picture as a data URI, for a dark page.
+    """
 
     title: str
     text: str
@@ -37,32 +44,33 @@ class Curve:
     dark: str
 
 
-def curves(lines: Sequence[Line], beside: Mapping[str, float]) -> list[Curve]:
-    """All that the lines give material for.
+def draw_curves(rows: Sequence[MetricsRow], baselines: Mapping[str, float]) -> list[Curve]:
+    """Draws every curve for which the rows have values.
 
     Args:
-        lines: of metrics.csv. beside: accuracies in percent that the condensed set's are compared with.
+        rows: of metrics.csv.
+        baselines: accuracies in percent, drawn as horizontal lines beside those of the condensed set.
     """
-    losses = {name: _points(lines, f"matching_loss/{term}") for term, name in LOSS_TERMS.items()}
-    norms = {name: _points(lines, f"gradient_norm/{side}/overall") for side, name in SIDES.items()}
-    angles = {"all layers": _points(lines, "gradient_angle/overall")}
-    of_network = {name: _points(lines, f"loss/{side}") for side, name in SIDES.items()}
-    made = [
-        _accuracies(lines, beside),
+    losses = {name: _points(rows, f"matching_loss/{term}") for term, name in LOSS_TERMS.items()}
+    norms = {name: _points(rows, f"gradient_norm/{side}/overall") for side, name in SIDES.items()}
+    angles = {"all layers": _points(rows, "gradient_angle/overall")}
+    network_losses = {name: _points(rows, f"loss/{side}") for side, name in SIDES.items()}
+    drawn = [
+        _accuracy_curve(rows, baselines),
         _curve("Matching loss", "loss", losses, log=True),
         _curve("Norm of the class gradients", "L2 norm, mean over classes", norms, log=True),
-        _curve("Angle between them", "degrees, mean over classes", angles),
-        _curve("Loss of the network that is matched", "cross-entropy, nats", of_network),
+        _curve("Angle between the class gradients", "degrees, mean over classes", angles),
+        _curve("Loss of the network", "cross-entropy, nats", network_losses),
     ]
-    return [curve for curve in made if curve is not None]
+    return [curve for curve in drawn if curve is not None]
 
 
-def _points(lines: Sequence[Line], name: str) -> Points:
-    # Over outer iterations: means where there are many updates in one, or more points than can be seen.
+def _points(rows: Sequence[MetricsRow], name: str) -> Points:
+    # (outer iteration, mean over its updates); neighbours are averaged where there are more than POINTS.
     by_iteration: dict[float, list[float]] = {}
-    for line in lines:
-        if line.get(name) and line.get("iteration"):
-            by_iteration.setdefault(float(line["iteration"]), []).append(float(line[name]))
+    for row in rows:
+        if row.get(name) and row.get("iteration"):
+            by_iteration.setdefault(float(row["iteration"]), []).append(float(row[name]))
     points = [(iteration, statistics.fmean(values)) for iteration, values in sorted(by_iteration.items())]
     size = -(-len(points) // POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size or 1)]
@@ -87,14 +95,14 @@ def _curve(title: str, unit: str, series: Mapping[str, Points], *, log: bool = F
     text = "; ".join(
         f"{name}: from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in present.items()
     )
-    return _drawn(title, unit, f"{title} over outer iterations. {text}.", draw)
+    return _render(title, unit, f"{title} over outer iterations. {text}.", draw)
 
 
-def _accuracies(lines: Sequence[Line], beside: Mapping[str, float]) -> Curve | None:
+def _accuracy_curve(rows: Sequence[MetricsRow], baselines: Mapping[str, float]) -> Curve | None:
     found = [
-        (float(line["iteration"]), float(line["accuracy/mean"]), float(line["accuracy/std"]))
-        for line in lines
-        if line.get("accuracy/mean")
+        (float(row["iteration"]), float(row["accuracy/mean"]), float(row["accuracy/std"]))
+        for row in rows
+        if row.get("accuracy/mean")
     ]
     if not found:
         return None
@@ -104,21 +112,21 @@ def _accuracies(lines: Sequence[Line], beside: Mapping[str, float]) -> Curve | N
         axes.errorbar(
             iterations, means, stds, color=colours[0], marker="o", capsize=3, label="condensed set S"
         )
-        for (name, mean), colour in zip(beside.items(), colours[1:], strict=False):
+        for (name, mean), colour in zip(baselines.items(), colours[1:], strict=False):
             axes.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=name)
         axes.legend(frameon=False, fontsize="small")
 
     text = "; ".join(f"{mean:.1f} after {iteration:.0f}" for iteration, mean, _ in found)
-    return _drawn(
+    return _render(
         "Test accuracy", "percent", f"Test accuracy in percent over outer iterations: {text}.", draw
     )
 
 
-def _drawn(title: str, unit: str, text: str, draw: Callable[[Axes, Sequence[str]], None]) -> Curve:
+def _render(title: str, unit: str, text: str, draw: Callable[[Axes, Sequence[str]], None]) -> Curve:
     pictures = {}
-    for theme, (ink, grid, colours) in _INKS.items():
-        inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-        style: Any = dict.fromkeys(inks, ink)
+    for theme, (ink, grid, colours) in _THEMES.items():
+        text_keys = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+        style: Any = dict.fromkeys(text_keys, ink)
         style |= {"grid.color": grid, "svg.hashsalt": title, "svg.fonttype": "none", "text.usetex": False}
         with matplotlib.rc_context(style):
             figure = Figure(figsize=(4.5, 3.0), layout="constrained")

@@ -1,4 +1,4 @@
-"""What happens in a network that trains on a condensed set: the analysis behind Figure 2."""
+"""Gradients and losses of a network while it trains on a condensed set: the analysis behind Figure 2."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +15,16 @@ from gmlight.training.evaluator import Evaluator
 
 @dataclass(frozen=True)
 class Point:
-    """A network after so many epochs on S, measured on all of S and on real images T.
+    """A network at one epoch of its training, measured on the condensed set and on real images.
 
-    norm_synthetic, norm_real: L2 norm of the gradient of the mean cross-entropy, over all parameters.
-    angle: between the two, in degrees. loss_synthetic, loss_real: mean cross-entropy, in nats.
+    Args:
+        epoch: epochs of training so far.
+        norm_synthetic: L2 norm of the gradient of the mean cross-entropy on the condensed set, over all
+            parameters.
+        norm_real: the same on the real images.
+        angle: between the two gradients, in degrees.
+        loss_synthetic: mean cross-entropy on the condensed set, in nats.
+        loss_real: mean cross-entropy on the real images, in nats.
     """
 
     epoch: int
@@ -32,10 +38,14 @@ class Point:
 def trajectory(
     evaluator: Evaluator, images: LabelledImages, real: LabelledImages, member: int, epochs: set[int]
 ) -> Iterator[Point]:
-    """One network's points at these epochs, 0 being the fresh network; it trains as in an evaluation.
+    """Trains one network as an evaluation does, and measures it at some epochs.
 
     Args:
-        member: the number of the network; the evaluation's network of that number is the same.
+        evaluator: trains the network.
+        images: the condensed set.
+        real: real images to measure on.
+        member: number of the network; an evaluation's network of that number is the same.
+        epochs: when to measure; 0 is the fresh network.
     """
     for epoch, ensemble in enumerate(evaluator.training(images, [member])):
         if epoch in epochs:
@@ -43,23 +53,30 @@ def trajectory(
 
 
 def measure(network: nn.Module, epoch: int, synthetic: LabelledImages, real: LabelledImages) -> Point:
-    """The network as it is, in eval mode and without augmentation."""
+    """Measures a network as it is, in eval mode and without augmentation.
+
+    Args:
+        network: is left in eval mode.
+        epoch: epochs of training so far.
+        synthetic: the condensed set.
+        real: real images.
+    """
     network.eval()
-    of_synthetic, of_real = gradient(network, synthetic), gradient(network, real)
-    norms = of_synthetic.norm(), of_real.norm()
-    cosine = torch.dot(of_synthetic, of_real) / (norms[0] * norms[1])
+    synthetic_gradient, real_gradient = mean_gradient(network, synthetic), mean_gradient(network, real)
+    synthetic_norm, real_norm = synthetic_gradient.norm(), real_gradient.norm()
+    cosine = torch.dot(synthetic_gradient, real_gradient) / (synthetic_norm * real_norm)
     return Point(
         epoch,
-        norms[0].item(),
-        norms[1].item(),
+        synthetic_norm.item(),
+        real_norm.item(),
         cosine.clamp(-1, 1).acos().rad2deg().item(),
         _mean_loss(network, synthetic),
         _mean_loss(network, real),
     )
 
 
-def gradient(network: nn.Module, images: LabelledImages) -> Tensor:
-    """Of the mean cross-entropy with respect to all parameters, as one vector in double precision."""
+def mean_gradient(network: nn.Module, images: LabelledImages) -> Tensor:
+    """Gradient of the mean cross-entropy in all parameters, as one vector in double precision."""
     names = [name for name, _ in network.named_parameters()]
     microbatch, _ = automatic_sizes(network, images.images, 1, differentiable=False)
     layers = class_gradients(
@@ -77,7 +94,12 @@ def _mean_loss(network: nn.Module, images: LabelledImages) -> float:
     return total.item() / count
 
 
-def logarithmic(last: int, number: int) -> set[int]:
-    """0, last and about as many epochs between as to be evenly spread on a logarithmic axis."""
+def logarithmic_epochs(last: int, number: int) -> set[int]:
+    """Chooses epochs that are evenly spread on a logarithmic axis.
+
+    Args:
+        last: the largest epoch; it is chosen, and so is 0.
+        number: of epochs, about; fewer where rounding makes two equal.
+    """
     spread = torch.logspace(0, torch.tensor(max(1, last)).log10().item(), max(2, number - 1))
     return {0, last, *(min(last, round(epoch)) for epoch in spread.tolist())}

@@ -1,4 +1,4 @@
-"""The paper's analysis as pictures, each as PNG and SVG."""
+"""Figures of the paper's analysis, each as PNG and SVG."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,34 +11,50 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gmlight.condensation.schedules import look_up
-from gmlight.reporting.collect import Entry, Gathered, Zetas, whole_beside
+from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
-from gmlight.reporting.paper import rank
+from gmlight.reporting.entries import Entry, MeasuredZeta, find_whole_set
+from gmlight.reporting.paper import choice_order
 from gmlight.runtime.paths import CONF_DIR
 
 DPI = 160
-# Told apart by any eye, in print too (Okabe and Ito).
+# Distinct for colour-blind readers and in print (Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*"
 EQUATION_12 = yaml.safe_load((CONF_DIR / "schedule" / "adaptive.yaml").read_text())["epochs"]
 
 
-def save_plots(gathered: Gathered, folder: Path) -> list[Path]:
-    """All that the runs give material for, in a new folder; without any, none is made.
+def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
+    """Saves every figure for which there are enough runs.
+
+    Args:
+        runs: of any number of datasets.
+        folder: is made; not if there is no figure.
 
     Returns:
-        The PNG files; an SVG lies beside each.
+        The PNG files; an SVG file lies beside each.
     """
-    figures = {**_accuracies(gathered.entries.get("table3", [])), **_zetas(gathered.zetas)}
+    figures = {**_accuracy_figures(runs.entries.get("table3", [])), **_zeta_figures(runs.zetas)}
     if figures:
         folder.mkdir()
     return [save(figure, folder / name) for name, figure in figures.items()]
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes `path` with .png and .svg added; nothing is written over. Returns the PNG's path."""
+    """Writes a figure as PNG and as SVG.
+
+    Args:
+        figure: the same figure always makes the same files.
+        path: without the endings.
+
+    Returns:
+        The PNG file.
+
+    Raises:
+        FileExistsError: there is such a file.
+    """
     files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
-    # The same figure is the same file: no date, no random names; letters stay letters.
+    # No date and no random names; text stays text.
     with matplotlib.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
         for file in files:
             date = {"Date": None} if file.suffix == ".svg" else {}
@@ -48,10 +64,12 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: Entry | None) -> Figure:
-    """Test accuracy against images per class: a line a choice, the whole training set across.
+    """Plots test accuracy against images per class; error bars are one std of all networks.
 
     Args:
-        series: by name, the entries in the order of their ipc; bars are one std of all networks.
+        title: of the figure.
+        series: by name, the entries of one line, sorted by ipc.
+        whole: the whole training set, drawn as a horizontal line; None leaves it out.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -77,28 +95,30 @@ def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: En
     return figure
 
 
-def plot_zetas(title: str, used: Sequence[Sequence[int]], unit: str) -> Figure:
-    """Figure 3: how long the network trained after each image update until it overfitted, beside Eq. 12.
+def plot_zetas(title: str, values: Sequence[Sequence[int]], unit: str) -> Figure:
+    """Plots how long the network trained after each image update until it overfitted, and Eq. 12 (Figure 3).
 
     Args:
-        used: [T-1][any number of outer iterations].
+        title: of the figure.
+        values: [T-1][any number of outer iterations], in the unit.
+        unit: `epochs` or `steps`; Eq. 12 counts epochs.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    steps = range(len(used))
-    quarters = [statistics.quantiles(of_t, n=4) if len(of_t) > 1 else [of_t[0]] * 3 for of_t in used]
+    steps = range(len(values))
+    quartiles = [statistics.quantiles(zetas, n=4) if len(zetas) > 1 else [zetas[0]] * 3 for zetas in values]
     axes.fill_between(
         steps,
-        [low for low, _, _ in quarters],
-        [high for _, _, high in quarters],
+        [low for low, _, _ in quartiles],
+        [high for _, _, high in quartiles],
         color=COLOURS[0],
         alpha=0.2,
         linewidth=0,
         label="middle half of the outer iterations",
     )
-    means = [statistics.fmean(of_t) for of_t in used]
+    means = [statistics.fmean(zetas) for zetas in values]
     axes.plot(steps, means, color=COLOURS[0], marker=MARKERS[0], label="until overfitting, mean")
-    if unit == "epochs":  # which Eq. 12 counts
+    if unit == "epochs":
         equation = [look_up(EQUATION_12, t) for t in steps]
         axes.plot(steps, equation, color=COLOURS[1], drawstyle="steps-post", linestyle="--", label="Eq. 12")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -109,10 +129,12 @@ def plot_zetas(title: str, used: Sequence[Sequence[int]], unit: str) -> Figure:
 
 
 def plot_trajectory(title: str, networks: Sequence[Sequence[Point]]) -> Figure:
-    """Figure 2's story: norms, angle and losses while networks train on a set; means, bands of one std.
+    """Plots norms, angle and losses while networks train on a condensed set (Figure 2).
 
     Args:
-        networks: of each its points, at the same epochs.
+        title: of the figure.
+        networks: the points of each network, all at the same epochs. Lines are means over the networks, bands
+            are one std wide to either side.
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     figure.suptitle(title)
@@ -135,47 +157,52 @@ def plot_trajectory(title: str, networks: Sequence[Sequence[Point]]) -> Figure:
     return figure
 
 
-def _accuracies(entries: Iterable[Entry]) -> dict[str, Figure]:
-    # A figure for each dataset and base scale at which a choice was run at two ipc or more.
-    entries = list(entries)
+def _accuracy_figures(entries: Iterable[Entry]) -> dict[str, Figure]:
+    # A figure for each dataset and base scale at which choices were run at two ipc or more.
+    by_scale: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        by_scale.setdefault((entry.dataset, entry.base_scale), []).append(entry)
     figures = {}
-    for dataset, scale in sorted({(entry.dataset, entry.base_scale) for entry in entries}):
-        here = [entry for entry in entries if (entry.dataset, entry.base_scale) == (dataset, scale)]
+    for (dataset, scale), group in sorted(by_scale.items()):
         series: dict[str, list[Entry]] = {}
-        for entry in sorted(here, key=lambda entry: (rank(entry.cell.choice), entry.scale, entry.cell.ipc)):
+        for entry in sorted(
+            group, key=lambda each: (choice_order(each.cell.choice), each.scale, each.cell.ipc)
+        ):
             if entry.cell.choice != "whole":
                 name = entry.cell.choice + entry.scale.removeprefix(scale)
                 series.setdefault(name, []).append(entry)
-        if len({entry.cell.ipc for entries in series.values() for entry in entries}) > 1:
+        if len({entry.cell.ipc for line in series.values() for entry in line}) > 1:
+            whole = find_whole_set(group, dataset, scale)
             title = f"{dataset}, scale {scale}"
-            whole = whole_beside(here, dataset, scale)
             figures[f"{dataset}-{scale}-accuracy"] = plot_accuracies(title, series, whole)
     return figures
 
 
-def _zetas(zetas: Iterable[Zetas]) -> dict[str, Figure]:
-    # A figure for each kind of run; seeds together.
-    kinds: dict[tuple[str, int, str, str, str], list[Zetas]] = {}
-    for one in zetas:
-        kinds.setdefault((one.dataset, one.ipc, one.method, one.scale, one.unit), []).append(one)
+def _zeta_figures(zetas: Iterable[MeasuredZeta]) -> dict[str, Figure]:
+    # A figure for each setting; seeds are pooled.
+    by_setting: dict[tuple[str, int, str, str, str], list[MeasuredZeta]] = {}
+    for run in zetas:
+        by_setting.setdefault((run.dataset, run.ipc, run.method, run.scale, run.unit), []).append(run)
     figures = {}
-    for number, ((dataset, ipc, method, scale, unit), runs) in enumerate(sorted(kinds.items())):
-        updates = min(len(one.used) for one in runs)
-        used = [[zeta for one in runs for zeta in one.used[t]] for t in range(updates)]
+    for number, ((dataset, ipc, method, scale, unit), runs) in enumerate(sorted(by_setting.items())):
+        updates = min(len(run.values) for run in runs)
+        values = [[zeta for run in runs for zeta in run.values[t]] for t in range(updates)]
         title = f"{dataset}, ipc {ipc}, {method}, scale {scale}"
-        figures[f"{dataset}-ipc{ipc}-zeta-{number}"] = plot_zetas(title, used, unit)
+        figures[f"{dataset}-ipc{ipc}-zeta-{number}"] = plot_zetas(title, values, unit)
     return figures
 
 
 def _band(
     axes: Axes, networks: Sequence[Sequence[Point]], name: str, label: str, colour: str, line: str
 ) -> None:
+    # The mean over networks, and one std to either side; the smallest value where that were not positive.
     epochs = [point.epoch for point in networks[0]]
     columns = [[getattr(points[i], name) for points in networks] for i in range(len(epochs))]
-    means, stds = [statistics.fmean(of) for of in columns], [statistics.pstdev(of) for of in columns]
+    means, stds = [statistics.fmean(column) for column in columns], [statistics.pstdev(c) for c in columns]
     axes.plot(epochs, means, color=colour, linestyle=line, label=label)
     low = [
-        min(of) if mean - std <= 0 else mean - std for of, mean, std in zip(columns, means, stds, strict=True)
+        mean - std if mean > std else min(column)
+        for column, mean, std in zip(columns, means, stds, strict=True)
     ]
     high = [mean + std for mean, std in zip(means, stds, strict=True)]
     axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)

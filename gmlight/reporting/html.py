@@ -1,4 +1,4 @@
-"""Renders the page templates."""
+"""Renders pages from templates, each as one file that needs no network."""
 
 import base64
 from datetime import datetime
@@ -18,20 +18,13 @@ _environment = Environment(
 )
 
 
-def render(name: str, **content: Any) -> str:
-    """The template of that name with its content."""
-    return _environment.get_template(name).render(**content)
-
-
-def samples(folder: Path) -> list[Path]:
-    # By iteration; whatever else may lie there.
-    return sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
-
-
-def written() -> dict[str, str]:
-    return {"version": gmlight.__version__, "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"}
+def render(template: str, **content: Any) -> str:
+    """Renders a template with its content, the version and the time for its footer."""
+    now = datetime.now().astimezone()
+    footer = {"version": gmlight.__version__, "written": f"{now:%Y-%m-%d %H:%M:%S %Z}"}
+    return _environment.get_template(template).render(**content, **footer)
 
 
 def data_uri(path: Path) -> str:
-    """The PNG in a form that is part of a page."""
+    """Encodes a PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

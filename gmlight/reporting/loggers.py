@@ -1,8 +1,8 @@
-"""Where metrics go."""
+"""Loggers of a run: metrics.csv, TensorBoard and W&B."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +10,27 @@ from typing import Any
 
 import lightning
 import numpy as np
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from gmlight.artifacts.metrics_csv import _read_rows, _write_rows
+from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import atomic_write
+from gmlight.reporting.csv_logger import MetricsCSVLogger
 from gmlight.runtime.console import relative_path
 
-TAG = 64  # characters, as many as W&B takes
+MAX_TAG_LENGTH = 64  # characters; W&B refuses longer ones
 
 
 @dataclass(frozen=True)
-class About:
-    """What a dashboard calls a run and finds it by.
+class DashboardLabels:
+    """The names by which a dashboard shows and finds a run.
 
-    group: what runs that differ in their seed alone have in common. tags: of the choices made.
-    config: resolved, as plain containers.
+    Args:
+        name: of the run.
+        group: the same for runs that differ in their seed alone.
+        tags: the choices that were made.
+        config: the resolved configuration, as plain containers.
     """
 
     name: str
@@ -37,54 +39,29 @@ class About:
     config: dict[str, Any]
 
 
-def about(record: dict[str, Any]) -> About:
-    """The record is `config.describe`'s with its `labels`."""
-    config = record["config"]
-    dataset, ipc = config["dataset"]["name"], f"ipc {config['ipc']}"
-    group = f"{dataset}, {ipc}, {record['method']}"
-    if record["scale"] != "paper":
-        group += f", {record['scale']}"
-    made = {key: record["choices"].get(key) for key in ("matching", "distance", "schedule", "initialization")}
-    tags = [dataset, ipc, record["method"], f"scale {record['scale']}", record["architecture"]]
-    tags += [f"{key}={choice}" for key, choice in made.items() if choice]
-    if record.get("protocol", "plain") != "plain":
-        group += f", protocol {record['protocol']}"
-        tags.append(f"protocol {record['protocol']}")
-    return About(f"{group}, seed {config['seed']}", group, [tag[:TAG] for tag in tags], config)
+def dashboard_labels(record: RunRecord) -> DashboardLabels:
+    """Names a run for dashboards."""
+    dataset, ipc = record.config["dataset"]["name"], f"ipc {record.config['ipc']}"
+    group = f"{dataset}, {ipc}, {record.method}"
+    if record.scale != "paper":
+        group += f", {record.scale}"
+    groups = ("matching", "distance", "schedule", "initialization")
+    tags = [dataset, ipc, record.method, f"scale {record.scale}", record.architecture]
+    tags += [f"{key}={record.choices[key]}" for key in groups if record.choices.get(key)]
+    if record.protocol != "plain":
+        group += f", protocol {record.protocol}"
+        tags.append(f"protocol {record.protocol}")
+    name = f"{group}, seed {record.config['seed']}"
+    return DashboardLabels(name, group, [tag[:MAX_TAG_LENGTH] for tag in tags], record.config)
 
 
-class MetricsCSV(CSVLogger):
-    """metrics.csv in the run folder itself, and no file of hyper-parameters: config.yaml holds them."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
-
-    @property
-    @rank_zero_only
-    def experiment(self) -> _ExperimentWriter:
-        if self._experiment is None:
-            path = Path(self.log_dir) / _ExperimentWriter.NAME_METRICS_FILE
-            keys, rows = _read_rows(path)
-            if not rows:
-                self._experiment = _ExperimentWriter(log_dir=self.log_dir)
-                return self._experiment
-            with atomic_write(path) as kept:
-                _write_rows(kept, keys, rows)
-                self._experiment = _ExperimentWriter(log_dir=self.log_dir)  # which removes the file
-            self._experiment.metrics_keys = keys
-        return self._experiment
-
-    def log_hyperparams(self, *args: Any, **keywords: Any) -> None:
-        pass
+def csv_logger(folder: Path, labels: DashboardLabels) -> Logger:
+    """Logs to metrics.csv in the run folder."""
+    return MetricsCSVLogger(RunFolder(folder).metrics)
 
 
-def csv_logger(folder: Path, about: About) -> Logger:
-    """metrics.csv in the run folder."""
-    return MetricsCSV(folder)
-
-
-def tensorboard_logger(folder: Path, about: About) -> Logger:
-    """Events for `tensorboard --logdir`, in the run folder's tensorboard/.
+def tensorboard_logger(folder: Path, labels: DashboardLabels) -> Logger:
+    """Logs events for `tensorboard --logdir` to tensorboard/ in the run folder.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -97,9 +74,18 @@ def tensorboard_logger(folder: Path, about: About) -> Logger:
         ) from None
 
 
-def wandb_logger(folder: Path, about: About, *, project: str) -> Logger:
-    """W&B; offline, without a prompt, where no key is set."""
-    os.environ.setdefault("WANDB_SILENT", "true")  # gmlight says in one line where the run is
+def wandb_logger(folder: Path, labels: DashboardLabels, *, project: str) -> Logger:
+    """Logs to W&B; offline and without a prompt if no key is set.
+
+    Args:
+        folder: of the run. A run that was logged there before keeps its id.
+        labels: of the run.
+        project: on W&B.
+
+    Raises:
+        ConfigError: the key is malformed.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")  # gmlight prints one line on where the run is
     import wandb
 
     try:
@@ -107,25 +93,25 @@ def wandb_logger(folder: Path, about: About, *, project: str) -> Logger:
     except (ValueError, wandb.Error) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"logger=wandb: {reason}; mend or unset WANDB_API_KEY, or use WANDB_MODE=offline"
+            f"logger=wandb: {reason}; correct or unset WANDB_API_KEY, or use WANDB_MODE=offline"
         ) from None
     options: dict[str, Any] = {} if online or os.environ.get("WANDB_MODE") else {"mode": "offline"}
-    if runs := sorted(folder.glob("wandb/*run-*-*")):  # one that goes on keeps its id
-        options |= {"id": runs[-1].name.rsplit("-", 1)[1], "resume": "allow"}
+    if earlier := sorted(folder.glob("wandb/*run-*-*")):
+        options |= {"id": earlier[-1].name.rsplit("-", 1)[1], "resume": "allow"}
     return WandbLogger(
-        name=about.name,
+        name=labels.name,
         project=project,
         save_dir=folder,
-        group=about.group,
-        tags=about.tags,
-        config=about.config,
+        group=labels.group,
+        tags=labels.tags,
+        config=labels.config,
         **options,
     )
 
 
 @contextmanager
 def closing_loggers(trainer: lightning.Trainer) -> Iterator[None]:
-    """Ends every logger's run at the end, also after an error, so that the next run gets its own."""
+    """Finalizes every logger when the block ends, also by an error; a later run gets its own."""
     status = "failed"
     try:
         yield
@@ -140,7 +126,13 @@ def closing_loggers(trainer: lightning.Trainer) -> Iterator[None]:
 
 
 def log_picture(loggers: Iterable[Logger], path: Path, step: int) -> None:
-    """The picture of S, in those loggers that take pictures."""
+    """Sends a picture of the synthetic set to the loggers that take pictures.
+
+    Args:
+        loggers: of the run.
+        path: a PNG file.
+        step: number of image updates so far; W&B has a counter of its own.
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image("samples", [str(path)])
@@ -150,30 +142,38 @@ def log_picture(loggers: Iterable[Logger], path: Path, step: int) -> None:
 
 
 def log_artifact(
-    loggers: Iterable[Logger], folder: Path, record: dict[str, Any], accuracy: dict[str, Any]
+    loggers: Iterable[Logger], folder: Path, record: RunRecord, accuracy: Mapping[str, Any]
 ) -> None:
-    """The condensed set in the folder, as W&B's artifact of type condensed-set, found by what made it."""
-    config = record["config"]
+    """Sends the condensed set to W&B, as an artifact of type `condensed-set`.
+
+    Args:
+        loggers: of the run.
+        folder: of the condensed set.
+        record: of the run; becomes the artifact's metadata.
+        accuracy: of the set, as in the run's result.
+    """
+    config = record.config
     metadata = {
         "dataset": config["dataset"]["name"],
         **{key: config[key] for key in ("ipc", "iterations", "seed")},
-        **{key: record[key] for key in ("method", "scale", "architecture", "command")},
+        "method": record.method,
+        "scale": record.scale,
+        "architecture": record.architecture,
+        "command": record.command,
         "accuracy": {key: accuracy[key] for key in ("mean", "std", "n", "epochs", "protocol")},
     }
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
 
-            name = re.sub(
-                r"[^\w.-]+", "-", f"{metadata['dataset']}-ipc{metadata['ipc']}-{logger.experiment.id}"
-            )
-            artifact = wandb.Artifact(name, type="condensed-set", metadata=metadata)
+            name = f"{metadata['dataset']}-ipc{metadata['ipc']}-{logger.experiment.id}"
+            artifact = wandb.Artifact(re.sub(r"[^\w.-]+", "-", name), type="condensed-set", metadata=metadata)
             artifact.add_dir(str(folder))
             logger.experiment.log_artifact(artifact)
 
 
-def places(loggers: Iterable[Logger]) -> Iterator[tuple[str, str]]:
-    """Of each dashboard its name, and where the run is to be seen or how it gets there."""
+def dashboard_locations(loggers: Iterable[Logger]) -> Iterator[tuple[str, str]]:
+    """Yields the name of each dashboard, and where it shows the run or the command that gets it there."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment

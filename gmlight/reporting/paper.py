@@ -1,9 +1,11 @@
-"""The paper's tables: which cell a run belongs to, and the figure that stands there."""
+"""The paper's tables: the cells that a run fills, and the accuracies that the paper reports there."""
 
 import csv
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from gmlight.artifacts.record import RunRecord
 
 TITLES = {
     "table1": "Table 1: what is matched",
@@ -15,7 +17,7 @@ TITLES = {
     "relative_accuracy": "Section 4.5: accuracy relative to the whole set, in percent",
 }
 RELATIVE_FROM = 50  # images per class from which on section 4.5 compares with the whole set
-_FIGURES = Path(__file__).with_name("paper.csv")
+_ACCURACIES = Path(__file__).with_name("paper.csv")
 _METHODS = {  # (matching, distance, schedule) of Table 3's rows
     ("intra", "cos", "fixed"): "dc",
     ("multilevel", "cos", "fixed"): "m",
@@ -29,7 +31,15 @@ _ORDER = ("random", "herding", *_METHODS.values(), "whole")
 
 @dataclass(frozen=True)
 class Cell:
-    """A place in one of the paper's tables; `target`: the evaluated architecture, where that is a column."""
+    """A place in one of the paper's tables.
+
+    Args:
+        table: a key of `TITLES`.
+        dataset: the paper's name of the dataset.
+        ipc: images per class.
+        choice: what the table compares: a method, a matching rule, a distance or a source architecture.
+        target: the evaluated architecture; empty in tables that have one for all.
+    """
 
     table: str
     dataset: str
@@ -39,29 +49,40 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What the paper says, in percent; std null where it says none."""
+class PaperAccuracy:
+    """A test accuracy that the paper reports.
+
+    Args:
+        mean: in percent.
+        std: in percentage points; None: the paper gives none.
+    """
 
     mean: float
     std: float | None
 
+    def __str__(self) -> str:
+        return f"{self.mean}" if self.std is None else f"{self.mean}±{self.std}"
 
-def figures() -> dict[Cell, Figure]:
-    """Every figure of the paper's tables, in their order."""
-    with _FIGURES.open(newline="") as file:
+
+def read_paper_accuracies() -> dict[Cell, PaperAccuracy]:
+    """Reads every accuracy in the paper's tables, in their order."""
+    with _ACCURACIES.open(newline="") as file:
         return {
-            Cell(row["table"], row["dataset"], int(row["ipc"]), row["choice"], row["target"]): Figure(
+            Cell(row["table"], row["dataset"], int(row["ipc"]), row["choice"], row["target"]): PaperAccuracy(
                 float(row["mean"]), float(row["std"]) if row["std"] else None
             )
             for row in csv.DictReader(file)
         }
 
 
-def cells_of(choices: dict[str, str], dataset: str, ipc: int, method: str, target: str) -> list[Cell]:
-    """The cells that a run without departures from the paper's protocol fills.
+def cells_of_run(choices: Mapping[str, str], dataset: str, ipc: int, method: str, target: str) -> list[Cell]:
+    """Lists the cells that a run fills if nothing departs from the paper's protocol.
 
     Args:
-        choices: option by group. dataset: the paper's name of it. method: the run's label.
+        choices: the chosen option of each config group.
+        dataset: the paper's name of the dataset.
+        ipc: images per class.
+        method: the run's label.
         target: the evaluated architecture.
     """
     source = choices["architecture"]
@@ -69,31 +90,49 @@ def cells_of(choices: dict[str, str], dataset: str, ipc: int, method: str, targe
         row = 1 if method == "whole" else ipc  # the whole set is the same at every ipc
         return [Cell("table3", dataset, row, method)] if source == target == "convnet" else []
     matching, distance, schedule = (choices[group] for group in ("matching", "distance", "schedule"))
-    if ipc == 1:  # the network is never trained: no schedule plays a part
+    if ipc == 1:  # the network is never trained: the schedule plays no part
         schedule = "fixed"
-    of_table_3 = _METHODS.get((matching, distance, schedule))
-    found = []
+    table3_row = _METHODS.get((matching, distance, schedule))
+    cells = []
     if source == target == "convnet":
         if distance == "cos" and schedule == "fixed":
-            found.append(Cell("table1", dataset, ipc, matching))
+            cells.append(Cell("table1", dataset, ipc, matching))
         if matching == "multilevel" and schedule == "fixed":
-            found.append(Cell("table2", dataset, ipc, distance))
+            cells.append(Cell("table2", dataset, ipc, distance))
         if matching == "intra" and distance == "cos":
-            found.append(Cell("overfitting", dataset, ipc, schedule))
-        if of_table_3 is not None:
+            cells.append(Cell("overfitting", dataset, ipc, schedule))
+        if table3_row is not None:
             table = "tiny_imagenet" if dataset == "tiny_imagenet" else "table3"
-            found.append(Cell(table, dataset, ipc, of_table_3))
-    if of_table_3 == "md":
-        found.append(Cell("table4", dataset, ipc, source, target))
-    return found
+            cells.append(Cell(table, dataset, ipc, table3_row))
+    if table3_row == "md":
+        cells.append(Cell("table4", dataset, ipc, source, target))
+    return cells
 
 
-def rank(choice: str) -> tuple[int, str]:
-    """What sorts choices as Table 3 does, and others after them."""
+def paper_accuracies_for(record: RunRecord) -> list[tuple[Cell, PaperAccuracy]]:
+    """Lists what the paper reports for a run on its own architecture, then the baselines of that cell.
+
+    Baselines are Random, Herding and the whole training set. The list is empty where the run departs from
+    the paper's protocol.
+    """
+    known, ipc = read_paper_accuracies(), record.config["ipc"]
+    if record.departures or "," in record.architecture:
+        return []
+    dataset = paper_dataset_name(record.config["dataset"]["name"], {cell.dataset for cell in known})
+    target = record.architecture.split(" ")[0]
+    cells = cells_of_run(record.choices, dataset, ipc, record.method, target)
+    if cells and target == "convnet":
+        baselines = ((ipc, "random"), (ipc, "herding"), (1, "whole"))
+        cells += [Cell("table3", dataset, row, choice) for row, choice in baselines]
+    return [(cell, known[cell]) for cell in dict.fromkeys(cells) if cell in known]
+
+
+def choice_order(choice: str) -> tuple[int, str]:
+    """A key that sorts choices as Table 3 does, and other choices after them."""
     return (_ORDER.index(choice) if choice in _ORDER else len(_ORDER)), choice
 
 
-def name_of(dataset: str, known: Any) -> str:
-    """The paper's name of a dataset: `cifar10-jpeg` -> `cifar10`."""
+def paper_dataset_name(dataset: str, known: Collection[str]) -> str:
+    """The paper's name of a dataset if it is a known one: `cifar10-jpeg` -> `cifar10`."""
     base = dataset.split("-")[0]
     return base if base in known else dataset

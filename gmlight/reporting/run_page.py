@@ -1,8 +1,7 @@
-"""report.html of one run, in one file that needs no network and no account."""
+"""The page of one run: progress, accuracies, pictures and curves in one file that needs no network."""
 
-import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,29 @@ from typing import Any
 import yaml
 
 from gmlight.artifacts.metrics_csv import read_metrics
-from gmlight.artifacts.record import headline
+from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.results import images_per_class
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.reporting.collect import paper_figures
-from gmlight.reporting.curves import curves
-from gmlight.reporting.html import data_uri, render, samples, written
-from gmlight.reporting.paper import TITLES
+from gmlight.reporting.curves import draw_curves
+from gmlight.reporting.html import data_uri, render
+from gmlight.reporting.paper import TITLES, paper_accuracies_for
 from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.console import format_bytes, format_duration, pluralize
 
-PAGE = "report.html"
-PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # of S over time, that one page holds at most
+PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # on one page at most
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is: `condensing`, `evaluating`, `finished` or `stopped`; done: outer iterations of total.
+    """How far a run is.
 
-    elapsed, left: seconds, where they are known. said: why it has stopped.
+    Args:
+        name: `condensing`, `evaluating`, `finished` or `stopped`.
+        done: outer iterations so far.
+        total: outer iterations of the run.
+        elapsed: seconds since the run started or resumed; None: unknown.
+        left: estimated seconds until the last outer iteration; None: unknown.
+        reason: why the run stopped; empty otherwise.
     """
 
     name: str
@@ -36,18 +39,19 @@ class State:
     total: int
     elapsed: float | None = None
     left: float | None = None
-    said: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class _Picture:
     iteration: int
-    text: str
-    source: str
+    text: str  # for readers who cannot see it
+    source: str  # a data URI
 
 
 @dataclass(frozen=True)
 class _Row:
+    # Of the table of accuracies, as it is shown.
     name: str
     images: object
     network: str
@@ -55,137 +59,161 @@ class _Row:
     accuracy: str
     n: object
     ours: bool = False
-    stored: str = ""
+    storage: str = ""
 
 
-def write_run_page(folder: Path, record: dict[str, Any], classes: Sequence[str], state: State) -> Path:
-    """Writes the run folder's report.html anew, from what is in the folder.
+def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str], state: State) -> Path:
+    """Writes the run's page from the files in its folder.
 
     Args:
-        record: of `config.describe`, with its labels.
+        folder: of the run.
+        record: of the run.
+        classes: class names, by label.
+        state: how far the run is.
+
+    Returns:
+        The page.
     """
-    config, lines = record["config"], read_metrics(RunFolder(folder).metrics)
-    result = _result(folder) if state.name == "finished" else None
-    name, logged = config["dataset"]["name"], bool(config["logger"].get("csv"))
+    config, metrics = record.config, read_metrics(folder.metrics)
+    result = folder.read_result() if state.name == "finished" and folder.result.exists() else None
+    learned = bool(config["iterations"])
     content = render(
         "run.html",
-        title=f"{name}, {pluralize(config['ipc'], 'image')} per class",
-        subtitle=headline(record),
-        state={
-            "name": state.name, "done": state.done, "total": state.total, "said": state.said,
-            "elapsed": "" if state.elapsed is None else format_duration(state.elapsed),
-            "left": "" if state.left is None else format_duration(state.left),
-        },
-        folder=shlex.quote(str(folder.resolve())),
+        title=f"{config['dataset']['name']}, {pluralize(config['ipc'], 'image')} per class",
+        subtitle=record.headline,
+        state=_shown_state(state),
+        folder=shlex.quote(str(folder.path.resolve())),
         finished=result is not None,
-        learned=bool(config["iterations"]),
-        pictures=_pictures(samples(folder), classes, "Synthetic" if config["iterations"] else "Real"),
-        pictures_left_out=bool(samples(folder)),
-        accuracies=_accuracies(record, lines, result),
-        protocol=record.get("protocol", "plain"),
-        curves=curves(lines, _beside(record, result)),
-        no_curves=_why_no_curves(logged, finished=result is not None),
-        command=record["command"],
+        learned=learned,
+        pictures=_pictures(folder.all_samples, classes, "Synthetic" if learned else "Real"),
+        pictures_left_out=bool(folder.all_samples),
+        pictures_folder=folder.samples_folder.name,
+        accuracies=_accuracy_rows(record, metrics, result),
+        protocol=record.protocol,
+        curves=draw_curves(metrics, _baselines(record, result)),
+        no_curves=_why_no_curves(bool(config["logger"].get("csv")), finished=result is not None),
+        command=record.command,
         environment=_environment(result),
         config=yaml.safe_dump(config, sort_keys=False),
-        **written(),
-    )  # fmt: skip
-    path = folder / PAGE
-    with atomic_write(path) as file:
+    )
+    with atomic_write(folder.page) as file:
         file.write_text(content, encoding="utf-8")
-    return path
+    return folder.page
 
 
-def _result(folder: Path) -> dict[str, Any] | None:
-    path = folder / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def choose_pictures(paths: Sequence[Path], number: int, total_bytes: int) -> list[Path]:
+    """Chooses pictures that are evenly spread over time, the last one among them.
+
+    Args:
+        paths: oldest first.
+        number: of pictures at most.
+        total_bytes: of all chosen pictures at most.
+    """
+    if not paths:
+        return []
+    number = min(number, len(paths), total_bytes // max(path.stat().st_size for path in paths))
+    step = (len(paths) - 1) / max(1, number - 1)
+    return [paths[-1 - round(i * step)] for i in reversed(range(number))]
 
 
-def _environment(result: dict[str, Any] | None) -> dict[str, str]:
-    # Not the machine's name: pages are handed on.
+def _shown_state(state: State) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "done": state.done,
+        "total": state.total,
+        "reason": state.reason,
+        "elapsed": "" if state.elapsed is None else format_duration(state.elapsed),
+        "left": "" if state.left is None else format_duration(state.left),
+    }
+
+
+def _environment(result: Mapping[str, Any] | None) -> dict[str, str]:
+    # Without the machine's name, for pages are shared.
     if result is None:
         return {}
-    times = {f"time {name}": format_duration(value) for name, value in result["seconds"].items()}
+    times = {f"time {name}": format_duration(seconds) for name, seconds in result["seconds"].items()}
     return {name: value for name, value in result["environment"].items() if name != "host"} | times
 
 
 def _why_no_curves(logged: bool, finished: bool) -> str:
     if not logged:
-        return "Add csv to logger to have curves here."
-    return "The run was too short for curves." if finished else "There is nothing to draw yet."
+        return "Curves need metrics.csv: add csv to logger."
+    return "The run was too short for curves." if finished else "No metrics yet."
 
 
 def _pictures(paths: Sequence[Path], classes: Sequence[str], kind: str) -> list[_Picture]:
-    # Evenly spread over time, the last among them, as many as a page can bear.
-    if not paths:
-        return []
-    most = min(PICTURES, len(paths), PICTURES_BYTES // max(path.stat().st_size for path in paths))
-    chosen = [paths[-1 - round(i * (len(paths) - 1) / max(1, most - 1))] for i in reversed(range(most))]
     names = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
     return [
         _Picture(
             int(path.stem),
-            f"{kind} images after {int(path.stem)} outer iterations, a row a class: {names}",
+            f"{kind} images after {int(path.stem)} outer iterations, one row per class: {names}",
             data_uri(path),
         )
-        for path in chosen
+        for path in choose_pictures(paths, PICTURES, PICTURES_BYTES)
     ]
 
 
-def _accuracies(
-    record: dict[str, Any], lines: Sequence[dict[str, str]], result: dict[str, Any] | None
+def _accuracy_rows(
+    record: RunRecord, metrics: Sequence[Mapping[str, str]], result: Mapping[str, Any] | None
 ) -> list[_Row]:
-    config = record["config"]
     if result is not None:
-        first = result["evaluations"][0]["name"]
-        rows = [_of_result(row, ours=row["name"] == first) for row in result["evaluations"]]
+        own = result["evaluations"][0]["name"]
+        rows = [_result_row(row, ours=row["name"] == own) for row in result["evaluations"]]
     else:
-        evaluated = [line for line in lines if line.get("accuracy/mean")]
-        rows = [
-            _Row(
-                f"condensed, after {float(line['iteration']):.0f} iterations",
-                images_per_class(config) * len(config["dataset"]["classes"] or []) or "",
-                record["architecture"],
-                config["evaluation"]["epochs"],
-                f"{float(line['accuracy/mean']):.2f} ± {float(line['accuracy/std']):.2f}",
-                config["evaluation"]["quick_networks"],
-                ours=True,
-            )
-            for line in evaluated[-1:]
-        ]
-    return rows + list(_of_paper(record))
+        evaluated = [row for row in metrics if row.get("accuracy/mean")]
+        rows = [_metrics_row(record, row) for row in evaluated[-1:]]
+    return rows + list(_paper_rows(record))
 
 
-def _of_result(row: dict[str, Any], ours: bool) -> _Row:
+def _result_row(row: Mapping[str, Any], ours: bool) -> _Row:
     accuracy = row["accuracy"]
-    shown = f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f}"
-    stored = format_bytes(row["storage_bytes"]) if "storage_bytes" in row else ""
     return _Row(
-        row["name"],
-        row["images"],
-        row["architecture"],
-        accuracy["epochs"],
-        shown,
-        accuracy["n"],
-        ours,
-        stored,
+        name=row["name"],
+        images=row["images"],
+        network=row["architecture"],
+        epochs=accuracy["epochs"],
+        accuracy=f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f}",
+        n=accuracy["n"],
+        ours=ours,
+        storage=format_bytes(row["storage_bytes"]) if "storage_bytes" in row else "",
     )
 
 
-def _of_paper(record: dict[str, Any]) -> Iterable[_Row]:
-    for cell, figure in paper_figures(record):
-        title = TITLES[cell.table].split(":")[0]
-        shown = f"{figure.mean}" + ("" if figure.std is None else f" ± {figure.std}")
-        yield _Row(f"the paper ({title}, {cell.choice})", "", cell.target or "convnet", "", shown, "")
+def _metrics_row(record: RunRecord, row: Mapping[str, str]) -> _Row:
+    # The set as it was at a quick evaluation.
+    config = record.config
+    return _Row(
+        name=f"condensed, after {float(row['iteration']):.0f} iterations",
+        images=images_per_class(config) * len(config["dataset"]["classes"] or []) or "",
+        network=record.architecture,
+        epochs=config["evaluation"]["epochs"],
+        accuracy=f"{float(row['accuracy/mean']):.2f} ± {float(row['accuracy/std']):.2f}",
+        n=config["evaluation"]["quick_networks"],
+        ours=True,
+    )
 
 
-def _beside(record: dict[str, Any], result: dict[str, Any] | None) -> dict[str, float]:
+def _paper_rows(record: RunRecord) -> Iterable[_Row]:
+    for cell, accuracy in paper_accuracies_for(record):
+        table = TITLES[cell.table].split(":")[0]
+        yield _Row(
+            name=f"the paper ({table}, {cell.choice})",
+            images="",
+            network=cell.target or "convnet",
+            epochs="",
+            accuracy=f"{accuracy}".replace("±", " ± "),
+            n="",
+        )
+
+
+def _baselines(record: RunRecord, result: Mapping[str, Any] | None) -> dict[str, float]:
+    # Accuracies that the curve of the set's is compared with: the run's own baselines and the paper's cell.
     evaluations = [] if result is None else result["evaluations"]
     own = evaluations[:1]
-    beside = {
+    measured = {
         row["name"]: row["accuracy"]["mean"]
         for row in evaluations[1:]
         if row["name"] != own[0]["name"] and row["architecture"] == own[0]["architecture"]
     }
-    of_paper = {f"the paper, {cell.choice}": figure.mean for cell, figure in paper_figures(record)}
-    return beside | dict(list(of_paper.items())[:1])
+    paper = {f"the paper, {cell.choice}": accuracy.mean for cell, accuracy in paper_accuracies_for(record)}
+    return measured | dict(list(paper.items())[:1])

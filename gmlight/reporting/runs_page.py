@@ -1,96 +1,73 @@
-"""A page of many runs: a table to sort, the paper's tables, the sets side by side."""
+"""The page of many runs: a table of all runs, the condensed images side by side, the paper's tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmlight.artifacts.record import headline
-from gmlight.reporting.collect import scale_shown
-from gmlight.reporting.html import data_uri, render, samples, written
+from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.reporting.collect import RunCollection
+from gmlight.reporting.html import data_uri, render
+from gmlight.reporting.measurements import scale_and_protocol
 from gmlight.reporting.run_page import PICTURES_BYTES
+from gmlight.reporting.tables import EXPLANATION, HEADINGS, ResultTable, result_tables
 from gmlight.runtime.console import format_bytes, format_duration, pluralize, relative_path
 
 RUN_HEADINGS = (
     "dataset", "ipc", "method", "scale", "storage", "seed", "network", "accuracy, %", "std", "n",
     "condensing", "folder",
 )  # fmt: skip
-_NUMBERS = {
-    "ipc",
-    "storage",
-    "seed",
-    "accuracy, %",
-    "std",
-    "n",
-    "condensing",
-    "ours",
-    "between",
-    "paper",
-    "diff",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """One of the paper's tables, as text; commands: what made its cells."""
-
-    title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    commands: Sequence[str]
+_NUMERIC_RUN_HEADINGS = {"ipc", "storage", "seed", "accuracy, %", "std", "n", "condensing"}
+_NUMERIC_HEADINGS = {"ipc", "storage", "ours", "between", "paper", "diff"}
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """text: as it is shown. value: what it is sorted by, where it is a number."""
-
     text: str
-    value: str = ""
+    value: str = ""  # what a number is sorted by
     number: bool = False
 
 
-def write_runs_page(
-    path: Path,
-    runs: Mapping[Path, dict[str, Any]],
-    tables: Iterable[Table],
-    notes: Sequence[str],
-    explanation: str,
-) -> None:
-    """Writes a page of many runs: a table to sort, the paper's tables, the sets side by side.
+def write_runs_page(path: Path, runs: RunCollection) -> None:
+    """Writes the page.
 
     Args:
-        runs: the result of each by its folder.
+        path: of the page.
+        runs: that it shows.
     """
-    pictures, left_out = _side_by_side(runs)
+    pictures, left_out = _pictures(runs.results)
     content = render(
         "runs.html",
-        title=pluralize(len(runs), "run"),
-        explanation=explanation,
-        every=_sortable(RUN_HEADINGS, [_run_cells(folder, result) for folder, result in runs.items()]),
+        title=pluralize(len(runs.results), "run"),
+        explanation=f"{EXPLANATION}.",
+        all_runs={
+            "headings": _headings(RUN_HEADINGS, _NUMERIC_RUN_HEADINGS),
+            "rows": [_run_cells(folder, result) for folder, result in runs.results.items()],
+        },
         pictures=pictures,
         left_out=left_out,
-        tables=[_of_table(table) for table in tables],
-        notes=notes,
-        **written(),
+        tables=[_sortable(table) for table in result_tables(runs)],
+        notes=runs.notes,
     )
     path.write_text(content, encoding="utf-8")
 
 
-def _sortable(headings: Sequence[str], rows: Sequence[Sequence[_Cell]]) -> dict[str, Any]:
-    return {"headings": [{"name": name, "number": name in _NUMBERS} for name in headings], "rows": rows}
+def _headings(names: Sequence[str], numeric: set[str]) -> list[dict[str, Any]]:
+    return [{"name": name, "number": name in numeric} for name in names]
 
 
-def _run_cells(folder: Path, result: dict[str, Any]) -> list[_Cell]:
-    config, row = result["config"], result["evaluations"][0]
+def _run_cells(folder: Path, result: Mapping[str, Any]) -> list[_Cell]:
+    record, row = RunRecord.from_dict(result), result["evaluations"][0]
     accuracy, seconds = row["accuracy"], result.get("seconds", {}).get("condensing")
-    stored = row.get("storage_bytes")
+    size = row.get("storage_bytes")
     return [
-        _Cell(config["dataset"]["name"]),
-        _number(config["ipc"]),
-        _Cell(result["method"]),
-        _Cell(scale_shown(result)),
-        _number(stored, format_bytes(stored)) if stored else _Cell(""),
-        _number(config["seed"]),
+        _Cell(record.config["dataset"]["name"]),
+        _number(record.config["ipc"]),
+        _Cell(record.method),
+        _Cell(scale_and_protocol(result)),
+        _number(size, format_bytes(size)) if size else _Cell(""),
+        _number(record.config["seed"]),
         _Cell(row["architecture"]),
         _number(accuracy["mean"], f"{accuracy['mean']:.2f}"),
         _number(accuracy["std"], f"{accuracy['std']:.2f}"),
@@ -104,28 +81,28 @@ def _number(value: float, text: str | None = None) -> _Cell:
     return _Cell(str(value) if text is None else text, str(value), number=True)
 
 
-def _of_table(table: Table) -> dict[str, Any]:
+def _sortable(table: ResultTable) -> dict[str, Any]:
     rows = [
         [
-            _Cell(text, text.split("±")[0], number=True) if name in _NUMBERS - {"n"} else _Cell(text)
-            for name, text in zip(table.headings, row, strict=True)
+            _Cell(text, text.split("±")[0], number=True) if name in _NUMERIC_HEADINGS else _Cell(text)
+            for name, text in zip(HEADINGS, row, strict=True)
         ]
         for row in table.rows
     ]
-    beside = {"title": table.title, "commands": "\n".join(table.commands)}
-    return _sortable(table.headings, rows) | beside
+    headings = _headings(HEADINGS, _NUMERIC_HEADINGS)
+    return {"title": table.title, "headings": headings, "rows": rows, "commands": "\n".join(table.commands)}
 
 
-def _side_by_side(runs: Mapping[Path, dict[str, Any]]) -> tuple[list[dict[str, str]], int]:
-    # The last picture of each run, as many as a page can bear; how many are left out.
-    pictures, room, left_out = [], PICTURES_BYTES, 0
-    for folder, result in runs.items():
-        for path in samples(folder)[-1:]:
-            room -= path.stat().st_size
-            if room < 0:
+def _pictures(results: Mapping[Path, Mapping[str, Any]]) -> tuple[list[dict[str, str]], int]:
+    # The last picture of each run, and how many are left out because the page would be too large.
+    pictures, bytes_left, left_out = [], PICTURES_BYTES, 0
+    for folder, result in results.items():
+        for path in RunFolder(folder).all_samples[-1:]:
+            bytes_left -= path.stat().st_size
+            if bytes_left < 0:
                 left_out += 1
                 continue
-            what, accuracy = headline(result), result["evaluations"][0]["accuracy"]
-            caption = f"{what}: {accuracy['mean']:.2f} %"
-            pictures.append({"source": data_uri(path), "text": f"Images of {what}", "caption": caption})
+            headline, accuracy = RunRecord.from_dict(result).headline, result["evaluations"][0]["accuracy"]
+            caption = f"{headline}: {accuracy['mean']:.2f} %"
+            pictures.append({"source": data_uri(path), "text": f"Images of {headline}", "caption": caption})
     return pictures, left_out

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,10 +14,22 @@ from rich.console import Console
 from gmlight.errors import ConfigError
 from gmlight.runtime.rank import is_main
 
+_silent: ContextVar[bool] = ContextVar("_silent", default=False)
+
 
 def new_console() -> Console:
     """Returns the console for results: silent except on rank 0, text printed without markup."""
-    return Console(markup=False, highlight=False, quiet=not is_main())
+    return Console(markup=False, highlight=False, quiet=_silent.get() or not is_main())
+
+
+@contextlib.contextmanager
+def silent(yes: bool = True) -> Iterator[None]:
+    """Inside, new consoles print nothing."""
+    token = _silent.set(yes)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 def format_duration(seconds: float) -> str:

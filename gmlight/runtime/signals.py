@@ -35,7 +35,7 @@ class Stopped(BaseException):
 
     def line(self, folder: Path) -> str:
         """Returns a message: what happened, and how to resume the run in this folder."""
-        how = f"; go on with resume={shlex.quote(str(folder))}" if self.resumable else ""
+        how = f"; continue with resume={shlex.quote(str(folder))}" if self.resumable else ""
         return f"stopped by {self}{how}"
 
     @property
@@ -79,6 +79,28 @@ class SignalHandler:
             os.close(write_end)  # which ends the thread
             watchdog.join()
             os.close(read_end)
+
+    @contextmanager
+    def installed_in_program(self) -> Iterator[None]:
+        """As `installed`, but a second signal does not end the process.
+
+        For a run inside a program, such as a notebook. Does nothing outside the main thread, where Python
+        allows no handlers.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self.signum, self._raised = None, False
+        previous = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
+        self._installed = True
+        self.reinstall()
+        try:
+            yield
+        finally:
+            self._installed, self.signum = False, None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
 
     def reinstall(self, *additional: int) -> None:
         """Installs the handlers again after other code, such as Lightning's trainer, replaced them.

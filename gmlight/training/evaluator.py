@@ -14,7 +14,6 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.results import Accuracy, Evaluation
-from gmlight.data.augmentation import Augmentation, CutMix, none
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.runtime.compile import Compilation, Compiled
@@ -25,28 +24,8 @@ from gmlight.runtime.progress import ProgressCallback, no_progress, show_progres
 from gmlight.runtime.seeding import generator, seeded
 from gmlight.runtime.sizing import fitting_batch_size
 from gmlight.training.ensemble import Ensemble
-from gmlight.training.steps import NetworkFactory, SGDSettings, steps_per_epoch, training_steps
-
-
-@dataclass(frozen=True)
-class EvaluationProtocol:
-    """How evaluation networks are trained: SGD, the learning rate times 0.1 at half of the epochs.
-
-    The defaults are the protocol of section 4.1.
-
-    Args:
-        epochs: number of epochs.
-        sgd: batch size and optimizer.
-        augmentation: applied to each mini-batch.
-        cutmix: applied after the augmentation; None: not applied.
-        name: of the protocol in tables; accuracies of different protocols are not comparable.
-    """
-
-    epochs: int = 300
-    sgd: SGDSettings = SGDSettings()  # noqa: RUF009 frozen
-    augmentation: Augmentation = none
-    cutmix: CutMix | None = None
-    name: str = "plain"
+from gmlight.training.protocol import EvaluationProtocol
+from gmlight.training.steps import NetworkFactory, steps_per_epoch, training_steps
 
 
 @dataclass
@@ -67,7 +46,7 @@ class Evaluator:
 
     factory: NetworkFactory
     data: CondensationData
-    protocol: EvaluationProtocol = EvaluationProtocol()
+    protocol: EvaluationProtocol = EvaluationProtocol()  # noqa: RUF009 frozen
     seed: int = 0
     test_batch: int | None = None
     networks_at_once: int | None = None

@@ -1,4 +1,4 @@
-"""Accuracies that were known before a run stopped."""
+"""The log of accuracies that survives a stopped run."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ONE = LabelledImages(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
 OTHER = LabelledImages(torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))
 
 
-def test_what_was_written_is_known_again(tmp_path: Path) -> None:
+def test_written_accuracies_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.jsonl"
     accuracies = AccuracyLog(path, {"epochs": 3}).accuracies("condensed", ONE, "mlp")
     assert dict(accuracies) == {}
@@ -27,7 +27,7 @@ def test_what_was_written_is_known_again(tmp_path: Path) -> None:
     assert dict(AccuracyLog(path, {"epochs": 4}).accuracies("condensed", ONE, "mlp")) == {}
 
 
-def test_a_line_cut_short_or_changed_is_no_line(tmp_path: Path) -> None:
+def test_truncated_or_changed_lines_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.jsonl"
     accuracies = AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")
     accuracies[0], accuracies[1] = 93.25, 94.5
@@ -37,7 +37,7 @@ def test_a_line_cut_short_or_changed_is_no_line(tmp_path: Path) -> None:
         known = AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")
         assert set(known.items()) <= {(0, 93.25), (1, 94.5)}
     assert dict(known) == {0: 93.25}
-    known[1] = 94.5  # goes on after what was cut short
+    known[1] = 94.5  # appends after the truncated line
     assert dict(AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")) == {0: 93.25, 1: 94.5}
     path.write_text(whole.replace("93.25", "93.75"))
     assert dict(AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")) == {1: 94.5}

@@ -1,4 +1,4 @@
-"""A checkpoint is whole, or is refused."""
+"""Checkpoints are complete or refused."""
 
 import os
 import random
@@ -30,7 +30,7 @@ def found(folder: RunFolder) -> tuple[Path | None, list[str]]:
     return folder.find_checkpoint(lines.append), lines
 
 
-def test_what_is_saved_is_loaded_and_the_one_before_is_kept(tmp_path: Path) -> None:
+def test_last_and_previous_checkpoint_are_loaded(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert found(folder) == (None, [])
     for step in (1, 2, 3):
@@ -43,7 +43,7 @@ def test_what_is_saved_is_loaded_and_the_one_before_is_kept(tmp_path: Path) -> N
     assert found(folder) == (last, [])
 
 
-def test_every_truncation_and_flipped_bit_is_recovered_from_the_one_before(tmp_path: Path) -> None:
+def test_damaged_checkpoints_fall_back_to_the_previous_one(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     save(folder, global_step=1)
     last = save(folder, global_step=2)
@@ -73,7 +73,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_an_evil_pickle_runs_no_code(tmp_path: Path, signed: bool) -> None:
+def test_malicious_pickle_runs_no_code(tmp_path: Path, signed: bool) -> None:
     folder, done = RunFolder(tmp_path), tmp_path / "done"
     if signed:
         save(folder, extra=Evil(done))
@@ -85,7 +85,7 @@ def test_an_evil_pickle_runs_no_code(tmp_path: Path, signed: bool) -> None:
     assert not done.exists()
 
 
-def test_a_full_disk_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_the_old_checkpoint_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
     last = save(folder, global_step=1)
     before = last.read_bytes()
@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(10, 1), (1e-9, 2)])
-def test_the_interval_in_time(run: Callable[..., Path], minutes: float, kept: int) -> None:
+def test_checkpoint_interval_in_minutes(run: Callable[..., Path], minutes: float, kept: int) -> None:
     folder = RunFolder(run("checkpoint.every=100", f"checkpoint.minutes={minutes}", "evaluation.every=0"))
     names = [folder.last_checkpoint, folder.previous_checkpoint]
     assert sorted(folder.checkpoints.iterdir()) == names[:kept]

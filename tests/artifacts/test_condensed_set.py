@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_reads_what_was_written(folder: Path) -> None:
+def test_written_set_is_read_back(folder: Path) -> None:
     for path in (folder, folder.parent, str(folder)):
         dataset = CondensedDataset(path)
         assert torch.equal(dataset.images, IMAGES)
@@ -37,7 +37,7 @@ def test_reads_what_was_written(folder: Path) -> None:
     assert (folder / "grid.png").stat().st_size > 0
 
 
-def test_is_a_torchvision_style_dataset(folder: Path) -> None:
+def test_behaves_like_a_torchvision_dataset(folder: Path) -> None:
     dataset = CondensedDataset(
         folder, transform=lambda image: image + 1, target_transform=lambda label: -label
     )
@@ -50,7 +50,7 @@ def test_is_a_torchvision_style_dataset(folder: Path) -> None:
     assert torch.equal(labels, LABELS[:4])
 
 
-def test_a_flipped_bit_is_refused(folder: Path) -> None:
+def test_flipped_bit_is_refused(folder: Path) -> None:
     path = folder / "condensed.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -59,7 +59,7 @@ def test_a_flipped_bit_is_refused(folder: Path) -> None:
         CondensedDataset(folder)
 
 
-def test_a_newer_schema_is_refused(folder: Path) -> None:
+def test_newer_schema_is_refused(folder: Path) -> None:
     path = folder / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(ConfigError, match=r"schema version 99 is newer.*upgrade gmlight"):
@@ -73,7 +73,7 @@ def test_broken_metadata_is_refused(folder: Path, content: str) -> None:
         CondensedDataset(folder)
 
 
-def test_absent_sets_and_tensors_are_refused(folder: Path) -> None:
+def test_missing_sets_and_tensors_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no condensed set there"):
         CondensedDataset(folder.parent.parent)
     (folder / "condensed.safetensors").unlink()
@@ -81,7 +81,7 @@ def test_absent_sets_and_tensors_are_refused(folder: Path) -> None:
         CondensedDataset(folder)
 
 
-def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
+def test_metadata_is_added_and_nothing_is_overwritten(folder: Path) -> None:
     condensed_set.update_metadata(folder, evaluations=[{"mean": 50.0}])
     assert CondensedDataset(folder).metadata["evaluations"] == [{"mean": 50.0}]
     with pytest.raises(OSError, match="not empty"):
@@ -91,7 +91,7 @@ def test_metadata_is_added_and_nothing_written_over(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["condensed.safetensors", "metadata.json"])
 def test_no_damage_is_loaded_silently(folder: Path, name: str) -> None:
-    """Cut at every 4 KiB, and 200 single flipped bits: refused with a line, or nothing is changed by it."""
+    """Truncated at every 4 KiB and with 200 single flipped bits: refused in one line, or read unchanged."""
     images = torch.randn(30, 3, 16, 16)
     colours = named_classes("a", "b", "c", mean=[0.5] * 3, std=[0.25] * 3)
     learned = LabelledImages(images, torch.arange(30) // 10)
@@ -116,7 +116,7 @@ def test_no_damage_is_loaded_silently(folder: Path, name: str) -> None:
     assert refused > 0.95 * len(damaged)
 
 
-def test_an_evil_pickle_is_no_artifact(folder: Path) -> None:
+def test_malicious_pickle_is_refused(folder: Path) -> None:
     torch.save({"images": IMAGES, "labels": LABELS}, folder / "condensed.safetensors")
     with pytest.raises(ConfigError, match="wrong hash"):
         CondensedDataset(folder)

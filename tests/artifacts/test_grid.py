@@ -1,4 +1,4 @@
-"""Grids: rows of classes, true colours."""
+"""Picture grids: one row per class, correct colours."""
 
 from pathlib import Path
 

@@ -37,7 +37,7 @@ ROWS = [
 ]
 
 
-def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
+def test_result_contains_every_accuracy(tmp_path: Path) -> None:
     found = json.loads(
         results.write_result(RunFolder(tmp_path), RECORD, ROWS, {"seconds": {"evaluation": 1.0}}).read_text()
     )
@@ -61,7 +61,7 @@ def test_every_single_accuracy_is_kept(tmp_path: Path) -> None:
 
 def test_table_fits_80_columns_and_names_the_scale() -> None:
     screen = io.StringIO()
-    print_table(ROWS, RECORD.as_dict(), Console(file=screen, width=80))
+    print_table(ROWS, RECORD.headline, Console(file=screen, width=80))
     lines = screen.getvalue().splitlines()
     assert "scale paper with evaluation.networks=2" in lines[0]
     assert any("condensed" in line and "91.00 ± 1.00" in line for line in lines)

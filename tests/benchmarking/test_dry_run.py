@@ -11,11 +11,11 @@ from gmlight.benchmarking.dry_run import Plan, Steps, condensing_seconds
 from gmlight.runtime.profiling import PartTimer
 from helpers.condensers import condenser
 from helpers.problems import random_images
-from helpers.runs import TINY, Run, refusal
+from helpers.runs import SMOKE, TINY, Run, refusal
 
 
 def test_a_dry_run_leaves_nothing(typed: Run, tmp_path: Path) -> None:
-    result = typed("train", *TINY, "dry_run=true", "logger=[csv,wandb]")
+    result = typed("train", *SMOKE, "dry_run=true", "logger=[csv,wandb]")
     assert result.returncode == 0, result.stderr
     for foretold in ("an image update", "condensing", "evaluating", "on the way", "memory", "disk"):
         assert re.search(f"^{foretold} ", result.stdout, re.MULTILINE), foretold

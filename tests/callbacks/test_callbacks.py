@@ -1,4 +1,4 @@
-"""Progress, loggers and pictures around the training step."""
+"""Progress bars on a terminal."""
 
 import io
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from gmlight.errors import ConfigError
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """A terminal of 80 columns that keeps what is written to it."""
+    """A terminal of 80 columns that records its output."""
     screen = io.StringIO()
     monkeypatch.setattr(
         "gmlight.commands.train.new_console",
@@ -21,7 +21,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return screen
 
 
-def test_a_terminal_gets_a_live_bar(run: Callable[..., Path], terminal: io.StringIO) -> None:
+def test_terminal_shows_a_live_bar(run: Callable[..., Path], terminal: io.StringIO) -> None:
     run("iterations=3")
     written = terminal.getvalue()
     assert "\x1b[" in written
@@ -29,9 +29,7 @@ def test_a_terminal_gets_a_live_bar(run: Callable[..., Path], terminal: io.Strin
         assert expected in written
 
 
-def test_the_bar_gives_the_terminal_back_after_an_error(
-    run: Callable[..., Path], terminal: io.StringIO
-) -> None:
+def test_bar_restores_the_terminal_after_an_error(run: Callable[..., Path], terminal: io.StringIO) -> None:
     with pytest.raises(ConfigError, match="not finite"):
         run("image_lr=1e30")
     hidden, shown = "\x1b[?25l", "\x1b[?25h"

@@ -16,7 +16,7 @@ from gmlight import CondensedDataset
 from gmlight.artifacts import condensed_set
 from gmlight.data.images import LabelledImages
 from helpers.problems import named_classes
-from helpers.runs import TINY, Run, refusal
+from helpers.runs import SMOKE, TINY, Run, refusal
 
 
 def only_run(root: Path) -> Path:
@@ -24,8 +24,8 @@ def only_run(root: Path) -> Path:
     return config.parent
 
 
-def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
-    result = command("train", *TINY, "evaluation.every=1", "checkpoint.every=1", "log_every=1")
+def test_a_run_and_an_evaluation(command: Run, forked: Run, tmp_path: Path) -> None:
+    result = command("train", *SMOKE, "evaluation.every=1", "checkpoint.every=1", "log_every=1")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "\x1b" not in result.stdout
@@ -80,7 +80,7 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     assert metadata["config"]["seed"] == 0
     assert metadata["environment"]["torch"]
 
-    again = command("train", *TINY, f"hydra.run.dir={folder}")
+    again = forked("train", *TINY, f"hydra.run.dir={folder}")
     assert "already holds a run" in refusal(again)
     assert json.loads((folder / "result.json").read_text()) == found
 
@@ -92,10 +92,10 @@ def test_a_run_and_an_evaluation(command: Run, tmp_path: Path) -> None:
     assert (row["architecture"], row["images"], row["accuracy"]["n"]) == ("mlp", 20, 3)
 
     before = (folder / "result.json").read_text()
-    assert "already holds" in refusal(command("evaluate", f"run={folder}", f"hydra.run.dir={folder}"))
+    assert "already holds" in refusal(forked("evaluate", f"run={folder}", f"hydra.run.dir={folder}"))
     assert (folder / "result.json").read_text() == before
 
-    same = command("evaluate", f"run={folder / 'condensed'}")
+    same = forked("evaluate", f"run={folder / 'condensed'}")
     assert same.returncode == 0, same.stderr
     (path,) = (folder / "condensed").glob("evaluations/*/result.json")
     (row,) = json.loads(path.read_text())["evaluations"]
@@ -132,8 +132,8 @@ def test_real_images_can_be_evaluated_as_they_are(typed: Run, tmp_path: Path) ->
     assert json.loads((folder / "result.json").read_text())["method"] == "real"
 
 
-def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> None:
-    result = command("train", "-m", *TINY, "ipc=0,1", "seed=3")
+def test_a_multirun_goes_on_after_a_failed_job(forked: Run, tmp_path: Path) -> None:
+    result = forked("train", "-m", *TINY, "ipc=0,1", "seed=3")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "gmlight: ipc=0: must be a whole number of at least 1" in result.stderr
@@ -168,7 +168,7 @@ def test_a_multirun_goes_on_after_a_failed_job(command: Run, tmp_path: Path) -> 
 def test_a_mistake_gives_one_line_and_leaves_nothing(
     typed: Run, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    line = refusal(typed("train", *TINY, *words))
+    line = refusal(typed("train", *SMOKE, *words))
     assert message in line
     if "image_lr=1e30" in words:
         assert "k=0, t=1, class '0'" in line

@@ -33,9 +33,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which a launcher would choose, and a plain sweep would not
 
 
-def test_runs_side_by_side_are_those_of_a_plain_sweep(command: Run, tmp_path: Path) -> None:
-    plain = command("train", *SHORT, "-m", "seed=0,1", "hydra.sweep.dir=plain")
-    beside = command(
+def test_runs_side_by_side_are_those_of_a_plain_sweep(forked: Run, tmp_path: Path) -> None:
+    plain = forked("train", *SHORT, "-m", "seed=0,1", "hydra.sweep.dir=plain")
+    beside = forked(
         "train", "-m", *SHORT, "seed=0,1", "distance.weight=1,-1", "hydra.sweep.dir=beside",
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
     )  # fmt: skip
@@ -51,19 +51,19 @@ def test_runs_side_by_side_are_those_of_a_plain_sweep(command: Run, tmp_path: Pa
     assert "Traceback" not in beside.stderr
 
 
-def test_a_launcher_finds_the_job_in_its_own_process(command: Run, tmp_path: Path) -> None:
+def test_a_launcher_finds_the_job_in_its_own_process(forked: Run, tmp_path: Path) -> None:
     words = [*SHORT, "hydra.sweep.dir=sweep", "hydra/launcher=submitit_local"]
-    done = command("train", "-m", *words, "hydra.launcher.timeout_min=5")
+    done = forked("train", "-m", *words, "hydra.launcher.timeout_min=5")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sweep" / "0" / "result.json").exists()
 
 
-def test_a_search(command: Run, tmp_path: Path) -> None:
+def test_a_search(forked: Run, tmp_path: Path) -> None:
     words = [
         "experiment=search", *SHORT, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=search",
         "hydra.sweeper.storage=sqlite:///search.db",
     ]  # fmt: skip
-    done = command("train", *words)
+    done = forked("train", *words)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     results = [yaml.safe_load((tmp_path / "search" / n / "result.json").read_text()) for n in ("0", "1")]
@@ -74,16 +74,16 @@ def test_a_search(command: Run, tmp_path: Path) -> None:
     best = str(accuracies.index(max(accuracies)))
     assert f"run      search/{best}\n" in done.stdout.split("best ")[1]
     assert all("holdout=0.1" in result["departures"] for result in results)  # in none of the paper's tables
-    again = command("train", *words[:-2], "hydra.sweep.dir=further", words[-1])  # it is kept, and goes on
+    again = forked("train", *words[:-2], "hydra.sweep.dir=further", words[-1])  # it is kept, and goes on
     assert again.returncode == 0, again.stderr
     with closing(sqlite3.connect(tmp_path / "search.db")) as kept:
         assert kept.execute("select count(*) from trials").fetchone() == (4,)
         assert kept.execute("select count(*) from studies").fetchone() == (1,)
 
 
-def test_no_search_for_the_worst(command: Run) -> None:
+def test_no_search_for_the_worst(forked: Run) -> None:
     words = ["-m", *SHORT, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "image_lr=interval(0.1,0.2)"]
-    done = command("train", *words)
+    done = forked("train", *words)
     assert done.returncode == 1
     assert "add hydra.sweeper.direction=maximize" in done.stderr
 

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from gmlight.commands import report
 from gmlight.errors import ConfigError
-from gmlight.reporting.collect import gather
-from gmlight.reporting.paper import Cell, cells_of, figures, name_of
-from gmlight.reporting.tables import as_csv, as_markdown, rows_of, show
+from gmlight.reporting.collect import collect_runs
+from gmlight.reporting.paper import Cell, cells_of_run, paper_dataset_name, read_paper_accuracies
+from gmlight.reporting.tables import as_csv, as_markdown, show, table_rows
 
 CHOICES = {"architecture": "convnet", "matching": "multilevel", "distance": "cos_euclid", "schedule": "fixed"}
 MD = {("table3", "md"), ("table2", "cos_euclid"), ("table4", "convnet")}
@@ -48,8 +48,8 @@ def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> P
     return folder
 
 
-def test_figures_are_the_papers() -> None:
-    known = figures()
+def test_accuracies_are_the_papers() -> None:
+    known = read_paper_accuracies()
     assert len([cell for cell in known if cell.table == "table1"]) == 32
     assert len([cell for cell in known if cell.table == "table4"]) == 36
     for cell, mean, std in [
@@ -79,25 +79,25 @@ def test_figures_are_the_papers() -> None:
     ],
 )  # fmt: skip
 def test_cells(choices: dict[str, str], ipc: int, method: str, expected: set[tuple[str, str]]) -> None:
-    found = cells_of(CHOICES | choices, "svhn", ipc, method, "convnet")
+    found = cells_of_run(CHOICES | choices, "svhn", ipc, method, "convnet")
     assert {(cell.table, cell.choice) for cell in found} == expected
 
 
 def test_names_of_datasets() -> None:
-    assert name_of("cifar10-jpeg", {"cifar10", "mnist"}) == "cifar10"
-    assert name_of("my-images", {"cifar10", "mnist"}) == "my-images"
+    assert paper_dataset_name("cifar10-jpeg", {"cifar10", "mnist"}) == "cifar10"
+    assert paper_dataset_name("my-images", {"cifar10", "mnist"}) == "my-images"
 
 
 def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0, 92.0], seed=0)
     write(tmp_path / "deeper" / "b", [93.0, 94.0], seed=1)
     write(tmp_path / "c", [50.0], scale="reduced")
-    gathered = gather([str(tmp_path)])
-    rows = {(row[1], row[3]): row for row in rows_of(gathered, "table3", "mnist")}
+    runs = collect_runs([str(tmp_path)])
+    rows = {(row[1], row[3]): row for row in table_rows(runs, "table3", "mnist")}
     std = statistics.pstdev([91, 92, 93, 94])
     assert rows["md", "paper"][5:] == [f"92.50±{std:.2f}", "1.00", "2x2", "91.9±0.4", "+1.5"]
     assert rows["md", "reduced"][5:8] == ["50.00±0.00", "", "1x1"]
-    (entry,) = [entry for entry in gathered.entries["table3"] if entry.scale == "paper"]
+    (entry,) = [entry for entry in runs.entries["table3"] if entry.scale == "paper"]
     assert entry.command == "python -m gmlight.train -m seed=0,1"
     # What was not run has the paper's figure beside it, and nothing of ours.
     assert rows["dc", ""][3:] == ["", "", "", "", "", "91.7±0.5", ""]
@@ -107,7 +107,7 @@ def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
 def test_commands_that_differ_are_all_named(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], seed=0, command="python -m gmlight.train dataset=mnist seed=0")
     write(tmp_path / "b", [93.0], seed=1, command="python -m gmlight.train dataset=mnist log_every=1 seed=1")
-    (entry,) = gather([str(tmp_path)]).entries["table3"]
+    (entry,) = collect_runs([str(tmp_path)]).entries["table3"]
     assert entry.command.count("gmlight.train ") == 2
     assert "-m gmlight.train dataset=mnist seed=0; " in entry.command
 
@@ -116,18 +116,18 @@ def test_folders_make_no_other_command(tmp_path: Path) -> None:
     for seed in (0, 1):
         made = f"python -m gmlight.train 'dataset.mean=[.5]' seed={seed} hydra.run.dir=here/{seed}"
         write(tmp_path / str(seed), [91.0], seed=seed, command=made)
-    (entry,) = gather([str(tmp_path)]).entries["table3"]
+    (entry,) = collect_runs([str(tmp_path)]).entries["table3"]
     assert entry.command == "python -m gmlight.train -m 'dataset.mean=[.5]' seed=0,1"
 
 
 def test_what_departs_is_no_cell_of_the_paper(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], method="md with image_lr=1", departures=["image_lr=1"])
     write(tmp_path / "b", [92.0], architecture="convnet, width=64", target="convnet, width=64")
-    gathered = gather([str(tmp_path)])
-    assert set(gathered.entries) == {"other"}
-    choices = {entry.cell.choice for entry in gathered.entries["other"]}
+    runs = collect_runs([str(tmp_path)])
+    assert set(runs.entries) == {"other"}
+    choices = {entry.cell.choice for entry in runs.entries["other"]}
     assert choices == {"md with image_lr=1", "md"}
-    assert all(not row[8] for row in rows_of(gathered, "other", "mnist"))
+    assert all(not row[8] for row in table_rows(runs, "other", "mnist"))
 
 
 def test_protocols_are_never_mixed(tmp_path: Path) -> None:
@@ -140,17 +140,17 @@ def test_protocols_are_never_mixed(tmp_path: Path) -> None:
     write(again / "seed", [93.0], set=of_set, seed=5, changed=["seed=5"])
     write(again / "other", [95.0], set=of_set | {"sha256": "b"}, changed=[])
     write(again / "same", [94.0, 94.5], set=of_set, changed=[])
-    gathered = gather([str(tmp_path)])
-    (of_paper,) = gathered.entries["table3"]
+    runs = collect_runs([str(tmp_path)])
+    (of_paper,) = runs.entries["table3"]
     assert of_paper.pooled == [91.0, 92.0]
-    found = {(entry.cell.choice, entry.scale): entry.pooled for entry in gathered.entries["other"]}
+    found = {(entry.cell.choice, entry.scale): entry.pooled for entry in runs.entries["other"]}
     assert found == {
         ("dsa", "paper, protocol dsa"): [70.0],
         ("md", "paper, evaluated again, protocol dsa"): [80.0],
         ("md", "paper, evaluated again with seed=5"): [93.0],
         ("md", "paper, evaluated again"): [95.0, 94.0, 94.5],  # of two sets
     }
-    assert set(gathered.runs) == {tmp_path / "run", tmp_path / "other"}
+    assert set(runs.results) == {tmp_path / "run", tmp_path / "other"}
 
 
 def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> None:
@@ -163,15 +163,15 @@ def test_a_failed_job_leaves_the_others_whole_and_is_named(tmp_path: Path) -> No
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "result.json").write_text("{}")
     write(tmp_path / "none", [1.0], blank="not applicable")
-    gathered = gather([f"{tmp_path}/*"])
-    (entry,) = gathered.entries["table3"]
+    runs = collect_runs([f"{tmp_path}/*"])
+    (entry,) = runs.entries["table3"]
     assert entry.pooled == [91.0]
-    notes = "\n".join(gathered.notes)
-    assert f"{tmp_path / 'failed'}: has no result.json" in notes
+    notes = "\n".join(runs.notes)
+    assert f"{tmp_path / 'failed'} has no result.json" in notes
     assert f"{tmp_path / 'same'}: another run of seed 0" in notes
     assert f"{tmp_path / 'broken' / 'result.json'}: cannot be read" in notes
     assert f"{tmp_path / 'other' / 'result.json'}: cannot be read" in notes
-    assert len(gathered.notes) == 4
+    assert len(runs.notes) == 4
 
 
 def test_accuracy_relative_to_the_whole_set(tmp_path: Path) -> None:
@@ -179,23 +179,23 @@ def test_accuracy_relative_to_the_whole_set(tmp_path: Path) -> None:
     write(tmp_path / "mda", [56.0, 58.0], **cifar)
     write(tmp_path / "random", [40.0], **cifar | {"method": "random"})
     write(tmp_path / "small", [30.0], **cifar | {"ipc": 10})
-    alone = gather([str(tmp_path)])
+    alone = collect_runs([str(tmp_path)])
     assert alone.entries["relative_accuracy"] == []
-    assert "no accuracy relative to the whole set without one run of method=whole" in "".join(alone.notes)
+    assert "accuracies relative to the whole set need one run of method=whole" in "".join(alone.notes)
 
     scale = "paper with evaluation.networks=1"
     write(tmp_path / "whole", [80.0], **cifar | {"method": "whole", "scale": scale})
-    gathered = gather([str(tmp_path)])
-    rows = {(row[0], row[1]): row[5:] for row in rows_of(gathered, "relative_accuracy", "cifar10-jpeg")}
+    runs = collect_runs([str(tmp_path)])
+    rows = {(row[0], row[1]): row[5:] for row in table_rows(runs, "relative_accuracy", "cifar10-jpeg")}
     assert rows["50", "mda"] == ["71.25±1.25", "", "1x2", "71.0", ""]
     assert rows["50", "random"] == ["50.00±0.00", "", "1x1", "", ""]
     assert set(rows) == {("50", "mda"), ("50", "random")}
-    assert f"relative to the whole set's 80.00±0.00 (1x1, {scale})" in "".join(gathered.notes)
+    assert f"relative to the whole set's 80.00±0.00 (1x1, {scale})" in "".join(runs.notes)
     # Which of two it is relative to is not guessed.
     write(
         tmp_path / "other", [70.0], **cifar | {"method": "whole", "scale": "paper with evaluation.epochs=9"}
     )
-    assert gather([str(tmp_path)]).entries["relative_accuracy"] == []
+    assert collect_runs([str(tmp_path)]).entries["relative_accuracy"] == []
 
 
 def test_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -221,7 +221,7 @@ def test_targets_of_table_4(tmp_path: Path) -> None:
     write(
         tmp_path / "b", [85.0], target="vgg11", choices={"architecture": "vgg11_bn"}, architecture="vgg11_bn"
     )
-    rows = rows_of(gather([str(tmp_path)]), "table4", "mnist")
+    rows = table_rows(collect_runs([str(tmp_path)]), "table4", "mnist")
     assert len(rows) == 12  # of the two sources that were run
     filled = {(row[1], row[2]): row[5] for row in rows if row[5]}
     assert filled == {("convnet", "mlp"): "73.00±0.00", ("vgg11_bn", "vgg11"): "85.00±0.00"}
@@ -249,17 +249,17 @@ def test_what_is_written(
     with pytest.raises(ConfigError, match="the file exists"):
         report.report(words)
     with pytest.raises(ConfigError, match="no run there"):
-        gather(["nowhere"])
+        collect_runs(["nowhere"])
 
 
 def test_all_tables_show(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], method="md with image_lr=1", departures=["image_lr=1"])
     write(tmp_path / "b", [28.0], dataset="cifar10-jpeg", choices={"matching": "intra", "distance": "cos"})
-    gathered = gather([str(tmp_path)])
+    runs = collect_runs([str(tmp_path)])
     console = Console(width=80, record=True, file=io.StringIO())
-    show(gathered, console)
+    show(runs, console)
     text = console.export_text()
     for title in ("Table 1: what is matched, cifar10-jpeg", "Table 3", "Other runs"):
         assert title in text
-    assert as_markdown(gathered).count("## ") == 3
-    assert len(as_csv(gathered).splitlines()) == 4
+    assert as_markdown(runs).count("## ") == 3
+    assert len(as_csv(runs).splitlines()) == 4

@@ -7,36 +7,39 @@ from pathlib import Path
 import pytest
 
 from gmlight import schedule
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 
 
-def write_run(folder: Path, used: list[list[int]], name: str = "until_overfit", unit: str = "epochs") -> Path:
+def write_run(
+    folder: Path, used: list[list[int]], name: str = "until_overfit", unit: str = "epochs"
+) -> RunFolder:
     folder.mkdir()
     content = {"choices": {"schedule": name}, "zeta_used": used, "config": {"schedule": {"unit": unit}}}
     (folder / "result.json").write_text(json.dumps(content))
-    return folder
+    return RunFolder(folder)
 
 
 def test_mean_over_runs_and_outer_iterations(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a", [[50, 40], [9, 10]]), write_run(tmp_path / "b", [[30, 20], [7, 10]])]
-    assert schedule.table_of(runs) == [35, 9]
-    assert schedule.find_runs([f"{tmp_path}/*"]) == runs
+    assert schedule.mean_epochs(runs) == [35, 9]
+    assert schedule.finished_runs([f"{tmp_path}/*"]) == runs
 
 
 def test_what_makes_no_table(tmp_path: Path) -> None:
     good = write_run(tmp_path / "good", [[50], [9]])
     with pytest.raises(ConfigError, match="no finished run there"):
-        schedule.find_runs([f"{tmp_path}/none*"])
+        schedule.finished_runs([f"{tmp_path}/none*"])
     with pytest.raises(ConfigError, match="not a run with schedule=until_overfit"):
-        schedule.table_of([write_run(tmp_path / "fixed", [[50]], "fixed")])
+        schedule.mean_epochs([write_run(tmp_path / "fixed", [[50]], "fixed")])
     with pytest.raises(ConfigError, match="counts steps"):
-        schedule.table_of([write_run(tmp_path / "steps", [[50]], unit="steps")])
-    (good.parent / "bad").mkdir()
-    (good.parent / "bad" / "result.json").write_text("{")
+        schedule.mean_epochs([write_run(tmp_path / "steps", [[50]], unit="steps")])
+    (good.path.parent / "bad").mkdir()
+    (good.path.parent / "bad" / "result.json").write_text("{")
     with pytest.raises(ConfigError, match="bad: not a run"):
-        schedule.table_of([good.parent / "bad"])
+        schedule.mean_epochs([RunFolder(good.path.parent / "bad")])
     with pytest.raises(ConfigError, match="differ in their number of updates"):
-        schedule.table_of([good, write_run(tmp_path / "other", [[50]])])
+        schedule.mean_epochs([good, write_run(tmp_path / "other", [[50]])])
 
 
 def test_from_runs_to_a_run(

@@ -147,7 +147,7 @@ def test_a_signal_saves_and_ends(tmp_path: Path, number: int, status: int) -> No
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == status
-    assert f"go on with resume={run}" in output
+    assert f"continue with resume={run}" in output
     lines: list[str] = []
     assert RunFolder(run).find_checkpoint(lines.append) is not None
     assert lines == []
@@ -207,7 +207,7 @@ def test_two_processes_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 143, output
-    assert f"go on with resume={run}" in output
+    assert f"continue with resume={run}" in output
     finish(start(tmp_path, f"resume={run}", "trainer=cpu"))
     assert condensed(run) == condensed(alone)
     output = finish(start(tmp_path, f"resume={run}", *DDP, "iterations=32"))

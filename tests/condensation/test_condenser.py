@@ -1,4 +1,4 @@
-"""The LightningModule against the naive twin, and the same bits from the same seed."""
+"""The LightningModule against the naive algorithm, and equal bits from equal seeds."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ from helpers.problems import random_images, siamese, small_network
 
 
 class Recorder(lightning.Callback):
-    """The matching loss and the network epochs of every update."""
+    """Records the matching loss and the network epochs of every update."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -44,7 +44,7 @@ def image_sgd(lr: float) -> functools.partial:
 def expected(
     images: torch.Tensor, real: list[RealBatch], epochs: list[int], norm: str = "instance", **options: Any
 ) -> tuple[torch.Tensor, list[float]]:
-    """The naive twin's images and losses, of two outer iterations on the same networks."""
+    """Images and losses of the naive algorithm after two outer iterations on the same networks."""
     networks, updates = [], len(epochs) + 1
     for k in range(2):
         with seeded(3, "network", k):
@@ -65,7 +65,7 @@ def expected(
 
 
 @pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
-def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
+def test_two_outer_iterations_keep_the_image_momentum(norm: str) -> None:
     images, epochs = random_images(3, 2, 2, 8, 8), [2, 1]
     real = real_batches(outer=2, updates=3, classes=3)
     module = condenser(images, 3, epochs, inner_loop={"factory": functools.partial(small_network, norm)})
@@ -76,7 +76,7 @@ def test_two_outer_iterations_with_the_momentum_carried_over(norm: str) -> None:
     assert recorder.losses == pytest.approx(losses, rel=1e-6)  # logged in single precision
 
 
-def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None:
+def test_real_and_synthetic_images_get_the_same_transform() -> None:
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=2, updates=2, classes=3)
     module = condenser(images, 2, [0], inner_loop={"augmentation": siamese()}, dsa=siamese())
@@ -92,7 +92,7 @@ def test_real_and_synthetic_images_are_seen_through_the_same_transform() -> None
     assert not torch.allclose(plain.synthetic(), module.synthetic())
 
 
-def test_what_is_learned_are_the_images_before_they_are_formed() -> None:
+def test_images_are_learned_before_multi_formation() -> None:
     stored = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=2, updates=2, classes=3)
     module = condenser(stored, 2, [1], MultiFormation(stored, 2))
@@ -105,7 +105,7 @@ def test_what_is_learned_are_the_images_before_they_are_formed() -> None:
     torch.testing.assert_close(learned.detach(), condensed, rtol=1e-9, atol=1e-11)
 
 
-def test_a_network_that_trains_on_real_images() -> None:
+def test_network_trains_on_real_images() -> None:
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=2, updates=2, classes=3)
     real = LabelledImages(random_images(9, 2, 8, 8, seed=7), torch.arange(9) % 3)
@@ -121,7 +121,7 @@ def test_a_network_that_trains_on_real_images() -> None:
     torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
 
 
-def test_a_network_trains_on_images_as_they_are_augmented() -> None:
+def test_network_trains_on_augmented_images() -> None:
     images, seen = random_images(3, 2, 2, 8, 8), []
 
     class Noting(Siamese):
@@ -136,7 +136,7 @@ def test_a_network_trains_on_images_as_they_are_augmented() -> None:
 
 
 def test_two_image_steps_at_each_network() -> None:
-    """Eq. 10 with zeta_S = 2 is the same network and real batch seen twice."""
+    """With zeta_S = 2 (Eq. 10) the same network and real batch are used twice."""
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=1, updates=1, classes=3)
     module = condenser(images, 1, [], image_steps=2)
@@ -151,7 +151,7 @@ def test_two_image_steps_at_each_network() -> None:
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
 
 
-def test_a_mixed_batch_is_matched_in_the_place_of_the_class_batches() -> None:
+def test_mixed_batch_replaces_the_class_batches() -> None:
     images = random_images(3, 2, 2, 8, 8)
     (batch,) = real_batches(outer=1, updates=1, classes=3)
     real, labels = random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2])
@@ -174,8 +174,8 @@ def test_a_mixed_batch_is_matched_in_the_place_of_the_class_batches() -> None:
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
 
 
-def test_a_schedule_can_count_steps() -> None:
-    images = random_images(10, 30, 2, 8, 8)  # two mini-batches an epoch
+def test_schedule_can_count_steps() -> None:
+    images = random_images(10, 30, 2, 8, 8)  # two mini-batches per epoch
     batches = real_batches(outer=1, updates=2, classes=10)
     by_steps = condenser(images, 2, [2], inner_loop={"unit": "steps"})
     by_epochs = condenser(images, 2, [1])
@@ -187,7 +187,7 @@ def test_a_schedule_can_count_steps() -> None:
 
 @pytest.mark.parametrize("criterion", ["rise", "gap"])
 def test_epochs_until_the_network_overfits(criterion: str) -> None:
-    """The losses a schedule sees are those of the network as it is, on the mixed batch and on S."""
+    """A schedule gets the losses of the current network on the mixed batch and on the synthetic set."""
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=1, updates=2, classes=3)
     schedule = functools.partial(schedules.until_overfit, criterion=criterion, margin=0.1, limit=50)
@@ -260,7 +260,7 @@ def test_the_network_is_not_trained_after_the_last_update() -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
-def test_a_run_resumed_at_any_update_ends_in_the_same_bits(stop: int, tmp_path: Path) -> None:
+def test_resume_at_any_update_gives_the_same_bits(stop: int, tmp_path: Path) -> None:
     batches = real_batches(outer=2, updates=3, classes=3)
 
     def fresh() -> Condenser:
@@ -277,7 +277,7 @@ def test_a_run_resumed_at_any_update_ends_in_the_same_bits(stop: int, tmp_path: 
 
 @pytest.mark.parametrize("at_once", [None, 1])
 @pytest.mark.parametrize("where", ["real", "images"])
-def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | None) -> None:
+def test_non_finite_numbers_stop_the_run(where: str, at_once: int | None) -> None:
     batches, chunks = real_batches(outer=3, updates=1, classes=3), {"classes_per_chunk": at_once}
     module = condenser(random_images(3, 1, 2, 8, 8), 1, [], matcher=chunks)
     if where == "real":
@@ -294,14 +294,14 @@ def test_numbers_that_are_not_finite_stop_the_run(where: str, at_once: int | Non
     assert module.last_good().isfinite().all()
 
 
-def test_images_that_end_infinite_are_refused() -> None:
+def test_infinite_final_images_are_refused() -> None:
     module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_optimizer=image_sgd(math.inf))
     with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
         fit(module, real_batches(outer=1, updates=1, classes=3))
     assert module.last_good().isfinite().all()
 
 
-def test_the_same_seed_gives_the_same_bits_whatever_ran_before(run: Callable[..., Path]) -> None:
+def test_same_seed_gives_the_same_bits_after_other_runs(run: Callable[..., Path]) -> None:
     def learned(*overrides: str) -> bytes:
         return (run(*overrides) / "condensed" / "condensed.safetensors").read_bytes()
 

@@ -1,4 +1,4 @@
-"""Outer iterations of Algorithm 1 computed by an independent program, reproduced through the real classes."""
+"""Golden files: outer iterations of Algorithm 1 from an independent program, reproduced by gmlight."""
 
 import functools
 import json
@@ -41,7 +41,7 @@ DISTANCES = [path for path in FILES if "settings" not in _names(path)]
 
 
 class Golden:
-    """One file: its settings, its arrays as float64 tensors, and the parts of gmlight that it names."""
+    """One golden file: settings, arrays as float64 tensors, and the parts of gmlight that it names."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path) as arrays:
@@ -108,7 +108,7 @@ class Golden:
 
 
 class Recorder(lightning.Callback):
-    """Carries the image momentum in, and keeps what each update logged and left behind."""
+    """Sets the initial image momentum, and records the metrics and state after each update."""
 
     def __init__(self, momentum: torch.Tensor | None) -> None:
         self.momentum = momentum
@@ -125,12 +125,12 @@ class Recorder(lightning.Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         images = module.synthetic.images
-        # Without momentum torch keeps no buffer: there it is the last gradient.
+        # Without momentum torch has no buffer: the last gradient takes its place.
         self.momentum = trainer.optimizers[0].state[images].get("momentum_buffer", images.grad)
 
 
 def distance(name: str) -> distances.Distance:
-    """`cos_mse` -> that function with the paper's weight; `cos_0.1euclid` carries its weight in its name."""
+    """Returns the distance by name: `cos_mse` with the paper's weight, `cos_0.1euclid` with weight 0.1."""
     before, _, last = name.rpartition("_")
     magnitude = last.lstrip("0123456789.")
     number = last.removesuffix(magnitude)
@@ -199,7 +199,7 @@ def test_network_and_class_gradients(path: Path) -> None:
     actual = class_gradients(network, golden.arrays["synthetic"], weights=expected)
     size = torch.stack([array.norm() for array in expected.values()]).norm()
     for name in expected:
-        if expected[name].norm() < 1e-15 * size:  # a bias under instance norm: zero but for rounding
+        if expected[name].norm() < 1e-15 * size:  # a bias under instance norm: zero up to rounding
             assert actual[name].norm() < 1e-15 * size
         else:
             assert_equal(name, actual[name], expected[name])

@@ -1,4 +1,4 @@
-"""Real images, and sets made before, as S."""
+"""Initial synthetic sets: real images, herding, earlier condensed sets."""
 
 import json
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from helpers.runs import composed
 CPU = torch.device("cpu")
 
 
-def test_the_herd_follows_its_mean() -> None:
-    """Against the plain definition: at each step try every image that is left."""
+def test_herding_follows_the_class_mean() -> None:
+    """Compares with the definition: tries every remaining image at each step."""
     features = torch.randn(30, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     chosen: list[int] = []
     for _ in range(12):
@@ -33,7 +33,7 @@ def test_the_herd_follows_its_mean() -> None:
 
 
 @pytest.mark.parametrize("features", ["network", "pixels"])
-def test_herding_chooses_different_real_images_of_each_class(features: str) -> None:
+def test_herding_selects_distinct_real_images_of_each_class(features: str) -> None:
     settings = [
         "initialization.epochs=1",
         "initialization.network.width=8",
@@ -52,13 +52,13 @@ def test_herding_chooses_different_real_images_of_each_class(features: str) -> N
     assert torch.equal(start.images, by_pixels) == (features == "pixels")
 
 
-def test_herding_more_images_than_a_class_has_is_refused() -> None:
+def test_herding_refuses_more_images_than_a_class_has() -> None:
     config = composed("initialization=herding", "ipc=140")
     with pytest.raises(ConfigError, match="140 images of class '8' are wanted"):
         build_start(config, build_data(config).load(CPU))
 
 
-def test_a_condensed_set_can_be_the_start(run: Callable[..., Path]) -> None:
+def test_condensed_set_as_initialization(run: Callable[..., Path]) -> None:
     first = run()
     second = run("initialization=artifact", f"initialization.path={first}", "iterations=0")
     assert torch.equal(CondensedDataset(first).images, CondensedDataset(second).images)
@@ -77,7 +77,7 @@ def test_a_condensed_set_can_be_the_start(run: Callable[..., Path]) -> None:
     ],
     ids=["shape", "classes", "normalisation"],
 )
-def test_a_set_of_another_dataset_is_no_start(
+def test_condensed_set_of_another_dataset_is_refused(
     shape: tuple[int, ...], classes: list[str], mean: float, message: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "condensed"

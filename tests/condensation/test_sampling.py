@@ -1,4 +1,4 @@
-"""Real batches near the centres of clusters."""
+"""Representative batches: real images near the centres of clusters."""
 
 import pytest
 import torch
@@ -23,18 +23,18 @@ def loaded(*words: str) -> CondensationData:
     return build_data(config, sampler=build_sampler(config, factory)).load(CPU)
 
 
-def test_each_cluster_has_its_own() -> None:
-    """Three far clouds: of each the point in its middle, then the next nearest."""
-    offsets = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 0.2], [-0.1, -0.2]])  # whose mean is 0
+def test_nearest_images_of_each_cluster() -> None:
+    """For three distant clouds, returns the middle point of each and then the next nearest."""
+    offsets = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 0.2], [-0.1, -0.2]])  # with mean 0
     centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
     features = (centres.unsqueeze(1) + offsets).flatten(0, 1)
     found = near_centres(features, 3, 2, seed=0)
     assert sorted(found[:, 0].tolist()) == [0, 4, 8]
     assert {tuple(row) for row in found.tolist()} == {(0, 1), (4, 5), (8, 9)}
-    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 5)  # the first of two again
+    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 5)  # the first of two is repeated
 
 
-def test_no_image_is_in_two_clusters() -> None:
+def test_clusters_share_no_image() -> None:
     features = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     found = near_centres(features, 40, 4, seed=0)
     for row in found:
@@ -44,35 +44,35 @@ def test_no_image_is_in_two_clusters() -> None:
     assert torch.cdist(features[found[:, 0]], centres).argmin(1).tolist() == list(range(40))
 
 
-def test_features_that_are_equal_give_different_images_all_the_same() -> None:
+def test_equal_features_still_give_distinct_images() -> None:
     found = near_centres(torch.zeros(20, 3), 8, 1, seed=0)
     assert len(found.unique()) == 8
 
 
-def test_a_network_that_diverges_is_a_line() -> None:
+def test_diverging_network_raises_a_one_line_error() -> None:
     data = loaded("real_batch=8", "network_lr=1e30", "sampling.steps=5")
     with pytest.raises(ConfigError, match="network_lr"):
         data.draw(0, 0)
 
 
-def test_mixed_batches_have_no_representatives() -> None:
+def test_mixed_batches_are_refused() -> None:
     with pytest.raises(ConfigError, match="mixed_real=0"):
         check(composed("sampling=representative", "matching=inter", "matching.mixed_real=64"))
 
 
-def test_what_was_found_goes_on_with_a_run() -> None:
+def test_representatives_are_stored_in_checkpoints() -> None:
     words = ("real_batch=8", "sampling.every=4")
     first, later = loaded(*words), loaded(*words)
     drawn = first.draw(1, 0).images[:]
     state = first.state_dict()
-    state["found"][1][0][:, 0] = 77  # whatever another device would have found
+    state["found"][1][0][:, 0] = 77  # as if another device had found it
     later.load_state_dict(state)
     assert not torch.equal(later.draw(1, 0).images[:][0], drawn[0])
     assert torch.equal(later.draw(1, 0).images[:][1:], drawn[1:])
-    assert first.sampling_seconds > 0
+    assert first.sampling_seconds(8) == 2 * first.sampling_seconds(4) > 0
 
 
-def test_a_batch_has_as_many_images_of_each_class_as_are_wanted() -> None:
+def test_batch_has_the_requested_size_for_each_class() -> None:
     data = loaded("real_batch=8")
     batch = data.draw(0, 0)
     assert batch.images.sizes == [8] * 10
@@ -81,13 +81,13 @@ def test_a_batch_has_as_many_images_of_each_class_as_are_wanted() -> None:
     assert all(len(indices.unique()) == 8 for indices in batch.images._indices)
 
 
-def test_of_a_class_with_few_images_all_are_taken() -> None:
+def test_small_class_gives_all_its_images() -> None:
     data = loaded("real_batch=500")
     assert data.draw(0, 0).images.sizes == data.train.counts
 
 
-def test_batches_are_of_their_seed_and_iteration_alone() -> None:
-    """A run that goes on at k = 3 draws what the one before would have drawn."""
+def test_batches_depend_on_seed_and_iteration_alone() -> None:
+    """A run resumed at k = 3 draws the same batches as an uninterrupted one."""
     words = ("real_batch=8", "sampling.every=2", "sampling.steps=3", "sampling.nearest=2")
     whole = loaded(*words)
     drawn = {(k, t): whole.draw(k, t).images[:] for k in range(4) for t in range(2)}
@@ -95,10 +95,10 @@ def test_batches_are_of_their_seed_and_iteration_alone() -> None:
     for place in ((3, 1), (2, 0), (3, 0), (0, 1)):
         assert torch.equal(later.draw(*place).images[:], drawn[place])
     assert not torch.equal(loaded(*words, "seed=1").draw(0, 0).images[:], drawn[0, 0])
-    assert not torch.equal(drawn[0, 0], drawn[0, 1])  # one of two at each centre
+    assert not torch.equal(drawn[0, 0], drawn[0, 1])  # one of the two nearest to each centre
 
 
-def test_they_are_refreshed_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     refreshes = []
     found = Representatives._candidates
 
@@ -110,11 +110,11 @@ def test_they_are_refreshed_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch)
     data = loaded("real_batch=4", "sampling.every=2", "sampling.steps=0")
     drawn = [data.draw(k, t).images[:] for k in range(5) for t in range(2)]
     assert refreshes == [0, 1, 2]
-    assert torch.equal(drawn[0], drawn[3])  # the same until the next, where only the nearest is drawn
+    assert torch.equal(drawn[0], drawn[3])  # equal until the next refresh if only the nearest image is drawn
     assert not torch.equal(drawn[0], drawn[4])
 
 
-def test_they_are_nearer_to_the_centres_than_random_ones() -> None:
+def test_representatives_are_nearer_to_the_centres_than_random_images() -> None:
     data = loaded("real_batch=8", "sampling.steps=20")
     sampler = data._sampler
     assert isinstance(sampler, Representatives)
@@ -130,7 +130,7 @@ def test_they_are_nearer_to_the_centres_than_random_ones() -> None:
     assert spread(chosen) < min(spread(indices) for indices in others)
 
 
-def test_features_are_what_the_last_layer_sees() -> None:
+def test_features_are_the_input_of_the_last_layer() -> None:
     network = small_network()
     images = torch.randn(3, 2, 8, 8, dtype=torch.double)
     features = before_last_layer(network)(images)
@@ -151,6 +151,6 @@ def test_every_architecture_has_features(name: str) -> None:
     assert features.flatten(1).shape[1] == list(network)[-1].in_features
 
 
-def test_by_default_they_are_random() -> None:
+def test_default_sampling_is_random() -> None:
     config = composed()
     assert build_sampler(config, build_factory(config.architecture, config.dataset)) is random_sampling

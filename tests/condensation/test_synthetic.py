@@ -1,4 +1,4 @@
-"""The forms of a synthetic set: from what is learned to images, and through an artifact back again."""
+"""Parameterizations of the synthetic set: decoding to images, and storage in an artifact."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ RGB_MEAN, RGB_STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 
 
 def enlarged(part: Tensor, height: int, width: int) -> Tensor:
-    """[channels, h, w] to the size, bilinear by hand: the middle of a pixel is half a pixel from its edge."""
+    """Resizes [channels, h, w] bilinearly by hand; pixel centres are half a pixel from the edge."""
     h, w = part.shape[1:]
     result = part.new_empty(len(part), height, width)
     for y in range(height):
@@ -49,7 +49,7 @@ def enlarged(part: Tensor, height: int, width: int) -> Tensor:
 @pytest.mark.parametrize(
     ("size", "factor", "cuts"), [(8, 2, [0, 4, 8]), (7, 3, [0, 3, 5, 7]), (6, 1, [0, 6])]
 )
-def test_every_part_becomes_an_image(size: int, factor: int, cuts: list[int]) -> None:
+def test_each_part_becomes_an_image(size: int, factor: int, cuts: list[int]) -> None:
     stored = random_images(3, 2, 2, size, size)
     images = multi_formed(stored, factor)
     assert images.shape == (3, 2 * factor**2, 2, size, size)
@@ -63,7 +63,7 @@ def test_every_part_becomes_an_image(size: int, factor: int, cuts: list[int]) ->
                     n += 1
 
 
-def test_forms_can_be_differentiated() -> None:
+def test_parameterizations_are_differentiable() -> None:
     stored = random_images(2, 1, 2, 5, 5).requires_grad_()
     assert torch.autograd.gradcheck(lambda stored: multi_formed(stored, 2), stored)
     components, weights = (
@@ -75,7 +75,7 @@ def test_forms_can_be_differentiated() -> None:
     )
 
 
-def test_shared_components_are_sums_through_a_sigmoid() -> None:
+def test_shared_components_give_the_sigmoid_of_weighted_sums() -> None:
     components, weights = random_images(2, 3, 2, 4, 4), random_images(2, 5, 3, seed=1)
     images = SharedComponents(components, weights, MEAN, STD)()
     assert images.shape == (2, 5, 2, 4, 4)
@@ -89,7 +89,7 @@ def test_shared_components_are_sums_through_a_sigmoid() -> None:
 
 
 def test_real_images_are_reduced_to_parts() -> None:
-    """An image of one value stays it; parts lie as they are formed."""
+    """A constant image stays constant, and parts keep their positions."""
     start = torch.arange(8.0).view(1, 8, 1, 1, 1).expand(1, 8, 2, 6, 6)
     form = multi_formation(start, ipc=2, factor=2)
     torch.testing.assert_close(form(), start)
@@ -99,7 +99,7 @@ def test_real_images_are_reduced_to_parts() -> None:
     assert torch.equal(multi_formation(stored, ipc=2, factor=2).images, stored)
 
 
-def test_components_begin_as_the_images_they_start_from() -> None:
+def test_components_start_as_the_initial_images() -> None:
     pixels = 0.1 + 0.8 * torch.rand(3, 2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     start = (pixels - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
     form = shared_components(start, mean=MEAN, std=STD, rng=torch.Generator().manual_seed(0), images=5)
@@ -117,7 +117,7 @@ def test_components_begin_as_the_images_they_start_from() -> None:
     ],
     ids=lambda form: type(form).__name__,
 )
-def test_an_artifact_gives_the_images_that_were_learned(form: Synthetic, tmp_path: Path) -> None:
+def test_artifact_decodes_to_the_learned_images(form: Synthetic, tmp_path: Path) -> None:
     learned = form.labelled()
     info = named_classes("a", "b", mean=RGB_MEAN, std=RGB_STD)
     condensed_set.write(tmp_path / "condensed", learned, info, {}, stored=form.stored())
@@ -129,7 +129,7 @@ def test_an_artifact_gives_the_images_that_were_learned(form: Synthetic, tmp_pat
     assert 4 * form.floats < size < 4 * form.floats + 8 * len(learned) + 500
 
 
-def test_a_form_that_nobody_knows_is_a_line(tmp_path: Path) -> None:
+def test_unknown_form_raises_a_one_line_error(tmp_path: Path) -> None:
     images = LabelledImages(torch.randn(2, 3, 6, 6), torch.arange(2))
     info = named_classes("a", "b", mean=RGB_MEAN, std=RGB_STD)
     condensed_set.write(tmp_path / "condensed", images, info, {})
@@ -141,7 +141,7 @@ def test_a_form_that_nobody_knows_is_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [["synthetic=multi_formation"], ["synthetic=shared_components", "initialization=real"]]
 )
-def test_a_run_with_a_form(words: list[str], typed: Run, run, tmp_path: Path) -> None:
+def test_run_with_each_parameterization(words: list[str], typed: Run, run, tmp_path: Path) -> None:
     folder = run(*words, "evaluation.baselines.whole=0")
     read = CondensedDataset(folder)
     stored = 4 * (2 * 10 * 64 + (10 * 4 * 2 if "shared" in words[0] else 0))
@@ -162,7 +162,7 @@ def test_a_run_with_a_form(words: list[str], typed: Run, run, tmp_path: Path) ->
         (["synthetic=multi_formation", "initialization=artifact"], "synthetic=pixels"),
     ],
 )
-def test_what_cannot_be_is_refused(words: list[str], said: str) -> None:
+def test_impossible_settings_are_refused(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as error:
         check(composed(*words))
     assert said in str(error.value)

@@ -1,12 +1,15 @@
 """The paper's experiments: every cell composes, is labelled, and is blank where the paper's is."""
 
+import copy
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
 from gmlight.artifacts.results import images_per_class
 from gmlight.config.experiment_cells import apply_cell, blank_cell
@@ -32,6 +35,22 @@ def cells_of(experiment: str) -> list[list[str]]:
     ]
 
 
+def by_choices(cells: list[list[str]]) -> dict[tuple[str, ...], list[int]]:
+    """The images per class of the cells whose other overrides are the same."""
+    sizes = defaultdict(list)
+    for overrides in cells:
+        others = tuple(word for word in overrides if not word.startswith("ipc="))
+        sizes[others] += [int(word.removeprefix("ipc=")) for word in overrides if word not in others]
+    return sizes
+
+
+def with_ipc(config: DictConfig, ipc: int) -> DictConfig:
+    """A copy of the configuration at other images per class."""
+    other = copy.deepcopy(config)
+    other.ipc = ipc
+    return other
+
+
 def label(*overrides: str) -> str:
     config = composed(*overrides)
     apply_cell(config)
@@ -45,13 +64,21 @@ def test_number_of_cells(experiment: str) -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_cell_of_a_seed_composes(experiment: str) -> None:
-    for overrides in cells_of(experiment):
-        if overrides[-1] == "seed=1" or ("dataset=fashion_mnist" in overrides):
-            continue  # as seed 0, as mnist
-        config = composed(f"experiment={experiment}", *overrides)
-        apply_cell(config)
-        check(config)
-        assert config.scale.name == "paper"
+    cells = [
+        overrides
+        for overrides in cells_of(experiment)
+        if overrides[-1] != "seed=1" and "dataset=fashion_mnist" not in overrides  # as seed 0, as mnist
+    ]
+    for number, (choices, sizes) in enumerate(by_choices(cells).items()):
+        words = [f"experiment={experiment}", *choices]
+        shared = composed(*words, f"ipc={sizes[0]}")
+        if number == 0:  # to set ipc is as good as to compose anew
+            assert with_ipc(shared, sizes[-1]) == composed(*words, f"ipc={sizes[-1]}")
+        for ipc in sizes:
+            config = with_ipc(shared, ipc)
+            apply_cell(config)
+            check(config)
+            assert config.scale.name == "paper"
 
 
 def test_blank_cells_of_table_3() -> None:
@@ -143,9 +170,9 @@ def test_footnote_5_and_table_4() -> None:
     assert len(config.evaluation.architectures) == 6
 
 
-def test_a_sweep_runs_its_cells_and_records_the_blank_ones(command: Run, tmp_path: Path) -> None:
+def test_a_sweep_runs_its_cells_and_records_the_blank_ones(forked: Run, tmp_path: Path) -> None:
     words = ["experiment=table3", "dataset=digits", "ipc=1", "method=random,mda", "seed=0", "scale=smoke"]
-    result = command("train", *words, "architecture.width=8", "trainer=cpu")
+    result = forked("train", *words, "architecture.width=8", "trainer=cpu")
     assert result.returncode == 0, result.stderr
     found = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/table3/*/*/result.json"))]
     assert [one["method"] for one in found] == ["random", "mda"]
@@ -161,10 +188,10 @@ def test_blank_writes_nothing_else(run: Callable[..., Path]) -> None:
     assert [path.name for path in folder.iterdir()] == ["result.json"]
 
 
-def test_a_method_of_ones_own_is_in_no_table_of_the_papers(command: Run, tmp_path: Path) -> None:
+def test_a_method_of_ones_own_is_in_no_table_of_the_papers(forked: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "method").mkdir(parents=True)
     (tmp_path / "mine" / "method" / "slow.yaml").write_text("# @package _global_\nimage_lr: 0.01\n")
-    done = command("train", "--config-dir", "mine", "method=slow", *TINY, "hydra.run.dir=here")
+    done = forked("train", "--config-dir", "mine", "method=slow", *TINY, "hydra.run.dir=here")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "here" / "result.json").read_text())
     assert result["departures"] == ["method=slow"]

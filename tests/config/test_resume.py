@@ -4,25 +4,29 @@ import csv
 import itertools
 import json
 import os
+import shlex
+import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gmlight import CondensedDataset
+from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
-from gmlight.config.resume import expand
+from gmlight.config.resume import claim, expand, read_run, refuse_changes
 from gmlight.errors import ConfigError
 from gmlight.training.evaluator import Evaluator
 from helpers.runs import TINY, Run, refusal
 
 WORDS = [
-    *TINY, "iterations=3", "updates=2", "schedule.epochs=2", "schedule=fixed", "architecture.width=8",
-    "evaluation.epochs=2", "evaluation.every=2", "evaluation.quick_networks=2", "log_every=1",
-    "evaluation.baselines.whole=0", "checkpoint.every=2",
+    *TINY, "iterations=3", "updates=2", "schedule.epochs=2", "schedule=fixed", "evaluation.epochs=2",
+    "evaluation.every=2", "evaluation.quick_networks=2", "log_every=1", "checkpoint.every=2",
 ]  # fmt: skip
 
 
@@ -44,7 +48,6 @@ def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str, int], None]
 
 
 OUTCOMES: list[tuple] = []
-OUTCOMES_BEYOND: list[tuple] = []
 
 
 @pytest.fixture
@@ -55,6 +58,21 @@ def undisturbed(typed: Run, tmp_path: Path) -> tuple:
         assert result.returncode == 0, result.stderr
         OUTCOMES.append(outcome(tmp_path / "undisturbed"))
     return OUTCOMES[0]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all tests of this file."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def finished(typed: Run, kept: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run of one iteration."""
+    if not (kept / "run").exists():
+        words = [*WORDS, "iterations=1", "evaluation.networks=1", f"hydra.run.dir={kept / 'run'}"]
+        assert typed("train", *words).returncode == 0
+    return shutil.copytree(kept / "run", tmp_path / "run")
 
 
 def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[float]]]:
@@ -73,47 +91,57 @@ def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[floa
     )
 
 
-@pytest.mark.parametrize("kill_at", [1, 3, 4])
 def test_steps_beyond_the_paper_go_on_in_the_same_bits(
-    typed: Run, stop_in: Callable[..., None], tmp_path: Path, kill_at: int
+    typed: Run, stop_in: Callable[..., None], tmp_path: Path
 ) -> None:
+    """Stopped after the second update, the fourth and the fifth."""
     words = [
         *WORDS, "augmentation=dsa", "synthetic=multi_formation", "network_images=real",
         "sampling=representative", "sampling.every=2", "sampling.steps=2", "sampling.nearest=2",
         "evaluation.every=0",
     ]  # fmt: skip
-    if not OUTCOMES_BEYOND:
-        assert typed("train", *words, "hydra.run.dir=undisturbed").returncode == 0
-        OUTCOMES_BEYOND.append(outcome(tmp_path / "undisturbed"))
-    stop_in(Condenser, "training_step", kill_at)
-    assert typed("train", *words, "hydra.run.dir=made").returncode == 143
-    result = typed("train", "resume=made")
+    assert typed("train", *words, "hydra.run.dir=undisturbed").returncode == 0
+    session = [*words, "hydra.run.dir=made"]
+    for updates in (2, 2, 1):
+        stop_in(Condenser, "training_step", updates - 1)
+        assert typed("train", *session).returncode == 143
+        session = ["resume=made"]
+    result = typed("train", *session)
     assert result.returncode == 0, result.stderr
-    assert outcome(tmp_path / "made") == OUTCOMES_BEYOND[0]
+    assert "goes on after image update 5\n" in result.stdout
+    assert outcome(tmp_path / "made") == outcome(tmp_path / "undisturbed")
 
 
-STOPS = [
-    *((Condenser, "training_step", nth) for nth in range(6)),
-    (Evaluator, "trained", 0),  # in a quick evaluation
-    (Evaluator, "trained", 3),  # in the evaluation at the end
-    (Evaluator, "trained", 5),  # of random images
-]
+def test_stopped_and_resumed_after_every_update(
+    typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path
+) -> None:
+    session = [*WORDS, "hydra.run.dir=run"]
+    for update in range(1, 7):
+        stop_in(Condenser, "training_step", 0)
+        stopped = typed("train", *session)
+        assert stopped.returncode == 143
+        assert stopped.stderr == f"gmlight: stopped by SIGTERM; continue with resume={tmp_path / 'run'}\n"
+        if update > 1:  # the session before came to the end of its update
+            assert f"goes on after image update {update - 1}\n" in stopped.stdout
+        session = ["resume=run"]
+    resumed = typed("train", *session)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "goes on after image update 6\n" in resumed.stdout
+    assert outcome(tmp_path / "run") == undisturbed
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "nth"), STOPS, ids=lambda part: getattr(part, "__name__", str(part))
+    "nth", [0, 3, 5], ids=["in a quick evaluation", "in the evaluation at the end", "of random images"]
 )
-def test_stopped_and_resumed(
-    typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path, owner: type, name: str, nth: int
+def test_an_evaluation_that_was_stopped_goes_on(
+    typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path, nth: int
 ) -> None:
-    stop_in(owner, name, nth)
+    stop_in(Evaluator, "trained", nth)
     stopped = typed("train", *WORDS, "hydra.run.dir=run")
     assert stopped.returncode == 143
-    assert stopped.stderr == f"gmlight: stopped by SIGTERM; go on with resume={tmp_path / 'run'}\n"
+    assert stopped.stderr == f"gmlight: stopped by SIGTERM; continue with resume={tmp_path / 'run'}\n"
     resumed = typed("train", "resume=run")
     assert resumed.returncode == 0, resumed.stderr
-    if name == "training_step":  # it came to the end of that update
-        assert f"goes on after image update {nth + 1}\n" in resumed.stdout
     assert outcome(tmp_path / "run") == undisturbed
 
 
@@ -150,7 +178,7 @@ def test_chosen_images_stay_chosen(
     )  # by another device's rounding it might choose others
     other = typed("train", "resume=run", "ipc=1")
     assert other.returncode == 1
-    assert "would change the set that the run is about: ipc=1 (was 2)" in other.stderr
+    assert "would change the synthetic set of the run: ipc=1 (was 2)" in other.stderr
     result = typed("train", "resume=run")
     assert result.returncode == 0, result.stderr
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
@@ -185,22 +213,19 @@ def test_a_job_of_a_sweep_goes_on(typed: Run, undisturbed: tuple, stop_in: Calla
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["image_lr=1"], "would change the set that the run is about: image_lr=1 (was 0.1)"),
+        (["image_lr=1"], "would change the synthetic set of the run: image_lr=1 (was 0.1)"),
         (
             ["distance=cos"],
             "distance._target_=gmlight.matching.distances.cos (was gmlight.matching.distances.cos_euclid)",
         ),
         (["speed.precision=bfloat16"], "speed.precision=bfloat16 (was float32)"),
-        (["-m"], "one run goes on, not a sweep"),
+        (["-m"], "one run is resumed, not a sweep"),
     ],
 )
-def test_what_would_be_another_run(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
-    assert (
-        typed("train", *WORDS, "iterations=1", "evaluation.networks=1", "hydra.run.dir=run").returncode == 0
-    )
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+def test_what_would_be_another_run(typed: Run, finished: Path, words: list[str], message: str) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     assert message in refusal(typed("train", "resume=run", *words))
-    del before[tmp_path / "run" / ".lock"]
+    del before[finished / ".lock"]
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
@@ -250,6 +275,26 @@ def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]  # fmt: skip
     assert expand(words)[-5:] == words[-5:]  # as Lightning starts the other processes of a run
     assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
+
+
+def test_the_command_is_kept_as_data(tmp_path: Path) -> None:
+    """Its words come from a key of config.yaml, which is no part of the configuration; not from a comment."""
+    folder = RunFolder(tmp_path)
+    words = ["--config-dir", "my conf", "dataset.mean=[.1, .2]", "seed=1"]
+    config = {"iterations": 2, "seed": 1, "distance": {"weight": 1.0}}
+    command = shlex.join(["python", "-m", "gmlight.train", *words])
+    record = RunRecord(command, words[2:], {}, config, "mda", [], "paper", "convnet", "plain")
+    claim(folder, record, resumed=False)
+    text = folder.config.read_text()
+    assert text.startswith(f"# {command}\n")
+    assert yaml.safe_load(text) == {"command": words} | config
+    folder.config.write_text(text.replace("# python", "# something else"))
+    assert read_run(folder) == (words, config)
+    refuse_changes(folder, config)
+    with pytest.raises(ConfigError, match=r"synthetic set of the run: seed=2 \(was 1\)"):
+        refuse_changes(folder, config | {"seed": 2})
+    claim(folder, replace(record, config=config | {"iterations": 3}), resumed=True)
+    assert read_run(folder) == (words, config | {"iterations": 3})
 
 
 def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:

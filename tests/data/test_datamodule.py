@@ -1,4 +1,4 @@
-"""Real images: splits, draws, and what is said when they are absent."""
+"""Real images: splits, draws, and error messages for missing data."""
 
 import struct
 from collections.abc import Callable
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def numbered(counts: list[int]) -> RealImages:
-    """Images whose every pixel is their number, in mixed order of classes."""
+    """Images filled with their index, with classes in mixed order."""
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
@@ -71,13 +71,13 @@ def test_batches_per_class() -> None:
         first += count
 
 
-def test_a_class_with_fewer_images_gives_all_it_has() -> None:
+def test_small_class_gives_all_its_images() -> None:
     drawn = numbered([30, 4, 12]).draw_per_class(12, torch.Generator().manual_seed(1))
     assert [len(of_class) for of_class in drawn] == [12, 4, 12]
     assert sorted(drawn[1][:, 0, 0, 0].round().int().tolist()) == [30, 31, 32, 33]
 
 
-def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
+def test_draw_depends_on_seed_k_and_t_alone() -> None:
     config = composed("mixed_batch=7")
     data = build_data(config, statistics=True).load(CPU)
     first = data.draw(2, 3)
@@ -96,7 +96,7 @@ def test_a_draw_depends_on_seed_k_and_t_alone() -> None:
 
 
 @pytest.mark.parametrize(("rule", "at"), [("inter", [0, 1, 2, 3]), ("interleaved", [1, 3])])
-def test_mixed_batches_take_the_place_of_the_inter_terms_class_batches(rule: str, at: list[int]) -> None:
+def test_mixed_batches_replace_the_class_batches_of_the_inter_term(rule: str, at: list[int]) -> None:
     data = build_data(composed(f"matching={rule}", "matching.mixed_real=32")).load(CPU)
     drawn = [data.draw(k, 0).matched for k in range(4)]
     assert [k for k in range(4) if drawn[k] is not None] == at
@@ -106,7 +106,7 @@ def test_mixed_batches_take_the_place_of_the_inter_terms_class_batches(rule: str
     )
 
 
-def test_images_held_out_stand_in_for_the_test_split() -> None:
+def test_holdout_replaces_the_test_split() -> None:
     whole, held = (build_data(composed(f"holdout={share}")).load(CPU) for share in (0, 0.1))
     assert sum(held.train.counts) + sum(held.test.counts) == sum(whole.train.counts)
     for all_of_class, of_class in zip(whole.train.counts, held.test.counts, strict=True):
@@ -191,12 +191,12 @@ def test_svhn_in_its_own_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", ["mnist", "svhn"])
-def test_an_absent_dataset_says_where_it_was_looked_for(name: str, tmp_path: Path) -> None:
+def test_missing_dataset_error_names_the_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"absent or incomplete: looked for {tmp_path}/.*set data_dir"):
         loaded(name, tmp_path)
 
 
-def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_raises_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: object, **keywords: object) -> None:
         raise OSError("no route to host")
 
@@ -209,7 +209,7 @@ def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", struct.pack(">4i", 2051, 40, 28, 28) + b"short"])
-def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     write_mnist(tmp_path, np.random.default_rng(0))
     (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(ConfigError, match=r"MNIST is damaged .*: delete .*fetch it again"):

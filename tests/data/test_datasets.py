@@ -1,5 +1,6 @@
-"""Each dataset in its own format, in miniature, through the real loaders."""
+"""Miniature files in each dataset's own format, read by the real loaders."""
 
+import importlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ import torch
 import torchvision
 from PIL import Image
 
-from gmlight import evaluate
 from gmlight.builders.data import build_data
 from gmlight.config.compose import name_classes
 from gmlight.data.datamodule import CondensationData
@@ -33,7 +33,7 @@ def write_picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three classes, unbalanced, of other sizes and another mode than asked for."""
+    """Three unbalanced classes, with other sizes and another mode than requested."""
     counts = {"cat": 5, "dog": 3, "eel": 4}
     for part in ("train", "test"):
         for c, (name, count) in enumerate(counts.items()):
@@ -59,7 +59,7 @@ def test_image_folder_with_train_and_test(folder: Path) -> None:
     assert data.train.images[5, :, 3, 3].tolist() == [100, 100, 100]  # the grey cat
 
 
-def test_statistics_are_computed_where_they_are_null(folder: Path) -> None:
+def test_missing_statistics_are_computed(folder: Path) -> None:
     data = own(folder)
     pixels = data.train.images.double() / 255
     assert data.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-4)
@@ -68,16 +68,16 @@ def test_statistics_are_computed_where_they_are_null(folder: Path) -> None:
     assert (given.mean, given.std) == ([0.1, 0.2, 0.3], [1, 2, 3])
 
 
-def test_a_class_smaller_than_the_real_batch_gives_all_it_has(folder: Path) -> None:
+def test_class_smaller_than_the_real_batch_gives_all_its_images(folder: Path) -> None:
     batch = own(folder, "real_batch=4").draw(0, 0)
     assert [len(of_class) for of_class in batch.images[:]] == [4, 3, 4]
 
 
-def test_grey_images_of_an_own_folder(folder: Path) -> None:
+def test_image_folder_in_grey(folder: Path) -> None:
     assert own(folder, "dataset.channels=1").train.images.shape == (13, 1, 16, 24)
 
 
-def test_one_folder_of_classes_is_split_alike_each_time(folder: Path) -> None:
+def test_image_folder_without_test_part_is_split_the_same_each_time(folder: Path) -> None:
     data = own(folder / "train", "dataset.load.test_share=0.34")
     assert [a + b for a, b in zip(data.train.counts, data.test.counts, strict=True)] == [6, 3, 4]
     assert min(data.test.counts) >= 1
@@ -85,7 +85,7 @@ def test_one_folder_of_classes_is_split_alike_each_time(folder: Path) -> None:
     assert torch.equal(data.test.images, again.test.images)
 
 
-def test_an_own_folder_is_condensed_and_may_move(
+def test_image_folder_is_condensed_and_may_move(
     folder: Path, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = run("dataset=image_folder", f"dataset.root={folder}", "ipc=1")
@@ -93,7 +93,7 @@ def test_an_own_folder_is_condensed_and_may_move(
     moved = folder.rename(folder.with_name("elsewhere"))
     words = [f"run={made}", f"dataset.root={moved}", "evaluation.networks=1"]
     monkeypatch.setattr("sys.argv", ["gmlight.evaluate", *words])
-    evaluate.main()
+    importlib.import_module("gmlight.evaluate").main()
     assert len(list(made.glob("evaluations/*/result.json"))) == 1
 
 
@@ -116,7 +116,7 @@ def test_an_own_folder_is_condensed_and_may_move(
     ],
     ids=["unknown class", "empty class", "truncated", "no image", "16 bits"],
 )
-def test_what_is_wrong_in_an_own_folder_is_named(
+def test_errors_in_an_image_folder_are_named(
     folder: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     spoil(folder)
@@ -143,7 +143,7 @@ def test_a_class_too_small_to_split_is_refused(folder: Path) -> None:
         own(folder / "train")
 
 
-def test_an_own_folder_must_be_there(tmp_path: Path) -> None:
+def test_missing_image_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"name the folder of your images by dataset.root="):
         loaded("dataset=image_folder")
     with pytest.raises(ConfigError, match="nowhere: no such folder"):
@@ -160,7 +160,7 @@ def test_more_images_than_memory_are_refused(folder: Path, monkeypatch: pytest.M
 
 def test_tiny_imagenet(tmp_path: Path) -> None:
     top = tmp_path / "tiny-imagenet-200"
-    names = ["n02", "n01"]  # wnids.txt is in no order
+    names = ["n02", "n01"]  # wnids.txt is not sorted
     for c, name in enumerate(names):
         for i in range(3):
             write_picture(top / "train" / name / "images" / f"{name}_{i}.JPEG", (200 * c, 0, 0), (64, 64))

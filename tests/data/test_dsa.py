@@ -1,4 +1,4 @@
-"""Differentiable Siamese augmentation: each transform against its definition, and what shares a transform."""
+"""Differentiable Siamese augmentation: each transform against its definition, and which images share one."""
 
 import math
 
@@ -18,7 +18,7 @@ NUMBERS = [[0.0, 0.0, 0.0], [0.3, 0.6, 0.9], [0.999, 0.999, 0.999], [0.5, 0.1, 0
 
 
 def at(image: Tensor, channel: int, y: float, x: float) -> float:
-    """Bilinear at a position in pixels, 0 outside."""
+    """Bilinear value at a position in pixels; 0 outside."""
     total = 0.0
     for row, column in ((math.floor(y) + i, math.floor(x) + j) for i in (0, 1) for j in (0, 1)):
         if 0 <= row < image.shape[1] and 0 <= column < image.shape[2]:
@@ -27,7 +27,7 @@ def at(image: Tensor, channel: int, y: float, x: float) -> float:
 
 
 def moved_from(image: Tensor, source) -> Tensor:
-    """Each pixel from a position of the image, both relative to the centre."""
+    """Takes each pixel from a source position; both are relative to the centre."""
     channels, height, width = image.shape
     result, down, right = torch.empty_like(image), (height - 1) / 2, (width - 1) / 2
     for c in range(channels):
@@ -93,7 +93,7 @@ PLAIN = {"color": color, "crop": crop, "cutout": cutout, "flip": flip, "scale": 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 6)])
 @pytest.mark.parametrize("kind", TRANSFORMS)
-def test_a_transform_is_its_definition(kind: str, shape: tuple[int, ...]) -> None:
+def test_transform_equals_its_definition(kind: str, shape: tuple[int, ...]) -> None:
     images = random_images(len(NUMBERS), *shape)
     found = siamese().apply(kind, images, torch.tensor(NUMBERS, dtype=torch.double))
     expected = torch.stack([PLAIN[kind](*pair) for pair in zip(images, NUMBERS, strict=True)])
@@ -101,7 +101,7 @@ def test_a_transform_is_its_definition(kind: str, shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("kind", TRANSFORMS)
-def test_a_transform_can_be_differentiated(kind: str) -> None:
+def test_transform_is_differentiable(kind: str) -> None:
     images = random_images(2, 2, 5, 5).requires_grad_()
     numbers = torch.tensor([[0.3, 0.6, 0.9], [0.7, 0.2, 0.4]], dtype=torch.double)
     assert torch.autograd.gradcheck(lambda images: siamese().apply(kind, images, numbers), images)
@@ -122,8 +122,8 @@ def test_digits_are_not_mirrored(dataset: str, mirrored: bool) -> None:
     assert ("flip" in augmentation.drawn) is mirrored
 
 
-def test_all_images_of_a_class_go_through_the_same() -> None:
-    """Together with images of any other class, or alone."""
+def test_all_images_of_a_class_get_the_same_transform() -> None:
+    """Holds for a class alone and together with other classes."""
     images, labels = random_images(24, 3, 8, 8), torch.arange(24) % 12
     together = siamese().of_update(0, 1, 2)(images, labels)
     for image, label, seen in zip(images, labels, together, strict=True):
@@ -134,7 +134,7 @@ def test_all_images_of_a_class_go_through_the_same() -> None:
         torch.testing.assert_close(seen, PLAIN[kind](image, numbers.tolist()), rtol=1e-9, atol=1e-9)
 
 
-def test_a_transform_is_of_its_seed_update_and_class_alone() -> None:
+def test_transform_depends_on_seed_update_and_class_alone() -> None:
     image = random_images(1, 3, 8, 8)
 
     def of(seed: int, k: int, t: int, c: int) -> Tensor:
@@ -151,7 +151,7 @@ def test_every_transform_is_drawn() -> None:
     assert {name: kinds.count(name) > 60 for name in TRANSFORMS} == dict.fromkeys(TRANSFORMS, True)
 
 
-def test_real_images_are_seen_through_it_as_they_are_taken() -> None:
+def test_real_images_are_transformed_when_they_are_loaded() -> None:
     images = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     split = real_images(images, torch.arange(12) % 3, mean=[0.5] * 3, std=[0.2] * 3)
     drawn = split.draw_lazily(3, torch.Generator().manual_seed(1))
@@ -163,14 +163,14 @@ def test_real_images_are_seen_through_it_as_they_are_taken() -> None:
     torch.testing.assert_close(seen[1:3][1], seen[:][2])
 
 
-def test_a_batch_that_is_trained_on_has_one_transform_with_amounts_for_each_image() -> None:
+def test_training_batch_has_one_transform_with_a_strength_per_image() -> None:
     images = random_images(1, 3, 8, 8).expand(6, -1, -1, -1)
     color_only = siamese(transforms=["color"])
     seen = color_only(images, torch.Generator().manual_seed(0))
     assert len({tuple(image.flatten().tolist()) for image in seen}) == 6
 
 
-def test_from_real_images_on_and_for_a_thousand_epochs() -> None:
+def test_dsa_starts_from_real_images_and_evaluates_for_a_thousand_epochs() -> None:
     config = composed("dataset=cifar10", "augmentation=dsa")
     assert config.initialization["_target_"].endswith(".random")
     assert config.evaluation.epochs == 1000
@@ -192,13 +192,13 @@ def test_from_real_images_on_and_for_a_thousand_epochs() -> None:
         ("evaluation.cutmix=1.5", "a number from 0 to 1"),
     ],
 )
-def test_what_cannot_be_is_refused(word: str, said: str) -> None:
+def test_impossible_settings_are_refused(word: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         check(composed("augmentation=dsa", word))
     assert word.split("=")[0] in str(error.value)
     assert said in str(error.value)
 
 
-def test_the_names_that_are_checked_are_those_that_there_are() -> None:
+def test_checked_names_are_the_existing_transforms() -> None:
     assert _TRANSFORMS == TRANSFORMS
     assert DRAWN == 3

@@ -2,15 +2,13 @@
 
 import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gmlight.runtime.paths import CONF_DIR
-from helpers.runs import TINY
+from helpers.runs import SMOKE, Run
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "guide.md").read_text()
@@ -53,16 +51,18 @@ def test_a_network_of_ones_own(run: Callable[..., Path], capsys: pytest.CaptureF
     assert float(found[1]) > 60
 
 
-def test_a_schedule_and_an_architecture_of_ones_own(tmp_path: Path) -> None:
-    mine = [block for block in blocks(GUIDE, "python") if "CondensedDataset" not in block]
-    (tmp_path / "mine.py").write_text("\n".join(mine))
-    for group, name, node in zip(
-        ("schedule", "architecture"), ("patient", "wide"), blocks(GUIDE, "yaml"), strict=True
-    ):
-        (tmp_path / "my_conf" / group).mkdir(parents=True)
-        (tmp_path / "my_conf" / group / f"{name}.yaml").write_text(node)
+def test_parts_of_ones_own(forked: Run, tmp_path: Path) -> None:
+    (mine,) = [block for block in blocks(GUIDE, "python") if "CondensedDataset" not in block]
+    (tmp_path / "mine.py").write_text(mine)
+    files = re.findall(r"`(my_conf/\w+/\w+\.yaml)`\n\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    kinds = {"dataset", "distance", "matching", "schedule", "architecture", "initialization", "augmentation"}
+    assert {name.split("/")[1] for name, _ in files} == kinds
+    for name, node in files:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(node)
     (words,) = re.findall(r"gmlight\.train (--config-dir [^\n]*)", GUIDE)
-    command = [sys.executable, "-m", "gmlight.train", *words.split(), *TINY]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert {word.split("=")[0] for word in words.split()} >= kinds
+    done = forked("train", *words.split(), *SMOKE)
     assert done.returncode == 0, done.stderr
     assert "wide" in done.stdout
+    assert "stripes" in done.stdout

@@ -22,7 +22,7 @@ NETWORK_OPTIMIZER = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.5)
 
 
 class Stream(IterableDataset):
-    """Batches one after another, of unknown number, as the data module serves them."""
+    """An iterable dataset of batches without a length, like the data module's."""
 
     def __init__(self, batches: list[RealBatch]) -> None:
         self.batches = batches
@@ -64,7 +64,7 @@ def fit(
     resume: Path | None = None,
     callbacks: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
-    """Trains on the batches; `resume`: a checkpoint of the batches before them."""
+    """Trains on the batches. `resume`: a checkpoint to start from."""
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=batches[-1].k * module.updates + batches[-1].t + 1,

@@ -1,4 +1,4 @@
-"""What every rank of a test runs: `torchrun ... tests/every_rank.py <folder>`."""
+"""The program that every rank of a test runs: `torchrun ... tests/helpers/ddp_worker.py <folder>`."""
 
 import functools
 import os
@@ -63,7 +63,7 @@ CASES = {
 
 
 def batches(case: Case) -> list[RealBatch]:
-    """For each update 4, 3 and 5 real images; or, of any class, 7."""
+    """Batches with 4, 3 and 5 real images per update; mixed batches have 7."""
     made = []
     for step in range(OUTER * UPDATES):
         images = [random_images(n, 2, 8, 8, seed=10 * step + n) for n in (4, 3, 5)]
@@ -78,7 +78,7 @@ def batches(case: Case) -> list[RealBatch]:
 def condense(
     case: Case, chunk: int | None, strategy: Callable[[], Any], dtype: torch.dtype
 ) -> dict[str, Any]:
-    """S after two outer iterations, and the losses on the way."""
+    """Returns the synthetic set after two outer iterations, and the losses."""
     start = random_images(CLASSES, IPC, 2, 8, 8)
     transform = siamese() if case.siamese else None
     matcher = GradientMatcher(
@@ -133,7 +133,7 @@ def _as(dtype: torch.dtype, batch: RealBatch) -> RealBatch:
 
 
 def everything(strategy: Callable[[], Any]) -> dict[str, Any]:
-    """By case, chunk and precision."""
+    """Returns results by case, chunk and precision."""
     wanted = [(name, None, torch.float64) for name in CASES]
     wanted += [("multilevel", 1, torch.float64), ("intra", None, torch.float32)]
     return {

@@ -13,7 +13,7 @@ from gmlight.matching.reference import Gradients, class_gradients
 
 
 def distance(name: str, weight: float, a: Tensor, b: Tensor) -> Tensor:
-    """One layer's gradients; sum over rows."""
+    """Distance between the gradients of one layer; sum over rows."""
     total = torch.zeros((), dtype=a.dtype)
     for row_a, row_b in zip(a.flatten(1), b.flatten(1), strict=True):
         terms = name.split("_")
@@ -65,7 +65,7 @@ def condense(
     form: Callable[[Tensor], Tensor] = lambda images: images,
     trained_on: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, list[float]]:
-    """Algorithm 1 by hand.
+    """Runs Algorithm 1 with plain loops.
 
     real[k][t][c]; batches: the mini-batches of every network epoch, in order; statistics[k][t]: the images
     that move the running statistics of batch norm, which stay as they are while gradients are matched.

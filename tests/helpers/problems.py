@@ -1,5 +1,6 @@
 """Tiny problems in double precision."""
 
+import dataclasses
 import functools
 import inspect
 import string
@@ -96,8 +97,8 @@ def distance_named(name: str, weight: float) -> distances.Distance:
 
 def numbered_classes(number: int, priors: Sequence[float] = ()) -> DatasetInfo:
     """A dataset of two channels whose classes are 0, 1 and so on; as many images of each by default."""
-    names = tuple(map(str, range(number)))
-    return DatasetInfo(names, (0.0, 0.0), (1.0, 1.0), (2, 8, 8), tuple(priors) or (1 / number,) * number)
+    info = named_classes(*map(str, range(number)), mean=(0.0, 0.0), std=(1.0, 1.0))
+    return dataclasses.replace(info, priors=tuple(priors) or info.priors)
 
 
 def rule_named(name: str, **options: object) -> rules.MatchingRule:

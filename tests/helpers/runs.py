@@ -19,8 +19,11 @@ Run = Callable[..., subprocess.CompletedProcess]
 
 # Side by side, as `pytest -n` runs them, each test has one thread.
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-# The smallest run that goes through everything.
-TINY = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
+# The smallest run that goes through everything: an evaluation on the way, and two baselines.
+SMOKE = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
+_SHORTER = ["evaluation.every=0", "evaluation.baselines.whole=0", "speed.compile=false"]
+# For tests of something else: a third of its time.
+TINY = [*SMOKE, *_SHORTER, "architecture.width=8"]
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
@@ -37,7 +40,7 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
 def train_tiny(folder: Path, *overrides: str) -> None:
     """gmlight.train in this process, tiny unless told otherwise, into a new folder."""
     folder.mkdir(parents=True)
-    config = composed(*TINY, *overrides)
+    config = composed(*SMOKE, *_SHORTER, *overrides)
     if "width" in config.architecture:
         config.architecture.width = 8
     name_classes(config)

@@ -1,4 +1,4 @@
-"""Class gradients against the naive twin."""
+"""Class gradients against the naive version."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from helpers.problems import random_images, small_network
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "group"])
-def test_equals_the_naive_twin(norm: str) -> None:
+def test_class_gradients_equal_the_naive_version(norm: str) -> None:
     network = small_network(norm).eval()
     images = [random_images(n, 2, 8, 8, seed=n) for n in (3, 5, 1)]
     actual = class_gradients(network, images)
@@ -24,7 +24,7 @@ def test_equals_the_naive_twin(norm: str) -> None:
             torch.testing.assert_close(gradients[c], expected[c][layer], rtol=1e-10, atol=1e-14)
 
 
-def test_images_can_be_differentiated_and_the_network_stays_as_it_is() -> None:
+def test_gradients_are_differentiable_and_leave_the_network_unchanged() -> None:
     network = small_network()
     images = random_images(3, 2, 2, 8, 8).requires_grad_()
     before = {name: parameter.clone() for name, parameter in network.named_parameters()}
@@ -64,7 +64,7 @@ def test_blocks_and_microbatches_change_no_number(norm: str, microbatch: int, cl
         assert not without_graph[name].requires_grad
         torch.testing.assert_close(without_graph[name], gradients.detach(), rtol=1e-10, atol=1e-14)
     if norm == "layer" and classes_per_block > 1:
-        return  # vmap differentiates it wrongly again; the engine refuses it (test_engine.py)
+        return  # vmap's second derivative is wrong; the engine refuses it (test_engine.py)
     actual_derivative = derivative([[g[c] for g in actual.values()] for c in range(3)])
     torch.testing.assert_close(actual_derivative, derivative(by_class), rtol=1e-10, atol=1e-14)
 

@@ -1,4 +1,4 @@
-"""What is measured of an image update, against plain definitions."""
+"""Diagnostics of an image update against their definitions."""
 
 import functools
 import math
@@ -45,7 +45,7 @@ def test_norms_and_angles_are_means_over_classes(pair: tuple[dict, dict]) -> Non
         assert [metrics[f"{kind}/{shown}"].item() for kind in kinds] == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_gradient_of_zero_has_a_right_angle_to_all() -> None:
+def test_zero_gradient_has_an_angle_of_90_degrees() -> None:
     diagnosis = GradientDiagnosis(active=True)
     diagnosis.note_classes({"a.weight": torch.zeros(1, 2, 2)}, {"a.weight": torch.ones(1, 2, 2)})
     assert diagnosis.metrics(1)["gradient_angle/a"].item() == pytest.approx(90)
@@ -53,7 +53,7 @@ def test_a_gradient_of_zero_has_a_right_angle_to_all() -> None:
     assert diagnosis.metrics(2)["gradient_angle/a"].item() == pytest.approx(45)
 
 
-def test_the_losses_of_the_layers_add_up_to_the_matching_loss(pair: tuple[dict, dict]) -> None:
+def test_layer_losses_add_up_to_the_matching_loss(pair: tuple[dict, dict]) -> None:
     rule = rules.multilevel()
     distance = functools.partial(distances.cos_euclid, weight=1.0)
 
@@ -68,7 +68,7 @@ def test_the_losses_of_the_layers_add_up_to_the_matching_loss(pair: tuple[dict, 
     torch.testing.assert_close(sum(by_layer.values()), loss(*pair))
 
 
-def test_nothing_is_measured_unasked(pair: tuple[dict, dict]) -> None:
+def test_diagnostics_are_measured_only_on_request(pair: tuple[dict, dict]) -> None:
     diagnosis = GradientDiagnosis(active=False)
     diagnosis.note_classes(*pair)
     diagnosis.note_loss(lambda *_: pytest.fail("measured"), *pair)
@@ -81,7 +81,7 @@ def test_losses_are_means_over_images() -> None:
     real = tuple(random_images(n, 2, 8, 8, seed=n) for n in (3, 100, 90))
     found = losses(network, synthetic, labels, RealBatch(0, 0, real))
     torch.testing.assert_close(found["loss/synthetic"], cross_entropy(network(synthetic), labels))
-    few = [of_class[:85] for of_class in real]  # of 3 classes no more than 256 images
+    few = [of_class[:85] for of_class in real]  # at most 256 images of 3 classes
     wanted = torch.tensor([c for c in range(CLASSES) for _ in few[c]])
     torch.testing.assert_close(found["loss/real"], cross_entropy(network(torch.cat(few)), wanted))
     mixed = torch.cat(few), wanted

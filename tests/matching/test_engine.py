@@ -1,4 +1,4 @@
-"""The settings of the gradient engine: they change no number, or say by how much."""
+"""Settings of the gradient engine: equal numbers, or a stated error."""
 
 import copy
 import functools
@@ -40,7 +40,7 @@ def derivative(layers: dict[str, torch.Tensor], images: torch.Tensor) -> torch.T
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_architecture_with_the_sizes_that_suit_it(name: str) -> None:
+def test_every_architecture_with_automatic_sizes(name: str) -> None:
     network = NETWORKS[name](channels=1, size=(32, 32), classes=2).double().eval()
     images = random_images(2, 2, 1, 32, 32).requires_grad_()
     chosen = gradient_engine(microbatch=1)
@@ -55,7 +55,7 @@ def test_every_architecture_with_the_sizes_that_suit_it(name: str) -> None:
     torch.testing.assert_close(derivative(layers, images), image_gradient, rtol=1e-9, atol=atol)
 
 
-def test_what_vmap_differentiates_wrongly_goes_class_by_class() -> None:
+def test_networks_that_vmap_differentiates_wrongly_run_class_by_class() -> None:
     network, image = small_network("layer").eval(), random_images(1, 2, 8, 8)
     images = image.unsqueeze(0).repeat(3, 1, 1, 1, 1).requires_grad_()
     right = engine.vmap_is_right(network, image)
@@ -69,7 +69,7 @@ def test_what_vmap_differentiates_wrongly_goes_class_by_class() -> None:
     assert engine.vmap_is_right(small_network("instance"), image)
 
 
-def test_a_wrong_derivative_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_derivative_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = engine.class_gradients
 
     def wrong(*args: object, blocks: Blocks, **keywords: object) -> dict[str, torch.Tensor]:
@@ -80,7 +80,7 @@ def test_a_wrong_derivative_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not engine.vmap_is_right(small_network(), random_images(1, 2, 8, 8))
 
 
-def test_sizes_suit_the_device() -> None:
+def test_automatic_sizes_fit_the_device() -> None:
     network = ConvNet(
         channels=3, size=(32, 32), classes=10, width=128, activation="relu", norm="instance", depth=3,
         pooling="avg",
@@ -95,7 +95,7 @@ def test_sizes_suit_the_device() -> None:
     assert engine.automatic_sizes(network, batch[:10], 10, differentiable=True) == (10, 1)
 
 
-def test_sizes_that_are_given_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_sizes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def record(*args: object, blocks: Blocks, **keywords: object) -> dict:
@@ -110,7 +110,7 @@ def test_sizes_that_are_given_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [(2, 3), (4, 3)]
 
 
-def test_the_largest_class_decides_the_sizes() -> None:
+def test_largest_class_determines_the_sizes() -> None:
     network = small_network().eval()
     images = [random_images(n, 2, 8, 8, seed=n) for n in (1, 40, 9)]
     chosen = gradient_engine()
@@ -121,7 +121,7 @@ def test_the_largest_class_decides_the_sizes() -> None:
         torch.testing.assert_close(layers[name], expected, rtol=1e-10, atol=1e-14)
 
 
-def test_a_run_goes_on_with_what_it_resolved() -> None:
+def test_resume_keeps_the_resolved_sizes() -> None:
     network, images = small_network().eval(), random_images(3, 5, 2, 8, 8)
     first = gradient_engine()
     first.real(network, images)
@@ -132,7 +132,7 @@ def test_a_run_goes_on_with_what_it_resolved() -> None:
     second.load_state(state | {"automatic": {key: (2, 1)}})
     second.real(network, images)
     assert second.describe()[0]["microbatch"] == 2
-    given = gradient_engine(microbatch=3)  # what is typed wins
+    given = gradient_engine(microbatch=3)  # values from the command line win
     given.load_state(state | {"automatic": {key: (2, 1)}})
     given.real(network, images)
     assert given.describe()[0]["microbatch"] == 3
@@ -147,7 +147,7 @@ def paper_network(seed: int) -> nn.Module:
 
 
 def relative_error(layers: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> float:
-    """Of all layers taken together."""
+    """Relative error over all layers together."""
     difference, size = (
         torch.cat([each.flatten() for each in every]).norm()
         for every in ([layers[name] - exact[name] for name in exact], list(exact.values()))
@@ -186,7 +186,7 @@ def test_tf32_is_on_only_for_real_gradients(monkeypatch: pytest.MonkeyPatch) -> 
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_single_precision_is_as_near_to_double_as_the_plain_loop() -> None:
+def test_single_precision_error_is_like_the_plain_loops() -> None:
     """At most 3 times the plain loop's error plus 1e-5, over several networks.
 
     Any other rounding flips the signs of a few activations, and one flip moves a gradient by some 1e-4.
@@ -210,7 +210,7 @@ def test_single_precision_is_as_near_to_double_as_the_plain_loop() -> None:
         assert error < 3 * errors["plain"] + 1e-5
 
 
-def test_compilation_is_decided_by_the_work_alone() -> None:
+def test_compilation_depends_on_operations_alone() -> None:
     network, images = small_network().eval(), random_images(3, 5, 2, 8, 8)
     asked = []
 

@@ -1,4 +1,4 @@
-"""The plain loop that speed is measured against computes what gmlight computes."""
+"""The plain loop of the benchmark computes the same as gmlight."""
 
 import copy
 import functools

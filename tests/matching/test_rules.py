@@ -1,4 +1,4 @@
-"""Each matching rule with each distance against the naive twin."""
+"""Each matching rule with each distance against the naive version."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def problem(norm: str = "instance") -> tuple[torch.nn.Module, torch.Tensor, list
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("k", [0, 1])
 @pytest.mark.parametrize("rule", RULES)
-def test_loss_and_image_gradient_equal_the_naive_twin(rule: str, k: int, name: str, norm: str) -> None:
+def test_loss_and_image_gradient_equal_the_naive_version(rule: str, k: int, name: str, norm: str) -> None:
     network, synthetic, real = problem(norm)
     terms = rule_named(rule)(
         ClassGradients(class_gradients(network, synthetic, create_graph=True), [IPC] * 3, PRIORS),

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from gmlight.builders.data import build_data
 from gmlight.builders.evaluators import build_evaluator
 from gmlight.data.images import LabelledImages
-from gmlight.reporting.dynamics import logarithmic, measure, trajectory
+from gmlight.reporting.dynamics import logarithmic_epochs, measure, trajectory
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import seeded
 from gmlight.training.evaluator import Evaluator
@@ -83,7 +83,7 @@ def test_measuring_does_not_change_the_evaluation_network(evaluator: Evaluator) 
 
 @pytest.mark.parametrize("last", [1, 2, 100, 300])
 def test_epochs_are_spread_logarithmically(last: int) -> None:
-    epochs = sorted(logarithmic(last, 40))
+    epochs = sorted(logarithmic_epochs(last, 40))
     assert (epochs[0], epochs[-1]) == (0, last)
     assert len(epochs) <= 41
     gaps = [b - a for a, b in itertools.pairwise(epochs)]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gmlight.reporting.collect import Entry, Gathered, Zetas
+from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
+from gmlight.reporting.entries import Entry, MeasuredZeta
 from gmlight.reporting.figures import plot_accuracies, plot_trajectory, plot_zetas, save, save_plots
 from gmlight.reporting.paper import Cell
 
@@ -66,10 +67,9 @@ def test_plots_of_runs(tmp_path: Path) -> None:
         entry("random", 10, 95.0),
         entry("dc", 1, 10.0, scale="smoke"),
     ]
-    zetas = [Zetas("mnist", 10, "mdo", "paper", seed, "epochs", [[3, 4], [2, 2]]) for seed in (0, 1)]
-    gathered = Gathered({"table3": entries}, {}, zetas, [], {})
-    pictures = save_plots(gathered, tmp_path / "plots")
+    zetas = [MeasuredZeta("mnist", 10, "mdo", "paper", seed, "epochs", [[3, 4], [2, 2]]) for seed in (0, 1)]
+    pictures = save_plots(RunCollection({}, {"table3": entries}, zetas), tmp_path / "plots")
     assert [path.name for path in pictures] == ["mnist-paper-accuracy.png", "mnist-ipc10-zeta-0.png"]
     assert len(list((tmp_path / "plots").iterdir())) == 4
-    assert save_plots(Gathered({"table3": entries[:1]}, {}, [], [], {}), tmp_path / "none") == []
+    assert save_plots(RunCollection({}, {"table3": entries[:1]}), tmp_path / "none") == []
     assert not (tmp_path / "none").exists()

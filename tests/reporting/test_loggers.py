@@ -1,4 +1,4 @@
-"""Where metrics go: what each logger holds after a run, read back from its files."""
+"""Loggers: the metrics of a run, read back from each logger's files."""
 
 import csv
 import json
@@ -23,13 +23,13 @@ SWEEP = Path(__file__).parents[2] / "docs" / "wandb-sweep.yaml"
 
 
 def the_run(folder: Path) -> wandb_file.Recorded:
-    wandb.teardown()  # as at the end of the process: the file is whole
+    wandb.teardown()  # completes the file, as at the end of the process
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     return wandb_file.read(path)
 
 
 @pytest.mark.parametrize("rule", ["multilevel", "intra", "interleaved"])
-def test_wandb_holds_everything_that_the_paper_argues_about(run: Callable[..., Path], rule: str) -> None:
+def test_wandb_run_contains_the_metrics_of_the_paper(run: Callable[..., Path], rule: str) -> None:
     folder = run("logger=[csv,wandb]", f"matching={rule}", *OFTEN)
     found, updates = the_run(folder), 4
     layers = ["conv0", "conv1", "linear"]
@@ -49,16 +49,16 @@ def test_wandb_holds_everything_that_the_paper_argues_about(run: Callable[..., P
             assert sum(line.get(f"matching_loss/{term}", 0) for term in terms) == total
             assert 0 <= line["gradient_angle/overall"] <= 180
             squares = [line[f"gradient_norm/real/{layer}"] ** 2 for layer in layers]
-            # A mean over classes: by the triangle's inequality no more, and no less than the largest.
+            # A mean over classes: bounded by the triangle inequality, and at least the largest.
             assert max(squares) <= line["gradient_norm/real/overall"] ** 2 <= 1.001 * sum(squares) * 10
-    assert found.values("iteration") == [1, 1, 1, 2, 2, 2]  # two updates and an evaluation each
+    assert found.values("iteration") == [1, 1, 1, 2, 2, 2]  # two updates and one evaluation each
     assert len(found.values("samples/filenames")) == 2
     with (folder / "metrics.csv").open(newline="") as file:
         header = next(csv.reader(file))
     assert measured <= set(header)
 
 
-def test_the_layers_are_those_whose_gradients_are_matched() -> None:
+def test_logged_layers_are_the_matched_layers() -> None:
     network = ConvNet(
         channels=1,
         size=(8, 8),
@@ -72,7 +72,7 @@ def test_the_layers_are_those_whose_gradients_are_matched() -> None:
     assert matched_weights(network) == ["conv0.weight", "conv1.weight", "linear.weight"]
 
 
-def test_a_wandb_run_is_found_by_what_was_chosen(run: Callable[..., Path]) -> None:
+def test_wandb_name_group_tags_and_config_are_the_choices(run: Callable[..., Path]) -> None:
     folders = [run("logger=wandb", "method=m", "distance=euclid", f"seed={seed}") for seed in (0, 1)]
     first, second = map(the_run, folders)
     assert (first.group, second.group) == ("digits, ipc 2, m with distance=euclid, smoke",) * 2
@@ -95,16 +95,16 @@ def test_a_wandb_run_is_found_by_what_was_chosen(run: Callable[..., Path]) -> No
     assert files == {"condensed.safetensors", "grid.png", "metadata.json"}
 
 
-def test_a_wandb_run_that_fails_is_finished(run: Callable[..., Path], tmp_path: Path) -> None:
+def test_failed_wandb_run_is_closed(run: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not finite"):
         run("logger=wandb", "image_lr=1e30")
     assert the_run(tmp_path / "run0").exit_code == 1
-    after = run("logger=wandb")  # and the next one is another
+    after = run("logger=wandb")  # the next run is a new one
     assert the_run(after).exit_code == 0
     assert len(list(tmp_path.glob("run*/wandb/offline-run-*"))) == 2
 
 
-def test_one_line_says_how_to_send_an_offline_run(
+def test_output_shows_how_to_sync_an_offline_run(
     run: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = run("logger=wandb")
@@ -116,13 +116,13 @@ def test_one_line_says_how_to_send_an_offline_run(
     assert "wandb" not in printed.err
 
 
-def test_a_malformed_wandb_key_is_refused(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_wandb_key_is_refused(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(ConfigError, match="WANDB_API_KEY"):
         run("logger=wandb")
 
 
-def test_tensorboard_holds_the_same(run: Callable[..., Path]) -> None:
+def test_tensorboard_contains_the_same_metrics(run: Callable[..., Path]) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     folder = run("logger=[csv,tensorboard]", *OFTEN)
     found = events.EventAccumulator(str(folder / "tensorboard"))
@@ -143,7 +143,7 @@ def test_without_a_logger_there_are_no_metrics(run: Callable[..., Path]) -> None
     assert (folder / "result.json").exists()
 
 
-def test_what_costs_time_is_measured_as_often_as_is_said(run: Callable[..., Path]) -> None:
+def test_diagnose_every(run: Callable[..., Path]) -> None:
     folder = run("log_every=1", "diagnose_every=2")
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["matching_loss/total"]]
@@ -152,7 +152,7 @@ def test_what_costs_time_is_measured_as_often_as_is_said(run: Callable[..., Path
         run("log_every=2", "diagnose_every=3")
 
 
-def test_a_line_has_the_means_of_the_updates_since_the_one_before(run: Callable[..., Path]) -> None:
+def test_line_averages_the_updates_since_the_last_line(run: Callable[..., Path]) -> None:
     def lines(*words: str) -> list[dict[str, str]]:
         with (run(*words) / "metrics.csv").open(newline="") as file:
             return [row for row in csv.DictReader(file) if row["matching_loss/total"]]
@@ -168,13 +168,13 @@ def test_a_line_has_the_means_of_the_updates_since_the_one_before(run: Callable[
     assert both[0]["gradient_angle/overall"] == each[1]["gradient_angle/overall"]
 
 
-def test_measuring_changes_no_bit_of_the_set(run: Callable[..., Path]) -> None:
+def test_diagnostics_change_no_bit_of_the_set(run: Callable[..., Path]) -> None:
     sets = [run(f"diagnose_every={n}", "log_every=1") / "condensed" for n in (0, 1)]
     hashes = {json.loads((folder / "metadata.json").read_text())["sha256"] for folder in sets}
     assert len(hashes) == 1
 
 
-def test_accuracies_are_named_by_set_and_architecture() -> None:
+def test_accuracy_names_contain_set_and_architecture() -> None:
     rows = [
         Evaluation(name, 10, 2560, architecture, Accuracy([float(number)], epochs=1, protocol="plain"))
         for number, (name, architecture) in enumerate(
@@ -195,7 +195,7 @@ def test_accuracies_are_named_by_set_and_architecture() -> None:
     }
 
 
-def test_the_wandb_sweep_is_made_of_choices_that_there_are() -> None:
+def test_wandb_sweep_uses_existing_choices() -> None:
     sweep = yaml.safe_load(SWEEP.read_text())
     assert sweep["command"][:4] == ["${env}", "python", "-m", "gmlight.train"]
     assert sweep["command"][-1] == "${args_no_hyphens}"

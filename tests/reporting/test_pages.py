@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.callbacks import page
 from gmlight.commands import report
 from gmlight.condensation.condenser import Condenser
 from gmlight.errors import ConfigError
 from gmlight.reporting import run_page
-from gmlight.reporting.curves import POINTS, curves
+from gmlight.reporting.curves import POINTS, draw_curves
 from gmlight.reporting.run_page import PICTURES, State, write_run_page
 from gmlight.runtime.signals import Stopped
 
@@ -76,17 +79,20 @@ def test_nothing_outside_the_page_is_named(run: Callable[..., Path], tmp_path: P
 
 def test_the_paper_is_named_where_it_has_the_cell(tmp_path: Path) -> None:
     record = a_record(dataset="mnist", method="md")
-    page = Page(write_run_page(tmp_path, record, ("0", "1"), State("condensing", 3, 10, 60.0, 140.0)))
+    page = Page(
+        write_run_page(RunFolder(tmp_path), record, ("0", "1"), State("condensing", 3, 10, 60.0, 140.0))
+    )
     assert "the paper (Table 3, md)" in page.text
     assert "91.9 ± 0.4" in page.text
     for beside in ("random", "herding", "whole"):
         assert f"the paper (Table 3, {beside})" in page.text
     assert "3 of 10 outer iterations" in page.text
     assert "0:02:20 left" in page.text
-    assert "goes on with" in page.text
-    departed = record | {"departures": ["image_lr=1"]}
+    assert "resume it with" in page.text
+    departed = replace(record, departures=["image_lr=1"])
     assert (
-        "the paper" not in Page(write_run_page(tmp_path, departed, ("0",), State("condensing", 3, 10))).text
+        "the paper"
+        not in Page(write_run_page(RunFolder(tmp_path), departed, ("0",), State("condensing", 3, 10))).text
     )
 
 
@@ -94,11 +100,15 @@ def test_what_a_user_named_is_shown_as_it_is(tmp_path: Path) -> None:
     record = a_record(dataset="<script>alert(1)</script>", method="md")
     (tmp_path / "samples").mkdir()
     a_picture(tmp_path / "samples" / "00000.png")
-    path = write_run_page(tmp_path, record, ('a"b', "<i>"), State("stopped", 1, 2, said="<b>why</b>"))
+    path = write_run_page(
+        RunFolder(tmp_path), record, ('a"b', "<i>"), State("stopped", 1, 2, reason="<b>why</b>")
+    )
     page = Page(path)
     assert "<script>alert" not in path.read_text()
     assert "<b>why</b>" in page.text
-    assert page.all("img")[0]["alt"] == 'Synthetic images after 0 outer iterations, a row a class: a"b, <i>'
+    assert (
+        page.all("img")[0]["alt"] == 'Synthetic images after 0 outer iterations, one row per class: a"b, <i>'
+    )
 
 
 def test_a_page_bears_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +116,16 @@ def test_a_page_bears_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.
     for k in range(0, 1010, 10):
         a_picture(tmp_path / "samples" / f"{k:05d}.png")
     a_picture(tmp_path / "samples" / "notes.png")  # somebody's own
-    page = Page(write_run_page(tmp_path, a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000)))
+    page = Page(
+        write_run_page(RunFolder(tmp_path), a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000))
+    )
     shown = [int(image["data-iteration"] or -1) for image in page.all("img")]
     assert (len(shown), shown[0], shown[-1]) == (PICTURES, 0, 1000)
     assert shown == sorted(set(shown))
     monkeypatch.setattr(run_page, "PICTURES_BYTES", 10)
-    page = Page(write_run_page(tmp_path, a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000)))
+    page = Page(
+        write_run_page(RunFolder(tmp_path), a_record("mnist", "md"), ("0",), State("condensing", 1000, 1000))
+    )
     assert page.all("img") == []
     assert "too large for a page" in page.text
 
@@ -122,7 +136,7 @@ def test_the_page_is_there_from_the_beginning(
     seen: list[tuple[str, int]] = []
     write = page.write_run_page
 
-    def noting(folder: Path, record: dict, classes: Any, state: State) -> Path:
+    def noting(folder: RunFolder, record: RunRecord, classes: Any, state: State) -> Path:
         path = write(folder, record, classes, state)
         assert state.name in Page(path).text
         seen.append((state.name, state.done))
@@ -181,14 +195,14 @@ def test_the_page_of_a_set_that_is_not_learned(run: Callable[..., Path]) -> None
     assert page.all("progress") == []
     assert "Real images" in page.text
     assert str(page.all("img")[0]["alt"]).startswith(
-        "Real images after 0 outer iterations, a row a class: 0, 1"
+        "Real images after 0 outer iterations, one row per class: 0, 1"
     )
 
 
 def test_long_curves_are_averaged() -> None:
     lines = [{"iteration": str(k), "gradient_angle/overall": str(k % 2)} for k in range(5 * POINTS)]
-    (curve,) = curves(lines, {})
-    assert curve.title == "Angle between them"
+    (curve,) = draw_curves(lines, {})
+    assert curve.title == "Angle between the class gradients"
     assert "from 0.4 to 0.6" in curve.text  # each point is the mean of five
 
 
@@ -268,7 +282,7 @@ def test_in_a_browser_sorting_sorts(run: Callable[..., Path], browser: Any, tmp_
         assert heads[i].get_attribute("aria-sort") == "descending"
 
 
-def a_record(dataset: str, method: str) -> dict[str, Any]:
+def a_record(dataset: str, method: str) -> RunRecord:
     config = {
         "dataset": {"name": dataset, "classes": ["0"]}, "ipc": 1, "iterations": 10, "seed": 0,
         "logger": {"csv": {}},
@@ -277,10 +291,17 @@ def a_record(dataset: str, method: str) -> dict[str, Any]:
     choices = {
         "architecture": "convnet", "matching": "multilevel", "distance": "cos_euclid", "schedule": "fixed",
     }  # fmt: skip
-    return {
-        "config": config, "choices": choices, "method": method, "scale": "paper", "departures": [],
-        "architecture": "convnet", "command": "python -m gmlight.train",
-    }  # fmt: skip
+    return RunRecord(
+        command="python -m gmlight.train",
+        overrides=[],
+        choices=choices,
+        config=config,
+        method=method,
+        departures=[],
+        scale="paper",
+        architecture="convnet",
+        protocol="plain",
+    )
 
 
 def a_picture(path: Path) -> None:

@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
-def test_large_blocks_are_not_faulted_in_anew() -> None:
+def test_large_blocks_cause_no_new_page_faults() -> None:
     faults = {
         mode: int(subprocess.run([sys.executable, "-c", CODE, mode], capture_output=True, check=True).stdout)
         for mode in ("keep", "off")

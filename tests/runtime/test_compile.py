@@ -1,4 +1,4 @@
-"""What is compiled, when, and what happens where it cannot be."""
+"""Compilation: which functions, when, and the fallback."""
 
 import functools
 import shutil
@@ -27,14 +27,14 @@ CPU = torch.device("cpu")
         (False, MIN_OPERATIONS * 2, "cpu", False),
     ],
 )
-def test_when_it_pays(
+def test_auto_compiles_when_it_saves_time(
     choice: bool | str, operations: float, device: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert Compilation(choice, print).should_compile(lambda: operations, torch.device(device)) is expected
 
 
-def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_prints_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("CXX", raising=False)
@@ -68,7 +68,7 @@ def test_only_the_first_shapes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> 
     assert doubled.active
 
 
-def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_that_cannot_be_compiled_runs_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     def compile(function: Callable, **options: object) -> Callable:
         def compiled(values: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("\nno backend\nand a long story")
@@ -95,7 +95,7 @@ def test_compiled_gradients_equal_the_loop(norm: str) -> None:
         expected = gradient_engine().real(network, images)
         for name, actual in compiled.real(network, images).items():
             torch.testing.assert_close(actual, expected[name], rtol=1e-10, atol=1e-14)
-        network.train()  # as the network trains between updates
+        network.train()  # the mode in which the network trains between updates
         network.eval()
     assert len(lines) == 1  # one compilation serves every network
     assert lines[0].startswith("compiled the gradient on real images in ")
@@ -113,7 +113,7 @@ def test_any_number_of_functions_can_be_compiled() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(CPU) is not None, reason="there is no compiler")
-def test_a_compiled_test_finds_the_same_accuracy() -> None:
+def test_compiled_test_gives_the_same_accuracy() -> None:
     config = composed("architecture.width=8", "evaluation.epochs=8", "evaluation.test_batch=50")
     data = build_data(config).load(CPU)  # 360 test images: the last batch is smaller
     found = []
@@ -122,4 +122,4 @@ def test_a_compiled_test_finds_the_same_accuracy() -> None:
         evaluator = build_evaluator(config, config.architecture, data, Compilation(choice, lines.append))
         found.append(evaluator(data.train, 2).values)
         assert len(lines) == choice
-    assert found[1] == pytest.approx(found[0], abs=0.6)  # an image near a border may change sides
+    assert found[1] == pytest.approx(found[0], abs=0.6)  # an image near a decision boundary may change class

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from gmlight.runtime.distributed import share
 from helpers import ddp_worker
+from helpers.processes import run_script, start_forked, wait_for_end
 
 
 @pytest.mark.parametrize(("units", "size"), [(10, 1), (10, 3), (3, 2), (3, 3), (3, 4), (1, 4), (10, 32)])
@@ -48,20 +50,45 @@ def test_chunks_of_classes_change_nothing(alone: dict[str, Any], name: str) -> N
         torch.testing.assert_close(chunked["metrics"], joint["metrics"], rtol=1e-7, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_ranks_change_nothing(alone: dict[str, Any], tmp_path: Path, size: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def with_torchrun(size: int, port: int, folder: Path) -> None:
     words = ["--nproc-per-node", str(size), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words, ddp_worker.__file__, str(tmp_path)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        [sys.executable, "-m", "torch.distributed.run", *words, ddp_worker.__file__, str(folder)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
+
+
+def with_forks(size: int, port: int, folder: Path) -> None:
+    """As torchrun, but the ranks need not import everything anew."""
+    started = []
+    for rank in range(size):
+        variables = {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "GROUP_RANK": 0,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none",
+            "OMP_NUM_THREADS": 1,
+        }  # fmt: skip
+        environment = os.environ | {name: str(value) for name, value in variables.items()}
+        output, errors = (folder / f"{rank}-{stream}" for stream in ("output", "errors"))
+        process = start_forked(
+            run_script, ddp_worker.__file__, [str(folder)],
+            folder=folder, environment=environment, output=output, errors=errors,
+        )  # fmt: skip
+        started.append((process, errors))
+    for process, errors in started:
+        assert wait_for_end(process, timeout=300) == 0, errors.read_text()
+
+
+@pytest.mark.parametrize(("size", "launch"), [(2, with_torchrun), (3, with_forks), (4, with_forks)])
+def test_ranks_change_nothing(alone: dict[str, Any], tmp_path: Path, size: int, launch: Callable) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch(size, port, tmp_path)
     of_ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(size)]
     assert of_ranks[0].pop("known") == {rank: float(rank) for rank in range(size)}
     for case, expected in alone.items():

@@ -1,4 +1,4 @@
-"""Where memory is at its end, one line says what to halve."""
+"""Out-of-memory errors name the setting to halve, in one line."""
 
 import os
 import subprocess
@@ -12,7 +12,8 @@ import torch
 
 from gmlight import CondensedDataset
 from gmlight.errors import ConfigError
-from gmlight.matching.image_gradient import ImageGradient
+from gmlight.matching.engine import GradientEngine
+from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.memory import explain_out_of_memory
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
@@ -26,7 +27,7 @@ CPU = (
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(CPU)]
 )
-def test_all_kinds_of_it(error: Exception) -> None:
+def test_out_of_memory_errors_are_recognised(error: Exception) -> None:
     message = r"out of memory in the test, evaluation\.test_batch=9: evaluation\.test_batch=4 halves it"
     with (
         pytest.raises(ConfigError, match=message),
@@ -40,7 +41,7 @@ def test_all_kinds_of_it(error: Exception) -> None:
         raise error
 
 
-def test_other_errors_are_what_they_were() -> None:
+def test_other_errors_are_unchanged() -> None:
     with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory("it", "key", lambda: 1):
         raise RuntimeError("shapes cannot be multiplied")
 
@@ -48,17 +49,17 @@ def test_other_errors_are_what_they_were() -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "key"),
     [
-        (ImageGradient, "_real_chunks", "real images, speed.microbatch="),
+        (GradientEngine, "real", "real images, speed.microbatch="),
         (
-            ImageGradient,
-            "_of_chunks",
+            GradientMatcher,
+            "_differentiate",
             "synthetic images, memory.classes_per_chunk=10: memory.classes_per_chunk=5",
         ),
         (Ensemble, "train", "evaluation networks, evaluation.networks_at_once=1"),
         (Evaluator, "_logits", "the test, evaluation.test_batch="),
     ],
 )
-def test_a_run_without_memory(
+def test_out_of_memory_run_names_the_setting_to_halve(
     typed: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, key: str
 ) -> None:
     def full(*args: Any, **keywords: Any) -> Callable:
@@ -70,7 +71,7 @@ def test_a_run_without_memory(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
-def test_memory_that_is_really_at_its_end(tmp_path: Path) -> None:
+def test_real_out_of_memory(tmp_path: Path) -> None:
     command = [
         "prlimit", "--as=8000000000", sys.executable, "-m", "gmlight.train", "dataset=made_up", "scale=smoke",
         "dataset.number=20", "dataset.images=5", "dataset.size=[64,64]", "ipc=20", "updates=1", "trainer=cpu",
@@ -90,5 +91,5 @@ def test_memory_that_is_really_at_its_end(tmp_path: Path) -> None:
     assert "on synthetic images, memory.classes_per_chunk=20: memory.classes_per_chunk=10 halves it" in (
         everything.stderr
     )
-    run(5)  # whose evaluation may still be too large
+    run(5)  # its evaluation may still be too large
     assert CondensedDataset(tmp_path / "5").images.shape == (400, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""How long work is shown, on a terminal and without one."""
+"""Progress on a terminal and without one."""
 
 import io
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from rich.console import Console
 from gmlight.runtime import progress
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_lines_appear_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0, 10, 31, 40, 62])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 30)
@@ -22,7 +22,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     assert page.getvalue() == "evaluating the set  network 1/4  31%\n"
 
 
-def test_a_live_bar_counts_what_is_whole() -> None:
+def test_live_bar_counts_whole_units() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, _environ={})
     with progress.show_progress("evaluating the set", "network", 2, console) as told:

@@ -1,13 +1,15 @@
 """Signals, in a process of their own."""
 
+import os
 import signal
 import subprocess
-import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from gmlight.runtime.signals import Stopped, ending_launched_processes, resumable
+from helpers.processes import run_code, run_forked
 
 SETUP = """
 import ctypes, os, signal, sys, threading
@@ -30,7 +32,7 @@ except Stopped as stopped:
 
 def process(body: str, grace: float = 60, same: float = -1) -> subprocess.CompletedProcess:
     code = SETUP.format(body=body.replace("\n", "\n        "), grace=grace, same=same)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return run_forked(run_code, code, folder=Path.cwd(), environment=os.environ, timeout=60)
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])

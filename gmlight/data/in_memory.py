@@ -1,0 +1,185 @@
+"""A dataset that a Python program gave: `dataset=in_memory`.
+
+A run reads it through `read`, by its hash, for as long as it is `shared`.
+"""
+
+import functools
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from gmlight.data.datasets import Splits
+from gmlight.data.inputs import Columns, Split, name_some, read_split
+from gmlight.data.pixels import shape_name
+from gmlight.errors import ConfigError
+
+_shared: dict[str, "InMemoryData"] = {}  # by sha256
+
+
+@dataclass(frozen=True)
+class InMemoryData:
+    """A dataset that a program gave.
+
+    Args:
+        train: the training split.
+        test: the test split; None: a share of the training split is to be held out.
+        classes: class names by label.
+    """
+
+    train: Split
+    test: Split | None
+    classes: tuple[str, ...]
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash of the shapes, images and labels of both splits."""
+        digest = hashlib.sha256()
+        for split in filter(None, (self.train, self.test)):
+            digest.update(str(tuple(split.images.shape)).encode())
+            for tensor in (split.images, split.labels):
+                digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, H, W) of an image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+@contextmanager
+def shared(data: InMemoryData) -> Iterator[None]:
+    """Inside, `read` and `find_classes` know the data."""
+    _shared[data.sha256] = data
+    try:
+        yield
+    finally:
+        _shared.pop(data.sha256, None)
+
+
+def read(root: str | None, download: bool, *, sha256: str | None) -> Splits:
+    """The splits of the data with this hash, from memory.
+
+    Args:
+        root: ignored.
+        download: ignored.
+        sha256: of `InMemoryData`.
+
+    Raises:
+        ConfigError: no such data is shared in this process.
+    """
+    data = _known(sha256)
+    # Without a test split a share of the training split is held out and takes its place.
+    train, test = data.train, data.test or data.train
+    return (train.images, train.labels), (test.images, test.labels)
+
+
+def find_classes(root: str | None, *, sha256: str | None) -> list[str]:
+    """The class names of the data with this hash.
+
+    Args:
+        root: ignored.
+        sha256: of `InMemoryData`.
+
+    Raises:
+        ConfigError: no such data is shared in this process.
+    """
+    return list(_known(sha256).classes)
+
+
+def _known(sha256: str | None) -> InMemoryData:
+    if sha256 not in _shared:
+        raise ConfigError(
+            "dataset=in_memory: its images were given from Python and are not on disk; call "
+            "gmlight.condense(train, ..., folder=<run folder>, resume=True) with the same images, or "
+            "gmlight.evaluate(set, test=...)"
+        )
+    return _shared[sha256]
+
+
+def in_memory(train: Any, test: Any = None, columns: Columns | None = None) -> InMemoryData:
+    """Reads and checks what a program gave.
+
+    Args:
+        train: a dataset of (image, label), a pair (images, labels), or a Hugging Face dataset.
+        test: likewise; None: no test split.
+        columns: of Hugging Face datasets.
+
+    Raises:
+        ConfigError: names what is wrong with which of the two.
+    """
+    first = read_split(train, "train", columns or Columns())
+    classes = first.classes or tuple(map(str, range(int(first.labels.max()) + 1)))
+    _check_labels(first.labels, classes, "train")
+    _check_classes(first.labels, classes)
+    if test is None:
+        _check_holdout(first.labels, classes)
+        return InMemoryData(first, None, classes)
+    second = read_split(test, "test", columns or Columns())
+    check_fit(second, classes, tuple(first.images.shape[1:]), "train")
+    return InMemoryData(first, second, classes)
+
+
+def check_fit(test: Split, classes: Sequence[str], shape: Sequence[int], of: str) -> None:
+    """Refuses a test split that does not fit.
+
+    Args:
+        test: the split.
+        classes: class names that it has to have.
+        shape: (channels, H, W) of its images.
+        of: what it has to fit, for the message.
+
+    Raises:
+        ConfigError: names both.
+    """
+    if tuple(test.images.shape[1:]) != tuple(shape):
+        raise ConfigError(
+            f"test: images are {shape_name(test.images.shape[1:])}, those of {of} {shape_name(shape)}"
+        )
+    if test.classes is not None and list(test.classes) != list(classes):
+        raise ConfigError(f"test: classes are {name_some(test.classes)}, those of {of} {name_some(classes)}")
+    _check_labels(test.labels, classes, "test")
+
+
+def convnet_depth(size: Sequence[int]) -> int:
+    """Blocks of a ConvNet for images of this size: 3 for 32x32, one more for twice the size, at least 2.
+
+    Args:
+        size: [H, W].
+    """
+    doublings = math.log2(min(size))
+    return max(1, min(max(2, round(doublings) - 2), int(doublings)))
+
+
+def _check_labels(labels: Tensor, classes: Sequence[str], name: str) -> None:
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= len(classes):
+        wanted = f"{len(classes)} classes are numbered 0 to {len(classes) - 1}"
+        raise ConfigError(f"{name}: labels from {least} to {most}; {wanted}")
+
+
+def _check_classes(labels: Tensor, classes: Sequence[str]) -> None:
+    if len(classes) < 2:
+        raise ConfigError(f"train: {len(classes)} class; at least 2 are needed")
+    counts = labels.bincount(minlength=len(classes))
+    if not counts.all():
+        label = int(counts.argmin())
+        raise ConfigError(
+            f"train: no image of class {classes[label]!r} (label {label}); number the labels 0 to C-1"
+        )
+
+
+def _check_holdout(labels: Tensor, classes: Sequence[str]) -> None:
+    # What a stratified split into five parts needs.
+    counts = labels.bincount(minlength=len(classes))
+    if counts.min() < 3 or len(labels) < 5 * len(classes):
+        fewest = int(counts.argmin())
+        raise ConfigError(
+            f"train: class {classes[fewest]!r} has {int(counts[fewest])} images, too few to hold some out; "
+            "give test="
+        )

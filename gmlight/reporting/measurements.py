@@ -1,0 +1,146 @@
+"""Reads result files, and finds the cells of the paper's tables that their accuracies fill."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gmlight.artifacts.record import RunRecord
+from gmlight.reporting.entries import MeasuredZeta
+from gmlight.reporting.paper import Cell, PaperAccuracy, cells_of_run, paper_dataset_name
+
+OTHER = "other"  # the table of runs that are in none of the paper's
+
+
+@dataclass(frozen=True)
+class CellAccuracies:
+    """Accuracies for one cell.
+
+    Args:
+        cell: that they fill.
+        accuracies: in percent, one for each network.
+        storage_bytes: size of the set's numbers; None: older results do not have it.
+    """
+
+    cell: Cell
+    accuracies: list[float]
+    storage_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The accuracies in one result file.
+
+    Args:
+        dataset: its name in the run.
+        scale: label of the scale, with the protocol where it is not the plain one.
+        source: seed of the run; of a set that was evaluated again, the set's hash, whatever the seed of its
+            networks. A source counts once in each cell.
+        command: that measured them.
+        cells: accuracies by cell.
+        zeta: how long the networks trained, where a run with `schedule=until_overfit` measured it.
+    """
+
+    dataset: str
+    scale: str
+    source: int | str
+    command: str
+    cells: list[CellAccuracies]
+    zeta: MeasuredZeta | None = None
+
+
+def is_evaluated_again(result: Mapping[str, Any]) -> bool:
+    """Whether the result is that of `gmlight.evaluate`, not of a run."""
+    return "set" in result
+
+
+def measure_run(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) -> Measurement:
+    """Reads the result of a run.
+
+    Args:
+        result: content of the file.
+        paper: accuracies of the paper's cells.
+
+    Raises:
+        KeyError: it is no result of a run.
+    """
+    record = RunRecord.from_dict(result)
+    config = record.config
+    dataset = paper_dataset_name(config["dataset"]["name"], {cell.dataset for cell in paper})
+    in_paper = not record.departures and "," not in record.architecture
+    found = []
+    for row in _rows_of_the_set(result):
+        target = row["architecture"].split(" ")[0]
+        cells = (
+            cells_of_run(record.choices, dataset, config["ipc"], record.method, target) if in_paper else []
+        )
+        cells = [cell for cell in cells if cell in paper or cell.table == "table3"]
+        for cell in cells or [Cell(OTHER, dataset, config["ipc"], record.method, row["architecture"])]:
+            found.append(_accuracies(cell, row))
+    return Measurement(
+        config["dataset"]["name"],
+        scale_and_protocol(result),
+        config["seed"],
+        record.command,
+        found,
+        _zeta(record, result.get("zeta_used", [])),
+    )
+
+
+def measure_set(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) -> Measurement:
+    """Reads the result of a set that was evaluated again; it fills no cell of the paper's tables.
+
+    Args:
+        result: content of the file.
+        paper: accuracies of the paper's cells.
+
+    Raises:
+        KeyError: it is no such result.
+    """
+    config, origin = result["config"], result["set"]
+    dataset = paper_dataset_name(config["dataset"]["name"], {cell.dataset for cell in paper})
+    return Measurement(
+        config["dataset"]["name"],
+        scale_and_protocol(result),
+        origin["sha256"],
+        result["command"],
+        [
+            _accuracies(Cell(OTHER, dataset, config["ipc"], origin["method"], row["architecture"]), row)
+            for row in _rows_of_the_set(result)
+        ],
+    )
+
+
+def scale_and_protocol(result: Mapping[str, Any]) -> str:
+    """Labels the scale, with the protocol where it is not the plain one.
+
+    Accuracies that differ in one of them are never pooled.
+    """
+    scale = f"{result['set']['scale']}, evaluated again" if is_evaluated_again(result) else result["scale"]
+    if result.get("changed"):
+        scale += f" with {', '.join(result['changed'])}"
+    protocol = result["evaluations"][0]["accuracy"].get("protocol", "plain")
+    return scale if protocol == "plain" else f"{scale}, protocol {protocol}"
+
+
+def _rows_of_the_set(result: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    rows = result["evaluations"]
+    return [row for row in rows if row["name"] == rows[0]["name"]]  # the others are baselines
+
+
+def _accuracies(cell: Cell, row: Mapping[str, Any]) -> CellAccuracies:
+    return CellAccuracies(cell, row["accuracy"]["values"], row.get("storage_bytes"))
+
+
+def _zeta(record: RunRecord, used: list[list[int]]) -> MeasuredZeta | None:
+    if record.choices.get("schedule") != "until_overfit" or not any(used):
+        return None
+    config = record.config
+    return MeasuredZeta(
+        config["dataset"]["name"],
+        config["ipc"],
+        record.method,
+        record.scale,
+        config["seed"],
+        config["schedule"]["unit"],
+        used,
+    )
