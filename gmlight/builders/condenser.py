@@ -74,7 +74,7 @@ def build_synthetic(config: DictConfig, start: LabelledImages, data: Condensatio
 
 
 def build_schedule(config: DictConfig) -> Schedule:
-    """The schedule as a function of t and the losses; its unit is the condenser's business."""
+    """Builds the schedule as a function of t and the losses; its unit belongs to the inner loop."""
     schedule = build_part("schedule", without(config.schedule, "unit"))
     return check_schedule(schedule) if config.updates > 1 else schedule
 

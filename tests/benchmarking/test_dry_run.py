@@ -99,7 +99,7 @@ def test_loss_measured_schedule_is_predicted_from_measured_epochs() -> None:
         losses.real()  # type: ignore[attr-defined]
         yield
 
-    module = condenser(random_images(2, 2, 2, 8, 8), 3, [], schedule=looking)
+    module = condenser(random_images(2, 2, 2, 8, 8), 3, [], inner_loop={"schedule": looking})
     measured = steps(
         (3.0, 1.0, 10), (4.0, 2.0, 20), (2.0, 0.0, 0)
     )  # the network is not trained after the last t

@@ -215,7 +215,7 @@ def test_compilation_depends_on_operations_alone() -> None:
     asked = []
 
     class Asked(Compilation):
-        def pays(self, operations: Callable[[], float], device: torch.device) -> bool:
+        def should_compile(self, operations: Callable[[], float], device: torch.device) -> bool:
             asked.append(operations())
             return False
 
