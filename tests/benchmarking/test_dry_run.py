@@ -101,7 +101,7 @@ def test_a_schedule_that_looks_at_losses_goes_on_as_measured() -> None:
         losses.real()  # type: ignore[attr-defined]
         yield
 
-    module = condenser(random_images(2, 2, 2, 8, 8), 3, [], schedule=looking)
+    module = condenser(random_images(2, 2, 2, 8, 8), 3, [], inner_loop={"schedule": looking})
     measured = steps(
         (3.0, 1.0, 10), (4.0, 2.0, 20), (2.0, 0.0, 0)
     )  # the last t of an iteration trains nothing
