@@ -57,7 +57,7 @@ def test_against_the_plain_loop(command: Run, forked: Run, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_against_other_overrides(command: Run, tmp_path: Path) -> None:
-    result = command("benchmark", *TINY, "architecture.width=8", "rounds=1", "against={ipc:3,distance:cos}")
+    result = command("benchmark", *TINY, "rounds=1", "against={ipc:3,distance:cos}")
     assert result.returncode == 0, result.stderr
     (path,) = tmp_path.glob("runs/benchmark/*/benchmark.json")
     found = json.loads(path.read_text())

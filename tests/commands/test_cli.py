@@ -214,7 +214,7 @@ def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
 
 def test_a_set_of_an_older_gmlight_can_be_used(typed: Run, tmp_path: Path) -> None:
     """Its metadata lacks whatever came later: form, storage, groups and keys of the configuration."""
-    assert typed("train", *TINY, "hydra.run.dir=made", "evaluation.baselines.whole=0").returncode == 0
+    assert typed("train", *TINY, "hydra.run.dir=made").returncode == 0
     path = tmp_path / "made" / "condensed" / "metadata.json"
     metadata = json.loads(path.read_text())
     for key in ("form", "storage", "protocol", "metadata_sha256"):
@@ -297,7 +297,7 @@ def test_an_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
 
 def test_a_set_is_never_tested_on_images_that_it_was_made_of(typed: Run, tmp_path: Path) -> None:
     folder = tmp_path / "here"
-    made = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "architecture.width=8", "ipc=1")
+    made = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "ipc=1")
     assert made.returncode == 0, made.stderr
     assert "holdout=0.2: the set was made with holdout=0.1" in refusal(
         typed("evaluate", f"run={folder}", "holdout=0.2")

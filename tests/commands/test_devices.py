@@ -16,7 +16,7 @@ CASES = {
     "chunks": [ONE, "method=md", "memory.classes_per_chunk=3"],
     "batch norm": [ONE, "architecture=convnet_bn", "image_steps=2"],
     "interleaved, mixed, siamese": [
-        ONE, "method=dsa", "matching=interleaved", "matching.mixed_real=64", "matching.mixed_synthetic=8",
+        "method=dsa", "matching=interleaved", "matching.mixed_real=64", "matching.mixed_synthetic=8",
     ],
     "formation, cutmix": [ONE, "method=formation", "evaluation=cutmix"],
     "shared components": [ONE, "synthetic=shared_components"],
@@ -49,6 +49,6 @@ def test_runs_on_another_device_give_the_same_and_seldom_wait_for_it(tmp_path: P
         waiting[name] = set(of_case["waits"]) - {"engine.py: vmap_is_right"}  # once in a run
     # An image update reads a value only where labels of any class or a loss decide what to do.
     assert {name: of_case for name, of_case in waiting.items() if of_case} == {
-        "interleaved, mixed, siamese": {"condenser.py: _mixed_through"},
-        "until overfit": {"condenser.py: _measure"},
+        "interleaved, mixed, siamese": {"condenser.py: _update_images"},
+        "until overfit": {"inner_loop.py: _mean_loss"},
     }

@@ -22,9 +22,7 @@ from helpers.runs import TINY, Run, refusal
 @pytest.fixture
 def made(typed: Run, tmp_path: Path) -> Path:
     """A run's folder."""
-    result = typed(
-        "train", *TINY, "architecture.width=8", "hydra.run.dir=made", "evaluation.baselines.whole=0"
-    )
+    result = typed("train", *TINY, "hydra.run.dir=made")
     assert result.returncode == 0, result.stderr
     return tmp_path / "made"
 

@@ -147,7 +147,7 @@ def test_what_a_set_depends_on_is_named_wherever_it_was_chosen(tmp_path: Path, t
         "# @package _global_\ndefaults:\n  - override /synthetic: multi_formation\n"
         "  - override /sampling: representative\nnetwork_images: real\n"
     )
-    words = [*TINY, "experiment=all", "method=md", "hydra.run.dir=here", "evaluation.baselines.whole=0"]
+    words = [*TINY, "experiment=all", "method=md", "hydra.run.dir=here"]
     done = typed("train", "--config-dir", "mine", *words)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "here" / "result.json").read_text())
