@@ -2,11 +2,9 @@
 
 import os
 import re
-import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -18,31 +16,32 @@ from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.results import Accuracy, read_accuracies
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.commands.evaluate import evaluate as evaluate_command
+from gmlight.commands.in_program import (
+    check_overrides,
+    complete_for_one_process,
+    composed_command,
+    quiet,
+    run_in_folder,
+    words_of,
+)
 from gmlight.commands.train import train as train_command
-from gmlight.config.compose import choose, complete
-from gmlight.config.error_lines import explain_error, explain_invalid_choice
-from gmlight.config.in_process import composed, quoted
-from gmlight.config.overrides import override_key
-from gmlight.config.process import prepare_process
+from gmlight.config.compose import choose
+from gmlight.config.in_process import quoted
 from gmlight.config.stored import stored_configuration
 from gmlight.data.in_memory import InMemoryData, check_fit, convnet_depth, in_memory, shared
 from gmlight.data.inputs import Columns, read_split
 from gmlight.errors import ConfigError
-from gmlight.runtime.console import new_console, silent
-from gmlight.runtime.signals import Stopped, signal_handler
+from gmlight.runtime.console import new_console
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_OF_THE_COMMAND_LINE = ("dry_run", "experiment", "resume")
 _one_at_a_time = threading.RLock()  # Hydra's state is the whole process's
 
 
 class CondenseOptions(TypedDict, total=False):
     """Further options of `condense`; its docstring says what they are."""
 
-    folder: str | os.PathLike[str] | None
-    progress: bool
     resume: bool
     name: str | None
     image_column: str | None
@@ -58,6 +57,8 @@ def condense(
     method: str | None = None,
     scale: str | None = None,
     overrides: Sequence[str] = (),
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool = True,
     **options: "Unpack[CondenseOptions]",
 ) -> CondensedDataset:
     """Condenses a dataset, as `python -m gmlight.train` does, and leaves the same run folder.
@@ -75,10 +76,11 @@ def condense(
         method: `dc`, `m`, `md`, `mdo`, `mda`, or another option of conf/method.
         scale: `paper`, `reduced`, `smoke`, or another option of conf/scale.
         overrides: further words of the command line, such as `image_lr=0.2`.
-        **options: `folder`, the run folder (None: `runs/<name>-ipc<n>/<time>`); `progress` (default True),
-            False prints nothing; `resume=True` resumes the run of `folder`, with the same arguments; `name`
-            of the images; `image_column` and `label_column` of Hugging Face datasets; `config_dir`, a folder
-            with options of your own, as `--config-dir`.
+        folder: the run folder; None: `runs/<name>-ipc<n>/<time>`.
+        progress: False prints nothing.
+        **options: `resume=True` resumes the run of `folder`, with the same arguments; `name` of the images;
+            `image_column` and `label_column` of Hugging Face datasets; `config_dir`, a folder with options
+            of your own, as `--config-dir`.
 
     Returns:
         The condensed set. Its accuracies are in `evaluations`, the run folder is its `path`.
@@ -88,42 +90,25 @@ def condense(
         KeyboardInterrupt: the run was interrupted; `resume=True` resumes it.
     """
     _check_options(options, CondenseOptions, "condense")
-    named = options.get("folder")
-    if options.get("resume") and named is None:
+    if options.get("resume") and folder is None:
         raise ConfigError("resume=True: name the run folder by folder=")
-    words = [*_words(ipc=ipc, method=method, scale=scale), *_checked(overrides)]
-    columns = Columns(options.get("image_column"), options.get("label_column"))
-    data, filled = None, {}
-    if isinstance(train, str):
-        words.insert(0, f"dataset={train}")
-        if (test is not None and test != train) or options.get("name") is not None:
-            raise ConfigError(f"train={train!r}: has its own test images and name; leave out test= and name=")
-    else:
-        data = in_memory(train, test, columns)
-        words[:0] = ["dataset=in_memory", *_name_word(options.get("name"))]
-        filled = _describe_data(data)
-    config_dir = options.get("config_dir")
-    with (
-        _one_at_a_time,
-        _quiet(not options.get("progress", True)),
-        _composed("train", words, None if config_dir is None else Path(config_dir), filled) as composition,
-        nullcontext() if data is None else shared(data),
-    ):
-        config, default_folder = composition
-        if HydraConfig.get().runtime.choices["initialization"] == "whole":
-            raise ConfigError("initialization=whole: leaves no condensed set; use python -m gmlight.train")
-        if data is not None and data.test is None and not config.holdout:
-            config.holdout = config.dataset.test_share
-        folder = (default_folder if named is None else Path(named)).absolute()
+    data, source_words = _read_source(train, test, options)
+    words = [*source_words, *words_of(ipc=ipc, method=method, scale=scale), *check_overrides(overrides)]
+    own_conf = options.get("config_dir")
+    composition = composed_command(
+        "train",
+        words,
+        None if own_conf is None else Path(own_conf),
+        None if data is None else _describe_data(data),
+    )
+    sharing = nullcontext() if data is None else shared(data)
+    with _one_at_a_time, quiet(not progress), composition as (config, default_folder), sharing:
+        run_folder = (default_folder if folder is None else Path(folder)).absolute()
         if options.get("resume"):
-            config.resume = str(folder)
-        _complete(config)
-        if data is not None and data.test is None:
-            share = f"{config.holdout:.0%} of each class's training images"
-            line = f"no test images were given: {share} are held out for testing"
-            new_console().print(line, soft_wrap=True)
-        _run(train_command, config, folder, made_here=named is None)
-    return CondensedDataset(folder)
+            config.resume = str(run_folder)
+        _prepare_condensing(config, data)
+        run_in_folder(train_command, config, run_folder, made_here=folder is None)
+    return CondensedDataset(run_folder)
 
 
 def evaluate(
@@ -158,10 +143,10 @@ def evaluate(
         ConfigError: an argument cannot be used; it says which, and what to do.
     """
     made = condensed if isinstance(condensed, CondensedDataset) else CondensedDataset(condensed)
-    words = _checked(overrides)
+    words = check_overrides(overrides)
     if architectures is not None:
         words.append(f"evaluation.architectures=[{','.join(architectures)}]")
-    words += _words(**{"evaluation.networks": networks})
+    words += words_of(**{"evaluation.networks": networks})
     ConfigStore.instance().store("stored", stored_configuration([f"run={made.path}", *words]))
     data = None
     if test is not None and not isinstance(test, str):
@@ -170,8 +155,8 @@ def evaluate(
         data = InMemoryData(split, None, tuple(made.classes))
     with (
         _one_at_a_time,
-        _quiet(not progress),
-        _composed("evaluate", [f"run={quoted(str(made.path))}", *words]) as (config, folder),
+        quiet(not progress),
+        composed_command("evaluate", [f"run={quoted(str(made.path))}", *words]) as (config, folder),
         nullcontext() if data is None else shared(data),
     ):
         if data is not None:
@@ -179,8 +164,8 @@ def evaluate(
         elif test is not None and test != made.metadata.get("choices", {}).get("dataset"):
             config.dataset, config.holdout = choose(config, "dataset", test), 0
         folder = folder.absolute()
-        _complete(config)
-        _run(evaluate_command, config, folder, made_here=True)
+        complete_for_one_process(config)
+        run_in_folder(evaluate_command, config, folder, made_here=True)
     return read_accuracies(RunFolder(folder))
 
 
@@ -190,21 +175,28 @@ def _check_options(options: CondenseOptions, known: type, function: str) -> None
             raise TypeError(f"{function}() got an unexpected keyword argument {key!r}")
 
 
-def _words(**values: Any) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items() if value is not None]
+def _read_source(train: Any, test: Any, options: CondenseOptions) -> tuple[InMemoryData | None, list[str]]:
+    # The data that the program holds, None for a dataset's name; and the words that choose it.
+    name = options.get("name")
+    if isinstance(train, str):
+        if (test is not None and test != train) or name is not None:
+            raise ConfigError(f"train={train!r}: has its own test images and name; leave out test= and name=")
+        return None, [f"dataset={train}"]
+    columns = Columns(options.get("image_column"), options.get("label_column"))
+    return in_memory(train, test, columns), ["dataset=in_memory", *_name_word(name)]
 
 
-def _checked(overrides: Sequence[str]) -> list[str]:
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides={overrides!r}: must be a list of words, [{overrides!r}]")
-    for word in overrides:
-        if not isinstance(word, str) or "=" not in word:
-            raise ConfigError(f"overrides: {word!r} must be a word such as 'image_lr=0.2'")
-        if override_key(word) in _OF_THE_COMMAND_LINE:
-            raise ConfigError(
-                f"overrides: {word} is for the command line; use python -m gmlight.train {word}"
-            )
-    return list(overrides)
+def _prepare_condensing(config: DictConfig, data: InMemoryData | None) -> None:
+    if HydraConfig.get().runtime.choices["initialization"] == "whole":
+        raise ConfigError("initialization=whole: leaves no condensed set; use python -m gmlight.train")
+    without_test = data is not None and data.test is None
+    if without_test and not config.holdout:
+        config.holdout = config.dataset.test_share
+    complete_for_one_process(config)
+    if without_test:
+        share = f"{config.holdout:.0%} of each class's training images"
+        line = f"no test images were given: {share} are held out for testing"
+        new_console().print(line, soft_wrap=True)
 
 
 def _name_word(name: str | None) -> list[str]:
@@ -233,65 +225,3 @@ def _test_on(config: DictConfig, data: InMemoryData, made: CondensedDataset) -> 
         config.dataset.update(
             {"name": "in-memory", "classes": made.classes, "mean": made.mean, "std": made.std}
         )
-
-
-@contextmanager
-def _composed(
-    name: str, words: list[str], config_dir: Path | None = None, filled: dict[str, Any] | None = None
-) -> Iterator[tuple[DictConfig, Path]]:
-    if message := explain_invalid_choice(words):
-        raise ConfigError(message)
-    with composed(name, words, config_dir, filled) as composition:
-        yield composition
-
-
-@contextmanager
-def _quiet(yes: bool) -> Iterator[None]:
-    # What Lightning and others warn of belongs to this run, not to the program.
-    with silent(yes), warnings.catch_warnings():
-        if yes:
-            warnings.simplefilter("ignore")
-        yield
-
-
-def _complete(config: DictConfig) -> None:
-    if "strategy" in config.trainer:
-        raise ConfigError(
-            "trainer: one process works from Python; use the command line for several, or trainer=auto"
-        )
-    complete(config)
-
-
-def _run(
-    command: Callable[[DictConfig, Path], object], config: DictConfig, folder: Path, *, made_here: bool
-) -> None:
-    if config.get("resume") is None and folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"folder={folder}: already holds a run or other files; name another")
-    try:
-        prepare_process(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        with signal_handler.installed_in_program():
-            command(config, folder)
-    except Stopped as stopped:
-        line = f"stopped by {stopped}"
-        if stopped.resumable:
-            line += f"; resume with gmlight.condense(..., folder={str(folder)!r}, resume=True)"
-        if stopped.status == 130:
-            raise KeyboardInterrupt(line) from None
-        print(f"gmlight: {line}", file=sys.stderr)
-        sys.exit(stopped.status)
-    except Exception as error:
-        if made_here:
-            _remove_if_empty(folder)
-        message = None if isinstance(error, ConfigError) else explain_error(error)
-        if message is None:
-            raise
-        raise ConfigError(message) from error
-
-
-def _remove_if_empty(folder: Path) -> None:
-    for empty in (folder, *folder.parents):
-        if empty == Path.cwd() or (empty.is_dir() and any(empty.iterdir())):
-            return
-        if empty.is_dir():
-            empty.rmdir()

@@ -245,7 +245,7 @@ def test_a_run_is_resumed_with_the_same_data(tmp_path: Path, typed: Run) -> None
     longer = [*FEW, "iterations=3"]
     known = {"train": TRAIN, "test": TEST} | TINY
     gmlight.condense(**known, overrides=FEW, folder=tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"would change the set .*dataset.sha256"):
+    with pytest.raises(ConfigError, match=r"would change the synthetic set .*dataset.sha256"):
         gmlight.condense(
             **(known | {"train": (IMAGES[:299], LABELS[:299])}),
             overrides=longer,

@@ -7,7 +7,6 @@ grid.png                the images as a picture
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
@@ -25,14 +23,19 @@ from gmlight.artifacts.grid import save_grid
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.artifacts.set_files import (
+    GRID,
+    METADATA,
+    TENSORS,
+    move_into_place,
+    read_metadata,
+    read_tensors,
+    write_metadata,
+)
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import atomic_write, partial_path
+from gmlight.runtime.atomic import partial_path
 from gmlight.runtime.console import pluralize
-
-SCHEMA_VERSION = 3
-METADATA_HASH = "metadata_sha256"
-TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
 
 
 class CondensedDataset(torch.utils.data.Dataset):
@@ -67,11 +70,11 @@ class CondensedDataset(torch.utils.data.Dataset):
         target_transform: Callable[[int], Any] | None = None,
     ) -> None:
         self.path, folder = Path(path), find(path)
-        self.metadata = _read_metadata(folder)
+        self.metadata = read_metadata(folder)
         self.classes: list[str] = self.metadata["classes"]
         self.mean: list[float] = self.metadata["mean"]
         self.std: list[float] = self.metadata["std"]
-        tensors = _read_tensors(folder, self.metadata["sha256"])
+        tensors = read_tensors(folder, self.metadata["sha256"])
         form = self.metadata.get("form", {"name": "pixels"})
         try:
             images, labels = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
@@ -196,60 +199,10 @@ def write(
     beside.mkdir(parents=True)
     (beside / TENSORS).write_bytes(content)
     save_grid(beside / GRID, images, info)
-    _write_metadata(beside, {**known, **metadata})
-    before = folder.with_name(f"{folder.name}.before")
-    shutil.rmtree(before, ignore_errors=True)
-    if replace and folder.exists():
-        folder.rename(before)
-    beside.rename(folder)
-    shutil.rmtree(before, ignore_errors=True)
+    write_metadata(beside, {**known, **metadata})
+    move_into_place(beside, folder, replace=replace)
 
 
 def update_metadata(folder: Path, **changes: Any) -> None:
     """Adds to the metadata of a set, e.g. its accuracy, or changes it."""
-    _write_metadata(folder, _read_metadata(folder) | changes)
-
-
-def _write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
-    # Through JSON, which turns keys that are numbers into text, so that the hash is that of what is read.
-    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
-    content[METADATA_HASH] = _hash_of(content)
-    with atomic_write(folder / METADATA) as file:
-        file.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _hash_of(metadata: dict[str, Any]) -> str:
-    content = {key: value for key, value in metadata.items() if key != METADATA_HASH}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    path = folder / METADATA
-    try:
-        metadata = json.loads(path.read_text())
-        version = int(metadata["schema_version"])
-        missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None
-    if version > SCHEMA_VERSION:
-        raise ConfigError(
-            f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, which this gmlight reads; "
-            "upgrade gmlight"
-        )
-    if missing:
-        raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
-    # The first version had no hash of its own.
-    if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != _hash_of(metadata):
-        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
-    return metadata
-
-
-def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
-    path = folder / TENSORS
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
-    return load_safetensors(content)
+    write_metadata(folder, read_metadata(folder) | changes)

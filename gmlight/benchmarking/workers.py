@@ -8,17 +8,15 @@ import dataclasses
 import io
 import itertools
 import multiprocessing
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from gmlight.artifacts.results import images_per_class
+from gmlight.benchmarking.measured_loop import MeasuredLoop
 from gmlight.benchmarking.textbook import (
     PLAIN_TEST_BATCH,
     Measurement,
@@ -34,10 +32,8 @@ from gmlight.builders.trainer import build_trainer
 from gmlight.callbacks.metrics import MetricsLines
 from gmlight.callbacks.progress_bar import ProgressBar
 from gmlight.condensation import initialization
-from gmlight.condensation.condenser import Condenser
 from gmlight.config.compose import register_resolvers
 from gmlight.config.process import prepare_process
-from gmlight.data.images import RealBatch, class_sizes
 from gmlight.errors import ConfigError
 from gmlight.matching import flops, reference
 from gmlight.reporting.loggers import DashboardLabels
@@ -136,7 +132,7 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     compilation = build_compilation(config, notes.append)
     evaluator = build_evaluator(config, config.architecture, data, compilation)
     parts = PartTimer(torch.device("cpu"))
-    loop = _Loop(pipe, first, parts, config)
+    loop = MeasuredLoop(pipe, first, parts, config)
     trainer = build_trainer(
         endless,
         logger=build_loggers(config, scratch, DashboardLabels("benchmark", "benchmark", [], {})),
@@ -180,53 +176,6 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
     shorter.trained(few, members)
     seconds = measure_seconds(lambda: shorter.trained(few, members), data.train.device)
     return {"seconds": seconds, "networks": len(members), "epochs": EPOCHS_TIMED}
-
-
-class _Loop(lightning.Callback):
-    """Runs an outer iteration of the trainer for each task that asks for one.
-
-    It includes draws, logging and progress as in a run, but no checkpoints and evaluations.
-    """
-
-    def __init__(self, pipe: Connection, first: str, parts: PartTimer, config: DictConfig) -> None:
-        self.pipe, self.parts, self._task = pipe, parts, first
-        self.others: dict[str, Callable[[], Measurement]] = {}
-        synthetic = len(config.dataset.classes) * images_per_class(config)
-        in_steps = config.schedule.unit == "steps"
-        self._images_a_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
-        self._images = config.image_steps * synthetic
-        self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
-
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._start(trainer)
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs: Any,
-        batch: RealBatch,
-        batch_idx: int,
-    ) -> None:
-        assert isinstance(module, Condenser)
-        mixed = batch.matched is not None
-        sizes = [len(batch.matched[1])] if batch.matched else class_sizes(batch.images)
-        self._counts["real_images"] += sum(sizes)
-        self._counts["synthetic_images"] += self._mixed if mixed else self._images
-        if batch.t == module.updates - 1:
-            zeta = sum(of_t[-1] for of_t in module.zeta_used)
-            counts = self._counts | {"trained_images": zeta * self._images_a_zeta}
-            self.pipe.send(self._watch.stop() | counts)
-            self._task = self.pipe.recv()
-            self._start(trainer)
-
-    def _start(self, trainer: lightning.Trainer) -> None:
-        while self._task in self.others:
-            self.pipe.send(self.others[self._task]())
-            self._task = self.pipe.recv()
-        trainer.should_stop = self._task == "end"
-        self._counts = {"real_images": 0, "synthetic_images": 0}
-        self._watch = Stopwatch(self.parts, self._task == "profile")
 
 
 def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:

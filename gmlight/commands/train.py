@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmlight.artifacts import condensed_set, results
+from gmlight.artifacts import condensed_set, results, set_files
 from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.decoding import Stored
 from gmlight.artifacts.results import Evaluation
@@ -218,4 +218,4 @@ def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mappi
     for name, place in dashboards.items():
         print_path(name, place, console)
     if run.folder.condensed.exists():
-        print_path("picture", run.folder.condensed / condensed_set.GRID, console)
+        print_path("picture", run.folder.condensed / set_files.GRID, console)

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from gmlight import CondensedDataset
-from gmlight.artifacts import condensed_set
+from gmlight.artifacts import condensed_set, set_files
 from gmlight.data.images import LabelledImages
 from helpers.problems import named_classes
 from helpers.runs import SMOKE, TINY, Run, refusal
@@ -207,7 +207,7 @@ def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
     (folder / "metadata.json").write_text(json.dumps(metadata | {"classes": ["a", "c"]}))
     assert "metadata.json: wrong hash" in refusal(typed("evaluate", f"run={folder}"))
     (folder / "metadata.json").write_text(
-        json.dumps(metadata | {"schema_version": condensed_set.SCHEMA_VERSION + 1})
+        json.dumps(metadata | {"schema_version": set_files.SCHEMA_VERSION + 1})
     )
     assert "upgrade gmlight" in refusal(typed("evaluate", f"run={folder}"))
 

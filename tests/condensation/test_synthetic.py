@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmlight.artifacts import condensed_set
+from gmlight.artifacts import condensed_set, set_files
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.decoding import composed as composed_images
 from gmlight.artifacts.decoding import multi_formed
@@ -125,7 +125,7 @@ def test_artifact_decodes_to_the_learned_images(form: Synthetic, tmp_path: Path)
     assert torch.equal(read.images, learned.images)
     assert torch.equal(read.labels, learned.labels)
     assert read.floats == learned.floats == form.floats == read.metadata["storage"]["floats"]
-    size = (tmp_path / "condensed" / condensed_set.TENSORS).stat().st_size
+    size = (tmp_path / "condensed" / set_files.TENSORS).stat().st_size
     assert 4 * form.floats < size < 4 * form.floats + 8 * len(learned) + 500
 
 

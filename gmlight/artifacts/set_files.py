@@ -1,0 +1,92 @@
+"""The files of a condensed set: their names, their hashes, and how they replace older ones."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from gmlight.errors import ConfigError
+from gmlight.runtime.atomic import atomic_write
+
+SCHEMA_VERSION = 3
+METADATA_HASH = "metadata_sha256"
+TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
+
+
+def move_into_place(beside: Path, folder: Path, *, replace: bool) -> None:
+    """Gives a finished folder its name.
+
+    Args:
+        beside: the finished folder.
+        folder: the name.
+        replace: whether to replace a folder that has the name.
+
+    Raises:
+        OSError: the folder holds something and `replace` is not set.
+    """
+    before = folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    if replace and folder.exists():
+        folder.rename(before)
+    beside.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
+    """Writes the metadata of a set with its hash."""
+    # Through JSON, which turns keys that are numbers into text, so that the hash is that of what is read.
+    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
+    content[METADATA_HASH] = _hash_of(content)
+    with atomic_write(folder / METADATA) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _hash_of(metadata: dict[str, Any]) -> str:
+    content = {key: value for key, value in metadata.items() if key != METADATA_HASH}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Reads the metadata of a set.
+
+    Raises:
+        ConfigError: it is damaged, incomplete, or from a newer version.
+    """
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text())
+        version = int(metadata["schema_version"])
+        missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, which this gmlight reads; "
+            "upgrade gmlight"
+        )
+    if missing:
+        raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
+    # The first version had no hash of its own.
+    if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != _hash_of(metadata):
+        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+    return metadata
+
+
+def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
+    """Reads the tensors of a set.
+
+    Raises:
+        ConfigError: they cannot be read, or are not those that were written.
+    """
+    path = folder / TENSORS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+    return load_safetensors(content)

@@ -1,0 +1,63 @@
+"""A callback that computes outer iterations on request, each of them measured."""
+
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import lightning
+from omegaconf import DictConfig
+
+from gmlight.artifacts.results import images_per_class
+from gmlight.benchmarking.textbook import (
+    Measurement,
+)
+from gmlight.condensation.condenser import Condenser
+from gmlight.data.images import RealBatch, class_sizes
+from gmlight.runtime.profiling import PartTimer, Stopwatch
+
+
+class MeasuredLoop(lightning.Callback):
+    """Runs an outer iteration of the trainer for each task that asks for one.
+
+    It includes draws, logging and progress as in a run, but no checkpoints and evaluations.
+    """
+
+    def __init__(self, pipe: Connection, first: str, parts: PartTimer, config: DictConfig) -> None:
+        self.pipe, self.parts, self._task = pipe, parts, first
+        self.others: dict[str, Callable[[], Measurement]] = {}
+        synthetic = len(config.dataset.classes) * images_per_class(config)
+        in_steps = config.schedule.unit == "steps"
+        self._images_a_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
+        self._images = config.image_steps * synthetic
+        self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._start(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: RealBatch,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(module, Condenser)
+        mixed = batch.matched is not None
+        sizes = [len(batch.matched[1])] if batch.matched else class_sizes(batch.images)
+        self._counts["real_images"] += sum(sizes)
+        self._counts["synthetic_images"] += self._mixed if mixed else self._images
+        if batch.t == module.updates - 1:
+            zeta = sum(of_t[-1] for of_t in module.zeta_used)
+            counts = self._counts | {"trained_images": zeta * self._images_a_zeta}
+            self.pipe.send(self._watch.stop() | counts)
+            self._task = self.pipe.recv()
+            self._start(trainer)
+
+    def _start(self, trainer: lightning.Trainer) -> None:
+        while self._task in self.others:
+            self.pipe.send(self.others[self._task]())
+            self._task = self.pipe.recv()
+        trainer.should_stop = self._task == "end"
+        self._counts = {"real_images": 0, "synthetic_images": 0}
+        self._watch = Stopwatch(self.parts, self._task == "profile")

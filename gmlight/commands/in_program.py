@@ -1,0 +1,124 @@
+"""Runs a command's function inside a program, which keeps its signals, warnings and Hydra state."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gmlight.config.compose import complete
+from gmlight.config.error_lines import explain_error, explain_invalid_choice
+from gmlight.config.in_process import composed
+from gmlight.config.overrides import override_key
+from gmlight.config.process import prepare_process
+from gmlight.errors import ConfigError
+from gmlight.runtime.console import silent
+from gmlight.runtime.signals import Stopped, signal_handler
+
+_COMMAND_LINE_ONLY = ("dry_run", "experiment", "resume")
+
+
+def words_of(**values: Any) -> list[str]:
+    """Writes the values that are not None as words of a command line."""
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def check_overrides(overrides: Sequence[str]) -> list[str]:
+    """Returns the words as a list.
+
+    Raises:
+        ConfigError: one is no override, or is for the command line alone.
+    """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides={overrides!r}: must be a list of words, [{overrides!r}]")
+    for word in overrides:
+        if not isinstance(word, str) or "=" not in word:
+            raise ConfigError(f"overrides: {word!r} must be a word such as 'image_lr=0.2'")
+        if override_key(word) in _COMMAND_LINE_ONLY:
+            raise ConfigError(
+                f"overrides: {word} is for the command line; use python -m gmlight.train {word}"
+            )
+    return list(overrides)
+
+
+@contextmanager
+def composed_command(
+    name: str, words: list[str], config_dir: Path | None = None, filled: dict[str, Any] | None = None
+) -> Iterator[tuple[DictConfig, Path]]:
+    """Composes a command's configuration, as `config.in_process.composed` does; refuses unknown choices."""
+    if message := explain_invalid_choice(words):
+        raise ConfigError(message)
+    with composed(name, words, config_dir, filled) as composition:
+        yield composition
+
+
+@contextmanager
+def quiet(yes: bool) -> Iterator[None]:
+    """Hides output and warnings inside, if wanted; warnings of the run never change the program's filters."""
+    with silent(yes), warnings.catch_warnings():
+        if yes:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def complete_for_one_process(config: DictConfig) -> None:
+    """Completes and checks the configuration.
+
+    Raises:
+        ConfigError: a value is wrong, or the trainer has several processes.
+    """
+    if "strategy" in config.trainer:
+        raise ConfigError(
+            "trainer: one process works from Python; use the command line for several, or trainer=auto"
+        )
+    complete(config)
+
+
+def run_in_folder(
+    command: Callable[[DictConfig, Path], object], config: DictConfig, folder: Path, *, made_here: bool
+) -> None:
+    """Runs a command's function in the run folder.
+
+    Args:
+        command: the function.
+        config: completed.
+        folder: must be empty or absent, unless a run is resumed.
+        made_here: whether the folder's name is our choice, so that it may be removed if it stays empty.
+
+    Raises:
+        ConfigError: the user can mend it.
+        KeyboardInterrupt: the program was interrupted.
+    """
+    if config.get("resume") is None and folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"folder={folder}: already holds a run or other files; name another")
+    try:
+        prepare_process(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        with signal_handler.installed_in_program():
+            command(config, folder)
+    except Stopped as stopped:
+        line = f"stopped by {stopped}"
+        if stopped.resumable:
+            line += f"; resume with gmlight.condense(..., folder={str(folder)!r}, resume=True)"
+        if stopped.status == 130:
+            raise KeyboardInterrupt(line) from None
+        print(f"gmlight: {line}", file=sys.stderr)
+        sys.exit(stopped.status)
+    except Exception as error:
+        if made_here:
+            _remove_if_empty(folder)
+        message = None if isinstance(error, ConfigError) else explain_error(error)
+        if message is None:
+            raise
+        raise ConfigError(message) from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    for empty in (folder, *folder.parents):
+        if empty == Path.cwd() or (empty.is_dir() and any(empty.iterdir())):
+            return
+        if empty.is_dir():
+            empty.rmdir()
