@@ -211,7 +211,7 @@ def test_runs_side_by_side_are_ended_together(signum: int, status: int, tmp_path
     os.killpg(sweep.pid, signum) if signum == signal.SIGINT else sweep.terminate()
     _, errors = sweep.communicate(timeout=30)
     assert sweep.returncode == status
-    assert "resume a run that has begun with resume=" in errors
+    assert "resume a started run with resume=" in errors
     assert "Traceback" not in errors
     with pytest.raises(ProcessLookupError):  # nobody of the group is left
         wait_until_gone(sweep.pid)
