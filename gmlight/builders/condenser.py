@@ -30,35 +30,38 @@ from gmlight.runtime.seeding import generator
 
 
 def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
-    """Makes the initial synthetic set, or the real set that is only evaluated.
+    """Builds the initial images: of the synthetic set, or of a real set that is only evaluated.
 
     Args:
         config: of the run.
-        data: loaded.
-        console: shows the progress of what takes long; None: no progress.
+        data: the loaded dataset.
+        console: shows the progress of herding; None: no progress.
+
+    Returns:
+        Images sorted by class; or the whole training set.
     """
     rng = generator(config.seed, "initialization")
-    # Noise is drawn as it is stored; of real images there are as many as are decoded from what is stored.
+    # Noise has as many images as are stored; real images are as many as are decoded from the stored images.
     noise = answer(config.initialization, "draws_noise")
-    drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
-    make = build_initialization(config)
+    images_per_class = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
+    initialize = build_initialization(config)
     if console is None or config.initialization.get("features") != "network":
-        return make(data.train, drawn, rng)
-    doing, epochs = "herding: training its network", config.initialization.epochs
-    with show_progress(doing, "epoch", epochs, console) as progress:
-        return make(data.train, drawn, rng, progress=progress)
+        return initialize(data.train, images_per_class, rng)
+    epochs = config.initialization.epochs
+    with show_progress("herding: training its network", "epoch", epochs, console) as progress:
+        return initialize(data.train, images_per_class, rng, progress=progress)
 
 
 def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
-    """What makes the initial set."""
+    """Builds the function that chooses the initial images, with checks of its output."""
     return checked_initialization(build_part("initialization", config.initialization))
 
 
 def check_parts(config: DictConfig) -> None:
-    """Builds the small parts of a condensation, so that a wrong one is refused before the data is read.
+    """Builds and checks the small parts of a condensation, before the data is read.
 
     Raises:
-        ConfigError: a part cannot be built, or does not do what it has to.
+        ConfigError: a part cannot be built, or breaks its interface.
     """
     build_rule(config)
     build_schedule(config)
@@ -74,13 +77,18 @@ def build_synthetic(config: DictConfig, start: LabelledImages, data: Condensatio
 
 
 def build_schedule(config: DictConfig) -> Schedule:
-    """Builds the schedule as a function of t and the losses; its unit belongs to the inner loop."""
+    """Builds the schedule, a function of t and the losses; the inner loop gets its unit."""
     schedule = build_part("schedule", without(config.schedule, "unit"))
     return check_schedule(schedule) if config.updates > 1 else schedule
 
 
 def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
-    """Builds what computes class gradients on the device of the loaded data.
+    """Builds the engine that computes class gradients on the device of the loaded data.
+
+    Args:
+        config: of the run.
+        data: the loaded dataset.
+        compilation: decides what is compiled.
 
     Raises:
         ConfigError: the device has no TF32.
@@ -99,7 +107,7 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
 
 
 def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
-    """Builds what gives the gradient of the images, for loaded data."""
+    """Builds the matcher, which computes the gradient of the matching loss in the images."""
     return GradientMatcher(
         data.info,
         build_rule(config),
@@ -113,7 +121,7 @@ def build_matcher(config: DictConfig, data: CondensationData, compilation: Compi
 def build_inner_loop(
     config: DictConfig, data: CondensationData, factory: Callable[[], nn.Module]
 ) -> InnerLoop:
-    """Builds the network's training between image updates."""
+    """Builds the inner loop, which trains the network between image updates."""
     return InnerLoop(
         factory,
         build_schedule(config),
@@ -126,7 +134,7 @@ def build_inner_loop(
 
 
 def build_dsa(config: DictConfig) -> Siamese | None:
-    """Builds the transform of the images that are matched; None if the augmentation is not Siamese."""
+    """Builds the augmentation of matched images; None if the augmentation is for evaluation only."""
     augmentation = build_augmentation(config)
     return augmentation if augmentation.while_matching else None  # type: ignore[return-value]
 
@@ -142,9 +150,9 @@ def build_condenser(
 
     Args:
         config: of the run.
-        start: images to start from.
-        data: loaded.
-        factory: makes a network.
+        start: the initial images, sorted by class.
+        data: the loaded dataset.
+        factory: makes a fresh network.
         compilation: decides what is compiled.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Builds the evaluators and the baselines that are evaluated beside the synthetic set."""
+"""Builds the evaluators and the baselines of the synthetic set."""
 
 from typing import Any
 
@@ -20,7 +20,12 @@ from gmlight.training.steps import SGDSettings
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
-    """Returns the architecture to evaluate: the same, with `batch_norm` instead of batch norm."""
+    """Copies an architecture's node for evaluation.
+
+    Args:
+        architecture: the node.
+        batch_norm: the norm that replaces batch norm.
+    """
     target = architecture.copy()
     if target.get("norm") == "batch":
         target.norm = batch_norm
@@ -34,14 +39,17 @@ def build_evaluators(
     compilation: Compilation,
     console: Console,
 ) -> dict[str, Evaluator]:
-    """Builds an evaluator for each of evaluation.architectures, by the name that tables show.
+    """Builds an evaluator for each entry of evaluation.architectures.
 
     Args:
         config: the composed configuration.
         data: the data module.
-        source: name of the architecture that condenses, evaluated if none are listed.
+        source: label of the run's architecture, which is evaluated if none are listed.
         compilation: decides whether tests are compiled.
-        console: for a line on each architecture with batch norm.
+        console: gets a line for each architecture whose batch norm is replaced.
+
+    Returns:
+        Evaluators by the architecture's name in tables.
     """
     source_name = source.split(",")[0]  # "convnet, width=64" is this run's convnet
     evaluators = {}
@@ -50,7 +58,7 @@ def build_evaluators(
         target = evaluation_architecture(node, config.evaluation.batch_norm)
         label = source if name == source_name else name
         if target != node:
-            console.print(f"{name} is evaluated with instance norm in the place of batch norm")
+            console.print(f"{name} is evaluated with instance norm instead of batch norm")
             label += " (instance)"
         option = None if name == source_name else name
         evaluators[label] = build_evaluator(config, target, data, compilation, option)
@@ -58,7 +66,7 @@ def build_evaluators(
 
 
 def build_quick_evaluator(config: DictConfig, data: CondensationData, compilation: Compilation) -> Evaluator:
-    """Builds what evaluates the synthetic set during condensation, on the run's own architecture."""
+    """Builds the evaluator for quick evaluations during condensation, on the run's architecture."""
     target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
     return build_evaluator(config, target, data, compilation)
 
@@ -70,7 +78,15 @@ def build_evaluator(
     compilation: Compilation,
     option: str | None = None,
 ) -> Evaluator:
-    """Builds the evaluator of an architecture, as config.evaluation says."""
+    """Builds the evaluator of one architecture with the protocol of config.evaluation.
+
+    Args:
+        config: the composed configuration.
+        architecture: the architecture's node.
+        data: the data module.
+        compilation: decides whether tests are compiled.
+        option: the architecture's name, for messages; None: the chosen architecture.
+    """
     return Evaluator(
         build_factory(architecture, config.dataset, option),
         data,
@@ -83,7 +99,7 @@ def build_evaluator(
 
 
 def build_protocol(config: DictConfig) -> EvaluationProtocol:
-    """Builds how evaluation networks are trained, from config.evaluation and config.augmentation."""
+    """Builds the training protocol of evaluation networks, from config.evaluation and config.augmentation."""
     node = config.evaluation
     return EvaluationProtocol(
         epochs=node.epochs,
@@ -95,16 +111,19 @@ def build_protocol(config: DictConfig) -> EvaluationProtocol:
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
-    """Returns what an accuracy depends on, besides the set, the architecture and the network's number."""
+    """Collects the settings that an accuracy depends on, as plain containers.
+
+    The set, the architecture's name and the network's number are not included.
+    """
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
-    # Under the oldest names, so that accuracies stored by older versions are still found.
+    # With the oldest names, so that accuracies stored by older versions are found.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> list[EvaluatedSet]:
-    """Builds the sets that are evaluated beside the synthetic set, from loaded data."""
+    """Builds the baseline sets, from loaded data."""
     networks = config.evaluation.baselines
     baselines = []
     if networks.random:

@@ -149,14 +149,14 @@ def test_a_requeued_job_goes_on_by_itself(
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     again = typed("train", *words)  # it was at its end when it was put back into the queue
     assert again.returncode == 0, again.stderr
-    assert "finished already" in again.stdout
+    assert "already finished" in again.stdout
     other = typed("train", *words, "seed=1")  # another run that has come to the same folder
     assert other.returncode == 1
     assert "seed=1 (was 0)" in other.stderr
     (tmp_path / "here" / "result.json").unlink()  # it was not
     again = typed("train", *words)
     assert again.returncode == 0, again.stderr
-    assert "goes on after image update" in again.stdout
+    assert "resumed after image update" in again.stdout
     assert (tmp_path / "here" / "result.json").exists()
 
 
