@@ -114,7 +114,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     (line,) = [line for line in output.splitlines() if line.startswith("gmlight: ")]
-    assert "last.ckpt: File too large; make room and go on with resume=" in line
+    assert "last.ckpt: File too large; free disk space, then use resume=" in line
     assert "Traceback" not in output
     # Room again: it goes on, and nothing is lost.
     finish(start(tmp_path, f"resume={run}"))

@@ -242,7 +242,9 @@ def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable,
     last, previous = folder.last_checkpoint, folder.previous_checkpoint
     last.write_bytes(last.read_bytes()[:-1])
     resumed = typed("train", "resume=run")
-    assert "last.ckpt: not a checkpoint as it was written; the one before it is used" in resumed.stdout
+    assert (
+        "last.ckpt: damaged, or not a checkpoint of gmlight; using the previous checkpoint" in resumed.stdout
+    )
     assert "resumed after image update 4\n" in resumed.stdout
     assert outcome(tmp_path / "run") == undisturbed
     for checkpoint in (last, previous):
@@ -253,7 +255,7 @@ def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable,
     for checkpoint in (last, previous):
         checkpoint.unlink()
         del before[checkpoint]
-    assert "has no checkpoint any more" in refusal(typed("train", "resume=run", "iterations=9"))
+    assert "is finished and has no checkpoint" in refusal(typed("train", "resume=run", "iterations=9"))
     del before[tmp_path / "run" / ".lock"]
     assert all(path.read_bytes() == content for path, content in before.items())
 
