@@ -99,10 +99,9 @@ class CondensedDataset(torch.utils.data.Dataset):
     def __repr__(self) -> str:
         size = "x".join(map(str, self.images.shape[1:]))
         lines = [f"{len(self)} images of {len(self.classes)} classes, {size}"]
-        made = self.metadata
-        if "config" in made:
-            lines.append(headline(made))
-        if not made.get("complete", True):
+        if "config" in self.metadata:
+            lines.append(headline(self.metadata))
+        if not self.metadata.get("complete", True):
             lines.append("incomplete: its run stopped early")
         lines += [
             f"{architecture}: {accuracy} % of the test images, {pluralize(len(accuracy.values), 'network')}"

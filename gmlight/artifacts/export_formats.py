@@ -138,8 +138,8 @@ def _encode_png(picture: Image.Image) -> bytes:
 
 
 def _card(condensed: CondensedDataset) -> str:
-    made: dict[str, Any] = condensed.metadata
-    config, n = made["config"], len(condensed)
+    metadata: dict[str, Any] = condensed.metadata
+    config, n = metadata["config"], len(condensed)
     size = next((name for bound, name in SIZES if n < bound), "n>1M")
     head = {
         "pretty_name": f"{config['dataset']['name']}, condensed to {config['ipc']} per class",
@@ -152,11 +152,11 @@ def _card(condensed: CondensedDataset) -> str:
     return template.render(
         head=yaml.safe_dump(head, sort_keys=False).rstrip(),
         title=head["pretty_name"],
-        made=made,
+        metadata=metadata,
         n=n,
         shape="x".join(map(str, condensed.images.shape[1:])),
         classes=condensed.classes,
         mean=condensed.mean,
         std=condensed.std,
-        evaluations=made.get("evaluations", []),
+        evaluations=metadata.get("evaluations", []),
     )

@@ -163,13 +163,13 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def origin(made: dict[str, Any]) -> dict[str, Any]:
+def origin(metadata: dict[str, Any]) -> dict[str, Any]:
     """Selects the metadata that identify a condensed set in later results.
 
     Args:
-        made: the set's metadata.
+        metadata: the set's metadata.
     """
-    return {key: made[key] for key in ("sha256", "method", "scale", "command", "created")}
+    return {key: metadata[key] for key in ("sha256", "method", "scale", "command", "created")}
 
 
 def images_per_class(config: Any) -> int:

@@ -25,7 +25,7 @@ class StoredSet:
     """A condensed set with its dataset, both loaded onto a device, and its evaluators.
 
     Args:
-        made: the set's metadata, written by its run.
+        metadata: the set's metadata, written by its run.
         name: of the set, in tables.
         images: the condensed images.
         data: the dataset that was condensed.
@@ -33,7 +33,7 @@ class StoredSet:
         device: of images and data.
     """
 
-    made: dict[str, Any]
+    metadata: dict[str, Any]
     name: str
     images: LabelledImages
     data: CondensationData
@@ -53,8 +53,8 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
         ConfigError: set and dataset do not match, or the trainer has several processes.
     """
     condensed = CondensedDataset(config.run)
-    made = condensed.metadata
-    holdout = made["config"].get("holdout", 0)  # older sets lack it
+    metadata = condensed.metadata
+    holdout = metadata["config"].get("holdout", 0)  # older sets lack it
     if config.holdout not in (0, holdout):
         raise ConfigError(
             f"holdout={config.holdout}: the set was made with holdout={holdout}; use that, or 0"
@@ -62,7 +62,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     if config.holdout:
         console.print(f"tested on the {config.holdout:.0%} of the training images that were held out")
     data = build_data(config)
-    chosen = called.choices["architecture"] or made["architecture"]
+    chosen = called.choices["architecture"] or metadata["architecture"]
     source = architecture_label(chosen, called.overrides)
     compilation = build_compilation(config, console.print)
     evaluators = build_evaluators(config, data, source, compilation, console)
@@ -71,9 +71,9 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
         raise ConfigError("trainer.devices: a set is evaluated by one process; use trainer=auto")
     device = trainer.strategy.root_device
     _refuse_other_data(condensed, load_data(data, trainer))
-    name = "condensed" if made["complete"] else "condensed (incomplete)"
+    name = "condensed" if metadata["complete"] else "condensed (incomplete)"
     images = condensed.labelled().to(device)
-    return StoredSet(made, name, images, data, evaluators, device)
+    return StoredSet(metadata, name, images, data, evaluators, device)
 
 
 def _refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:

@@ -39,12 +39,12 @@ def analyze(config: DictConfig, folder: Path) -> None:
     real = LabelledImages(*stored.data.train.draw_mixed(config.real_images, rng))
     for architecture in stored.evaluators:
         networks = measure_networks(stored, architecture, real, config, console)
-        title = f"{headline(stored.made)}, {architecture}, n = {len(networks)}"
+        title = f"{headline(stored.metadata)}, {architecture}, n = {len(networks)}"
         print_points(title, networks, console)
         name = "trajectory" if len(stored.evaluators) == 1 else f"trajectory-{architecture.split(' ')[0]}"
         picture = save_figure(plot_trajectory(title, networks), folder / name)
         measured = {
-            "set": results.origin(stored.made),
+            "set": results.origin(stored.metadata),
             "target": architecture,
             "networks": [[asdict(point) for point in points] for points in networks],
             "seconds": {"analysis": time.monotonic() - started},

@@ -34,17 +34,17 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     ]
     evaluations = evaluate_sets(stored.evaluators, sets, console)
     measured = {
-        "set": results.origin(stored.made),
-        "changed": changed(config, stored.made["config"], called.overrides),
+        "set": results.origin(stored.metadata),
+        "changed": changed(config, stored.metadata["config"], called.overrides),
         "seconds": {"evaluation": time.monotonic() - started},
         "environment": results.environment(stored.device),
     }
     path = results.write_result(RunFolder(folder), called, evaluations, measured)
-    print_table(evaluations, headline(stored.made), console)
+    print_table(evaluations, headline(stored.metadata), console)
     print_path("result", path, console)
 
 
-def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
+def changed(config: DictConfig, original: dict[str, Any], overrides: list[str]) -> list[str]:
     """Lists the settings that affect accuracies and differ from the run that made the set.
 
     The list leaves out the architecture, which has a column in tables, and the augmentation and the epochs
@@ -52,13 +52,13 @@ def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> l
 
     Args:
         config: of this evaluation.
-        made: the configuration of the run that made the set.
+        original: the configuration of the run that made the set.
         overrides: of this evaluation's command line.
 
     Returns:
         Settings as `key=value`.
     """
-    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
+    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(original)))
     named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         named.append("epochs")

@@ -74,7 +74,7 @@ def compare(
         EvaluatedSet(f"as {name}", exported, config.compare),
     ]
     evaluations = evaluate_sets(stored.evaluators, sets, console)
-    print_table(evaluations, headline(stored.made), console)
+    print_table(evaluations, headline(stored.metadata), console)
     half = len(evaluations) // 2
     for before, after in zip(evaluations[:half], evaluations[half:], strict=True):
         difference = after.accuracy.mean - before.accuracy.mean

@@ -129,7 +129,7 @@ def test_only_a_profile_looks_at_parts() -> None:
 
 def test_against_is_checked() -> None:
     for word in ("fast", "{}", "[ipc]", "7"):
-        with pytest.raises(ConfigError, match="plain or other choices"):
+        with pytest.raises(ConfigError, match="must be plain, or overrides such as"):
             check(composed(f"against={word}", name="benchmark"))
 
 
