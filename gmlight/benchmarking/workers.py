@@ -27,7 +27,7 @@ from gmlight.benchmarking.textbook import (
 from gmlight.builders.condenser import build_condenser, build_start
 from gmlight.builders.data import build_data, build_matched_data
 from gmlight.builders.evaluators import build_evaluator
-from gmlight.builders.parts import build_compilation, build_factory, build_loggers
+from gmlight.builders.parts import build_factory, build_loggers, build_parts
 from gmlight.builders.trainer import build_trainer
 from gmlight.callbacks.metrics import MetricsLines
 from gmlight.callbacks.progress_bar import ProgressBar
@@ -127,10 +127,9 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     endless = config.copy()  # for as many rounds as are asked for; what depends on K uses `config`
     endless.iterations = 10**9
     notes: list[str] = []
-    factory = build_factory(config.architecture, config.dataset)
-    data = build_matched_data(endless, factory)
-    compilation = build_compilation(config, notes.append)
-    evaluator = build_evaluator(config, config.architecture, data, compilation)
+    built = build_parts(config, notes.append)
+    data = build_matched_data(endless, built)
+    evaluator = build_evaluator(config, config.architecture, data, built.compilation)
     parts = PartTimer(torch.device("cpu"))
     loop = MeasuredLoop(pipe, first, parts, config)
     trainer = build_trainer(
@@ -146,8 +145,8 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     device = parts.device = trainer.strategy.root_device
     data.prepare_data()
     data.load(device)
-    condenser = build_condenser(config, build_start(config, data), data, factory, compilation)
-    network = fresh_network(config, factory, 0).to(device)
+    condenser = build_condenser(config, build_start(config, data), data, built)
+    network = fresh_network(config, built.factory, 0).to(device)
     loop.others = {
         "test": lambda: _test(evaluator, network, config.evaluation.networks),
         "evaluation": lambda: _evaluation(evaluator, config),

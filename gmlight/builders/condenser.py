@@ -6,20 +6,15 @@ from collections.abc import Callable
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import nn
 
-from gmlight.builders.part_checks import check_schedule, checked_initialization
-from gmlight.builders.parts import build_augmentation, build_distance, build_rule, unless_auto, without
+from gmlight.builders.parts import Parts, build_initialization, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
-from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
-from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import none
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.dsa import Siamese
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
@@ -29,19 +24,25 @@ from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 
-def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
+def build_start(
+    config: DictConfig,
+    data: CondensationData,
+    console: Console | None = None,
+    initialization: Callable[..., TrainingSet] | None = None,
+) -> TrainingSet:
     """Makes the initial synthetic set, or the real set that is only evaluated.
 
     Args:
         config: of the run.
         data: loaded.
         console: shows the progress of what takes long; None: no progress.
+        initialization: makes the set; None: the configuration's.
     """
     rng = generator(config.seed, "initialization")
     # Noise is drawn as it is stored; of real images there are as many as are decoded from what is stored.
     noise = answer(config.initialization, "draws_noise")
     drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
-    make = build_initialization(config)
+    make = initialization or build_initialization(config)
     if console is None or config.initialization.get("features") != "network":
         return make(data.train, drawn, rng)
     doing, epochs = "herding: training its network", config.initialization.epochs
@@ -49,34 +50,11 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
         return make(data.train, drawn, rng, progress=progress)
 
 
-def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
-    """What makes the initial set."""
-    return checked_initialization(build_part("initialization", config.initialization))
-
-
-def check_parts(config: DictConfig) -> None:
-    """Builds the small parts of a condensation, so that a wrong one is refused before the data is read.
-
-    Raises:
-        ConfigError: a part cannot be built, or does not do what it has to.
-    """
-    build_rule(config)
-    build_schedule(config)
-    build_augmentation(config)
-    build_initialization(config)
-
-
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
     """Builds the synthetic set before its first update."""
     images = start.images.unflatten(0, (len(data.classes), -1))
     rng = generator(config.seed, "synthetic")
     return instantiate(config.synthetic)(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
-
-
-def build_schedule(config: DictConfig) -> Schedule:
-    """Builds the schedule as a function of t and the losses; its unit belongs to the inner loop."""
-    schedule = build_part("schedule", without(config.schedule, "unit"))
-    return check_schedule(schedule) if config.updates > 1 else schedule
 
 
 def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
@@ -98,45 +76,36 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
     )
 
 
-def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
+def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> GradientMatcher:
     """Builds what gives the gradient of the images, for loaded data."""
     return GradientMatcher(
         data.info,
-        build_rule(config),
-        build_distance(config),
-        build_engine(config, data, compilation),
+        parts.rule,
+        parts.distance,
+        build_engine(config, data, parts.compilation),
         classes_per_chunk=unless_auto(config.memory.classes_per_chunk),
         mixed_synthetic=config.matching.get("mixed_synthetic", 0),
     )
 
 
-def build_inner_loop(
-    config: DictConfig, data: CondensationData, factory: Callable[[], nn.Module]
-) -> InnerLoop:
+def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -> InnerLoop:
     """Builds the network's training between image updates."""
     return InnerLoop(
-        factory,
-        build_schedule(config),
+        parts.factory,
+        parts.schedule,
         optimizer=functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum),
         unit=config.schedule.unit,
         batch_size=config.train_batch,
         train_on=data.train if config.network_images == "real" else None,
-        augmentation=build_dsa(config) or none,
+        augmentation=parts.dsa or none,
     )
-
-
-def build_dsa(config: DictConfig) -> Siamese | None:
-    """Builds the transform of the images that are matched; None if the augmentation is not Siamese."""
-    augmentation = build_augmentation(config)
-    return augmentation if augmentation.while_matching else None  # type: ignore[return-value]
 
 
 def build_condenser(
     config: DictConfig,
     start: TrainingSet,
     data: CondensationData,
-    factory: Callable[[], nn.Module],
-    compilation: Compilation,
+    parts: Parts,
 ) -> Condenser:
     """Builds the module that learns the synthetic set.
 
@@ -144,8 +113,7 @@ def build_condenser(
         config: of the run.
         start: images to start from.
         data: loaded.
-        factory: makes a network.
-        compilation: decides what is compiled.
+        parts: of the run.
 
     Raises:
         ConfigError: the start is the whole training set, or the device lacks the precision.
@@ -154,14 +122,14 @@ def build_condenser(
         raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
     return Condenser(
         build_synthetic(config, start, data),
-        build_matcher(config, data, compilation),
-        build_inner_loop(config, data, factory),
+        build_matcher(config, data, parts),
+        build_inner_loop(config, data, parts),
         updates=config.updates,
         image_optimizer=functools.partial(
             torch.optim.SGD, lr=config.image_lr, momentum=config.image_momentum
         ),
         image_steps=config.image_steps,
-        dsa=build_dsa(config),
+        dsa=parts.dsa,
         diagnose_every=config.diagnose_every,
         seed=config.seed,
     )

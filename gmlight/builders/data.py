@@ -9,13 +9,14 @@ from omegaconf import DictConfig
 from torch import nn
 
 from gmlight.builders.part_checks import checked_loader
-from gmlight.builders.parts import build_rule, needs_statistics
+from gmlight.builders.parts import Parts, build_rule, needs_statistics
 from gmlight.config.compose import data_root, instantiate
 from gmlight.config.part_errors import build_part
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
 from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
+from gmlight.matching.rules import Rule
 from gmlight.runtime.distributed import ranks
 
 
@@ -38,6 +39,7 @@ def build_data(
     *,
     statistics: bool = False,
     sampler: Sampler = random_sampling,
+    rule: Rule | None = None,
     source: DataSource | None = None,
 ) -> CondensationData:
     """Builds the data module; nothing is read yet.
@@ -46,6 +48,7 @@ def build_data(
         config: the composed configuration.
         statistics: whether image updates need images for batch norm's statistics.
         sampler: draws the real batches.
+        rule: says when mixed batches are matched; None: the configuration's.
         source: of the images; None: the dataset that the configuration names.
     """
     return CondensationData(
@@ -59,14 +62,15 @@ def build_data(
         updates=config.updates,
         seed=config.seed,
         sampler=sampler,
-        needs_mixed_batches=build_rule(config).needs_mixed_batches,
+        needs_mixed_batches=(rule or build_rule(config)).needs_mixed_batches,
         device_share=config.memory.device_share,
     )
 
 
-def build_matched_data(config: DictConfig, factory: Callable[[], nn.Module]) -> CondensationData:
-    """Builds the data module for matching on the networks of this factory."""
-    return build_data(config, statistics=needs_statistics(factory), sampler=build_sampler(config, factory))
+def build_matched_data(config: DictConfig, parts: Parts) -> CondensationData:
+    """Builds the data module for matching with these parts."""
+    statistics, sampler = needs_statistics(parts.factory), build_sampler(config, parts.factory)
+    return build_data(config, statistics=statistics, sampler=sampler, rule=parts.rule)
 
 
 def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:

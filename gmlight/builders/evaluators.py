@@ -10,7 +10,7 @@ from gmlight.condensation import initialization
 from gmlight.config.compose import choose
 from gmlight.config.former_names import with_former_names
 from gmlight.config.labels import protocol_label
-from gmlight.data.augmentation import CutMix
+from gmlight.data.augmentation import CutMix, NamedAugmentation
 from gmlight.data.datamodule import CondensationData
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
@@ -33,6 +33,7 @@ def build_evaluators(
     source: str,
     compilation: Compilation,
     console: Console,
+    protocol: EvaluationProtocol | None = None,
 ) -> dict[str, Evaluator]:
     """Builds an evaluator for each of evaluation.architectures, by the name that tables show.
 
@@ -42,9 +43,10 @@ def build_evaluators(
         source: name of the architecture that condenses, evaluated if none are listed.
         compilation: decides whether tests are compiled.
         console: for a line on each architecture with batch norm.
+        protocol: how networks are trained; None: the configuration's.
     """
     source_name = source.split(",")[0]  # "convnet, width=64" is this run's convnet
-    evaluators = {}
+    evaluators, protocol = {}, protocol or build_protocol(config)
     for name in config.evaluation.architectures or [source_name]:
         node = config.architecture if name == source_name else choose(config, "architecture", name)
         target = evaluation_architecture(node, config.evaluation.batch_norm)
@@ -53,14 +55,16 @@ def build_evaluators(
             console.print(f"{name} is evaluated with instance norm in the place of batch norm")
             label += " (instance)"
         option = None if name == source_name else name
-        evaluators[label] = build_evaluator(config, target, data, compilation, option)
+        evaluators[label] = build_evaluator(config, target, data, compilation, option, protocol)
     return evaluators
 
 
-def build_quick_evaluator(config: DictConfig, data: CondensationData, compilation: Compilation) -> Evaluator:
+def build_quick_evaluator(
+    config: DictConfig, data: CondensationData, compilation: Compilation, protocol: EvaluationProtocol
+) -> Evaluator:
     """Builds what evaluates the synthetic set during condensation, on the run's own architecture."""
     target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
-    return build_evaluator(config, target, data, compilation)
+    return build_evaluator(config, target, data, compilation, protocol=protocol)
 
 
 def build_evaluator(
@@ -69,12 +73,22 @@ def build_evaluator(
     data: CondensationData,
     compilation: Compilation,
     option: str | None = None,
+    protocol: EvaluationProtocol | None = None,
 ) -> Evaluator:
-    """Builds the evaluator of an architecture, as config.evaluation says."""
+    """Builds the evaluator of an architecture.
+
+    Args:
+        config: the composed configuration.
+        architecture: the node of the architecture.
+        data: the data module.
+        compilation: decides whether tests are compiled.
+        option: the architecture's name, if it is not the chosen one.
+        protocol: how networks are trained; None: the configuration's.
+    """
     return Evaluator(
         build_factory(architecture, config.dataset, option),
         data,
-        build_protocol(config),
+        protocol or build_protocol(config),
         seed=config.seed,
         test_batch=unless_auto(config.evaluation.test_batch),
         networks_at_once=unless_auto(config.evaluation.networks_at_once),
@@ -82,13 +96,18 @@ def build_evaluator(
     )
 
 
-def build_protocol(config: DictConfig) -> EvaluationProtocol:
-    """Builds how evaluation networks are trained, from config.evaluation and config.augmentation."""
+def build_protocol(config: DictConfig, augmentation: NamedAugmentation | None = None) -> EvaluationProtocol:
+    """Builds how evaluation networks are trained, from config.evaluation.
+
+    Args:
+        config: the composed configuration.
+        augmentation: of the training; None: the configuration's.
+    """
     node = config.evaluation
     return EvaluationProtocol(
         epochs=node.epochs,
         sgd=SGDSettings(node.batch_size, node.lr, node.momentum, node.weight_decay),
-        augmentation=build_augmentation(config),
+        augmentation=augmentation or build_augmentation(config),
         cutmix=CutMix(node.cutmix) if node.get("cutmix") else None,
         name=protocol_label(config),
     )
