@@ -171,7 +171,7 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
     data = evaluator.data
     few = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
     shorter = evaluator.with_epochs(EPOCHS_TIMED)
-    members = list(range(min(evaluator.together(few), config.evaluation.networks)))
+    members = list(range(min(evaluator.parallel_networks(few), config.evaluation.networks)))
     shorter.trained(few, members)
     seconds = measure_seconds(lambda: shorter.trained(few, members), data.train.device)
     return {"seconds": seconds, "networks": len(members), "epochs": EPOCHS_TIMED}

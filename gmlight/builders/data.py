@@ -18,6 +18,7 @@ from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule
 from gmlight.runtime.distributed import ranks
+from gmlight.training.steps import SGDSettings
 
 
 def build_source(config: DictConfig) -> DataSource:
@@ -85,9 +86,7 @@ def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampl
         return sampler
     return sampler(
         factory=factory,
-        batch_size=config.train_batch,
-        lr=config.network_lr,
-        momentum=config.network_momentum,
+        sgd=SGDSettings(config.train_batch, config.network_lr, config.network_momentum, weight_decay=0.0),
         seed=config.seed,
     )
 
