@@ -1,6 +1,6 @@
 """Dataset condensation by effective gradient matching.
 
-The names below are loaded when they are first used, so that `import gmlight` costs nothing.
+Each public name is imported at its first use, so that `import gmlight` is fast.
 """
 
 import sys
@@ -51,8 +51,8 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    # `gmlight.evaluate` is a function of the library and a command. Importing the command's module must not
-    # put the module in the place of the function.
+    # `gmlight.evaluate` is both a function and a command's module. Importing the module must not replace the
+    # function.
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _MODULES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)

@@ -1,8 +1,8 @@
-"""Errors that the user can correct."""
+"""Errors that the user can fix."""
 
 
 class ConfigError(Exception):
-    """Invalid input: one line that names the key and the mend. The commands print it and exit 1.
+    """Invalid input, in one line that names the key and the fix. Commands print it and exit with status 1.
 
     Attributes:
         reported: whether the command line has already printed it.
@@ -12,4 +12,4 @@ class ConfigError(Exception):
 
 
 class NonFiniteError(ConfigError):
-    """The matching loss, a gradient or an image is no longer a finite number."""
+    """A matching loss, gradient or image that is not finite."""

@@ -1,4 +1,4 @@
-"""The commands as functions of a Python program: `gmlight.condense` and `gmlight.evaluate`."""
+"""Python functions for the commands: `gmlight.condense` and `gmlight.evaluate`."""
 
 import os
 import re
@@ -36,11 +36,11 @@ from gmlight.runtime.console import new_console
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_one_at_a_time = threading.RLock()  # Hydra's state is the whole process's
+_one_at_a_time = threading.RLock()  # Hydra's state is process-wide
 
 
 class CondenseOptions(TypedDict, total=False):
-    """Further options of `condense`; its docstring says what they are."""
+    """Further options of `condense`, described there."""
 
     resume: bool
     name: str | None
@@ -61,32 +61,33 @@ def condense(
     progress: bool = True,
     **options: "Unpack[CondenseOptions]",
 ) -> CondensedDataset:
-    """Condenses a dataset, as `python -m gmlight.train` does, and leaves the same run folder.
+    """Condenses a dataset as `python -m gmlight.train` does, and writes the same run folder.
 
-    Whatever is None has the value that conf/ gives it.
+    An argument that is None takes its value from conf/.
 
     Args:
-        train: the name of a dataset (`"cifar10"`); a map-style torch Dataset of (PIL image, array or tensor,
-            int); a pair (images, labels) of tensors or arrays; or a Hugging Face dataset. Images are uint8,
-            or float in 0..1 and rounded to 8 bits; with 1 or 3 channels, first or last, or [N, H, W].
-            Labels are 0 to C-1.
+        train: the training images: the name of a dataset, such as `"cifar10"`; a map-style torch Dataset of
+            pairs (image, label), where an image is a PIL image, an array or a tensor and a label is an int;
+            a pair (images, labels) of arrays or tensors; or a Hugging Face dataset. Images are
+            [N, channels, H, W], [N, H, W, channels] or [N, H, W], with 1 or 3 channels; uint8, or float in
+            0..1, which is rounded to 8 bits. Labels are 0 to C-1.
         ipc: condensed images per class.
-        test: the test images, likewise. None: the dataset's own where `train` is a name, else a fifth of
-            each class is held out of `train`.
+        test: the test images, in the same forms. None: the test split of the dataset that `train` names;
+            for other forms of `train`, a fifth of each class of `train` is held out.
         method: `dc`, `m`, `md`, `mdo`, `mda`, or another option of conf/method.
         scale: `paper`, `reduced`, `smoke`, or another option of conf/scale.
-        overrides: further words of the command line, such as `image_lr=0.2`.
+        overrides: further command-line overrides, such as `image_lr=0.2`.
         folder: the run folder; None: `runs/<name>-ipc<n>/<time>`.
-        progress: False prints nothing.
-        **options: `resume=True` resumes the run of `folder`, with the same arguments; `name` of the images;
-            `image_column` and `label_column` of Hugging Face datasets; `config_dir`, a folder with options
-            of your own, as `--config-dir`.
+        progress: whether to print.
+        **options: `resume=True` resumes the run in `folder`, with the same arguments; `name` of the images
+            in tables; `image_column` and `label_column` of a Hugging Face dataset; `config_dir`, a folder
+            with user-defined options, as `--config-dir`.
 
     Returns:
-        The condensed set. Its accuracies are in `evaluations`, the run folder is its `path`.
+        The condensed set, with its accuracies in `evaluations` and the run folder in `path`.
 
     Raises:
-        ConfigError: an argument cannot be used; it says which, and what to do.
+        ConfigError: an argument is invalid; the message names it and the fix.
         KeyboardInterrupt: the run was interrupted; `resume=True` resumes it.
     """
     _check_options(options, CondenseOptions, "condense")
@@ -94,11 +95,11 @@ def condense(
         raise ConfigError("resume=True: name the run folder by folder=")
     data, source_words = _read_source(train, test, options)
     words = [*source_words, *words_of(ipc=ipc, method=method, scale=scale), *check_overrides(overrides)]
-    own_conf = options.get("config_dir")
+    config_dir = options.get("config_dir")
     composition = composed_command(
         "train",
         words,
-        None if own_conf is None else Path(own_conf),
+        None if config_dir is None else Path(config_dir),
         None if data is None else _describe_data(data),
     )
     sharing = nullcontext() if data is None else shared(data)
@@ -123,45 +124,45 @@ def evaluate(
 ) -> dict[str, Accuracy]:
     """Trains fresh networks on a condensed set and tests them, as `python -m gmlight.evaluate` does.
 
-    Whatever is None is as in the run that made the set. The result is also written to a new folder in
-    `evaluations/` of the set's folder.
+    An argument that is None has the value of the run that made the set. The result is also written to a new
+    folder in `evaluations/` of the set's folder.
 
     Args:
-        condensed: the set, its run folder or its own folder.
-        test: test images and labels, or a dataset's name, as in `condense`; None: those of the set's run.
-        architectures: names of conf/architecture, such as `["convnet", "mlp"]`.
-        networks: number of networks of each architecture.
-        overrides: further words of the command line, such as `evaluation.epochs=100`.
-        progress: False prints nothing.
-        columns: of a Hugging Face dataset; None: found by their types and names.
+        condensed: the set, its folder or its run folder.
+        test: test images and labels, or a dataset's name, as in `condense`; None: the test images of the run.
+        architectures: options of conf/architecture, such as `["convnet", "mlp"]`.
+        networks: number of networks per architecture.
+        overrides: further command-line overrides, such as `evaluation.epochs=100`.
+        progress: whether to print.
+        columns: column names of a Hugging Face dataset; None: found by types and names.
 
     Returns:
-        By architecture, the test accuracies in percent: their `mean`, `std` (population) and `values`, one
-        a network.
+        Test accuracies in percent, by architecture: their `mean`, population `std`, and `values`, one per
+        network.
 
     Raises:
-        ConfigError: an argument cannot be used; it says which, and what to do.
+        ConfigError: an argument is invalid; the message names it and the fix.
     """
-    made = condensed if isinstance(condensed, CondensedDataset) else CondensedDataset(condensed)
+    dataset = condensed if isinstance(condensed, CondensedDataset) else CondensedDataset(condensed)
     words = check_overrides(overrides)
     if architectures is not None:
         words.append(f"evaluation.architectures=[{','.join(architectures)}]")
     words += words_of(**{"evaluation.networks": networks})
-    ConfigStore.instance().store("stored", stored_configuration([f"run={made.path}", *words]))
+    ConfigStore.instance().store("stored", stored_configuration([f"run={dataset.path}", *words]))
     data = None
     if test is not None and not isinstance(test, str):
         split = read_split(test, "test", columns or Columns())
-        check_fit(split, made.classes, tuple(made.images.shape[1:]), "the condensed set")
-        data = InMemoryData(split, None, tuple(made.classes))
+        check_fit(split, dataset.classes, tuple(dataset.images.shape[1:]), "the condensed set")
+        data = InMemoryData(split, None, tuple(dataset.classes))
     with (
         _one_at_a_time,
         quiet(not progress),
-        composed_command("evaluate", [f"run={quoted(str(made.path))}", *words]) as (config, folder),
+        composed_command("evaluate", [f"run={quoted(str(dataset.path))}", *words]) as (config, folder),
         nullcontext() if data is None else shared(data),
     ):
         if data is not None:
-            _test_on(config, data, made)
-        elif test is not None and test != made.metadata.get("choices", {}).get("dataset"):
+            _test_on(config, data, dataset)
+        elif test is not None and test != dataset.metadata.get("choices", {}).get("dataset"):
             config.dataset, config.holdout = choose(config, "dataset", test), 0
         folder = folder.absolute()
         complete_for_one_process(config)
@@ -169,14 +170,14 @@ def evaluate(
     return read_accuracies(RunFolder(folder))
 
 
-def _check_options(options: CondenseOptions, known: type, function: str) -> None:
+def _check_options(options: CondenseOptions, allowed: type, function: str) -> None:
     for key in options:
-        if key not in known.__annotations__:
+        if key not in allowed.__annotations__:
             raise TypeError(f"{function}() got an unexpected keyword argument {key!r}")
 
 
 def _read_source(train: Any, test: Any, options: CondenseOptions) -> tuple[InMemoryData | None, list[str]]:
-    # The data that the program holds, None for a dataset's name; and the words that choose it.
+    # Returns the program's data, None if `train` names a dataset; and the overrides that choose the dataset.
     name = options.get("name")
     if isinstance(train, str):
         if (test is not None and test != train) or name is not None:
@@ -188,7 +189,9 @@ def _read_source(train: Any, test: Any, options: CondenseOptions) -> tuple[InMem
 
 def _prepare_condensing(config: DictConfig, data: InMemoryData | None) -> None:
     if HydraConfig.get().runtime.choices["initialization"] == "whole":
-        raise ConfigError("initialization=whole: leaves no condensed set; use python -m gmlight.train")
+        raise ConfigError(
+            "initialization=whole: there is no condensed set to return; use python -m gmlight.train"
+        )
     without_test = data is not None and data.test is None
     if without_test and not config.holdout:
         config.holdout = config.dataset.test_share
@@ -208,14 +211,14 @@ def _name_word(name: str | None) -> list[str]:
 
 
 def _describe_data(data: InMemoryData) -> dict[str, Any]:
-    # For the keys of conf/dataset/in_memory.yaml that are null.
+    # Values for the keys that are null in conf/dataset/in_memory.yaml.
     channels, *size = data.shape
     values = {"sha256": data.sha256, "channels": channels, "size": size, "convnet_depth": convnet_depth(size)}
     return {f"dataset.{key}": value for key, value in values.items()}
 
 
-def _test_on(config: DictConfig, data: InMemoryData, made: CondensedDataset) -> None:
-    # The set's dataset, with other test images.
+def _test_on(config: DictConfig, data: InMemoryData, condensed: CondensedDataset) -> None:
+    # Replaces the dataset by the given test images.
     if any(config.evaluation.baselines.values()):
         raise ConfigError("evaluation.baselines: need training images; leave them out, or leave out test=")
     function = {"_target_": "gmlight.data.in_memory.read", "_partial_": True, "sha256": data.sha256}
@@ -223,5 +226,10 @@ def _test_on(config: DictConfig, data: InMemoryData, made: CondensedDataset) -> 
         config.dataset.pop("find_classes", None)
         config.dataset.load, config.holdout = function, 0
         config.dataset.update(
-            {"name": "in-memory", "classes": made.classes, "mean": made.mean, "std": made.std}
+            {
+                "name": "in-memory",
+                "classes": condensed.classes,
+                "mean": condensed.mean,
+                "std": condensed.std,
+            }
         )

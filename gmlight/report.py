@@ -13,7 +13,7 @@ def main() -> None:
     words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     if len(words) != len(sys.argv[1:]) or not {"runs"} <= words.keys() <= KEYS:
         sys.exit(USAGE)
-    from gmlight.commands.report import report  # slow to import, matplotlib above all
+    from gmlight.commands.report import report  # slow: imports matplotlib
 
     try:
         report(words)

@@ -1,4 +1,4 @@
-"""Makes a table of epochs from `schedule=until_overfit` runs: the preliminary experiments of section 3.3.
+"""Computes a table of epochs from `schedule=until_overfit` runs: section 3.3's preliminary experiments.
 
 python -m gmlight.schedule runs='runs/cifar10-ipc10/*'
 python -m gmlight.train ... schedule=table schedule.epochs=[...]
@@ -29,6 +29,9 @@ def main() -> None:
 def finished_runs(patterns: Sequence[str]) -> list[RunFolder]:
     """Finds the finished runs among the folders that the patterns name.
 
+    Args:
+        patterns: run folders or globs.
+
     Raises:
         ConfigError: there is none.
     """
@@ -42,15 +45,18 @@ def finished_runs(patterns: Sequence[str]) -> list[RunFolder]:
 def mean_epochs(runs: Sequence[RunFolder]) -> list[int]:
     """Averages zeta over the outer iterations of all runs.
 
+    Args:
+        runs: finished runs with the same T.
+
     Returns:
-        For each t, the mean number of epochs, rounded.
+        Mean number of epochs after each image update t, rounded; T-1 numbers.
 
     Raises:
         ConfigError: a run did not measure when the network overfits, or the runs differ in T.
     """
     zetas = [_measured_zeta(run) for run in runs]  # [run][t][k]
     if len({len(zeta) for zeta in zetas}) > 1:
-        raise ConfigError("the runs differ in their number of updates T; make a table for each T")
+        raise ConfigError("the runs differ in their number of updates T; use runs with one T")
     return [
         round(statistics.fmean(epochs for zeta in zetas for epochs in zeta[t])) for t in range(len(zetas[0]))
     ]
@@ -66,7 +72,7 @@ def _measured_zeta(run: RunFolder) -> list[list[int]]:
     if not measured or not zeta:
         raise ConfigError(f"{run.path}: not a run with schedule=until_overfit and T>=2; leave it out")
     if unit != "epochs":
-        raise ConfigError(f"{run.path}: counts {unit}, but a table is made of epochs; leave it out")
+        raise ConfigError(f"{run.path}: counts {unit}, but a table counts epochs; leave it out")
     return zeta
 
 

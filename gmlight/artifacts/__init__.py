@@ -1,1 +1,1 @@
-"""Files that a run leaves: written whole, verified, read back."""
+"""Reads and writes the files of runs and condensed sets, atomically and with hashes."""

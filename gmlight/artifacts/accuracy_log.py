@@ -1,4 +1,4 @@
-"""Accuracies on disk as soon as they are known, so that an interrupted evaluation can be resumed."""
+"""Logs each network's accuracy to disk, so that an interrupted evaluation can be resumed."""
 
 import hashlib
 import json
@@ -11,17 +11,17 @@ from gmlight.data.images import LabelledImages, TrainingSet
 
 
 class AccuracyLog:
-    """A file with one line for each network: set and architecture, number, accuracy, seconds, check.
+    """A file with one line per network: hash of set and architecture, number, accuracy, seconds, checksum.
 
-    Lines that were cut off or damaged are ignored.
+    Truncated or damaged lines are ignored.
 
     Args:
         path: the file; it may exist.
-        protocol: whatever the accuracies depend on besides the set, the architecture and the network's
+        protocol: settings that the accuracies depend on, besides the set, the architecture and the network's
             number; plain containers.
 
     Attributes:
-        seconds: computing time of the accuracies that were asked for, in earlier processes as well.
+        seconds: computing time of the requested accuracies, including the time in earlier processes.
     """
 
     def __init__(self, path: Path, protocol: Any) -> None:
@@ -39,40 +39,49 @@ class AccuracyLog:
                 self._logged_seconds[key] = self._logged_seconds.get(key, 0.0) + seconds
 
     def accuracies(self, name: str, images: TrainingSet, architecture: str) -> MutableMapping[int, float]:
-        """The known accuracies of a set on an architecture, by network; new items are written to the file."""
+        """Returns the logged accuracies of a set on an architecture; new items are written to the file.
+
+        Args:
+            name: the set's name.
+            images: the set.
+            architecture: the architecture's name.
+
+        Returns:
+            Accuracies in percent, by network.
+        """
         content = _digest_images(images) if isinstance(images, LabelledImages) else len(images)
         key = _digest([self._protocol, name, content, architecture])
         self.seconds += self._logged_seconds.pop(key, 0.0)
         return _LoggedAccuracies(self, key, self._accuracies.setdefault(key, {}))
 
     def append(self, key: str, network: int, accuracy: float) -> None:
-        """Writes a line."""
+        """Writes the line of one network."""
         now = time.monotonic()
         entry = [key, network, accuracy, round(now - self._last, 3)]
         self.seconds, self._last = self.seconds + now - self._last, now
         with self._path.open("a") as file:
-            file.write("\n" + json.dumps([*entry, _digest(entry)]))  # the break ends a line that was cut off
+            file.write("\n" + json.dumps([*entry, _digest(entry)]))  # the line break ends a truncated line
 
 
 class _LoggedAccuracies(MutableMapping[int, float]):
-    def __init__(self, log: AccuracyLog, key: str, known: dict[int, float]) -> None:
-        self._log, self._key, self._known = log, key, known
+    def __init__(self, log: AccuracyLog, key: str, accuracies: dict[int, float]) -> None:
+        self._log, self._key, self._accuracies = log, key, accuracies
 
     def __setitem__(self, network: int, accuracy: float) -> None:
         self._log.append(self._key, network, accuracy)
-        self._known[network] = accuracy
+        self._accuracies[network] = accuracy
 
     def __getitem__(self, network: int) -> float:
-        return self._known[network]
+        return self._accuracies[network]
 
     def __delitem__(self, network: int) -> None:
-        del self._known[network]
+        del self._accuracies[network]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._known)
+        return iter(self._accuracies)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._accuracies)
 
 
 def _digest(content: Any) -> str:

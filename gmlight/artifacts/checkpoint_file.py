@@ -1,4 +1,4 @@
-"""The format of a checkpoint file: a line with a hash, and then what torch.save writes."""
+"""The format of a checkpoint file: a line with a hash, then the output of torch.save."""
 
 import hashlib
 import io
@@ -14,10 +14,13 @@ _HEAD_LENGTH = len(_HEAD % bytes(64))
 
 
 def encode_checkpoint(checkpoint: dict[str, Any]) -> tuple[bytes, memoryview]:
-    """Encodes a checkpoint as its line and its body, the two parts of the file.
+    """Encodes a checkpoint.
 
     Args:
         checkpoint: plain containers and tensors.
+
+    Returns:
+        The two parts of the file: the line with the hash, and the body.
     """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
@@ -26,13 +29,13 @@ def encode_checkpoint(checkpoint: dict[str, Any]) -> tuple[bytes, memoryview]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads plain containers and tensors, never code; tensors are on the CPU.
+    """Reads a checkpoint of plain containers and CPU tensors; never runs code from the file.
 
     Raises:
-        ConfigError: the file is not the one that was written.
+        ConfigError: the file is damaged, or not a checkpoint of gmlight.
     """
     content = path.read_bytes()
     head, body = content[:_HEAD_LENGTH], content[_HEAD_LENGTH:]
     if head != _HEAD % hashlib.sha256(body).hexdigest().encode():
-        raise ConfigError(f"{path}: not a checkpoint as it was written")
+        raise ConfigError(f"{path}: damaged, or not a checkpoint of gmlight")
     return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)

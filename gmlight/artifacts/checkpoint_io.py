@@ -1,4 +1,4 @@
-"""Lightning's plugin for checkpoint files that are complete or absent."""
+"""A Lightning plugin that writes checkpoint files atomically."""
 
 import os
 import shutil
@@ -14,23 +14,23 @@ from gmlight.runtime.atomic import atomic_write, partial_path
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Keeps the last checkpoint of a run and the one before it, each with a hash.
+    """Keeps the last two checkpoints of a run, each with a hash.
 
-    A new checkpoint is written beside the last one, flushed to disk, and only then takes its name; the last
-    one stays as the previous one. Lightning's own plugin writes to TMPDIR and moves; across filesystems that
-    copy can be cut short.
+    A new checkpoint is written to a partial file and flushed to disk, and then replaces the last checkpoint,
+    which becomes the previous one. Lightning's default plugin writes to TMPDIR and moves the file; between
+    filesystems, such a move can leave a truncated file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes the whole checkpoint, or leaves what was there.
+        """Writes a checkpoint completely, or keeps the existing file.
 
         Args:
             checkpoint: plain containers and tensors.
-            path: the last checkpoint of a run folder.
+            path: path of a run folder's last checkpoint.
             storage_options: ignored.
 
         Raises:
-            ConfigError: the disk has no room for it.
+            ConfigError: the disk is full, or the file cannot be written.
         """
         final = Path(path)
         folder = RunFolder.of_checkpoint(final)
@@ -51,7 +51,7 @@ class AtomicCheckpointIO(CheckpointIO):
             beside.unlink(missing_ok=True)
             raise _no_room(final, folder, str(error.strerror)) from None
         if final.exists():
-            # A hard link, so that the last checkpoint exists at every moment.
+            # A hard link, so that the last checkpoint always exists.
             with atomic_write(folder.previous_checkpoint) as link:
                 os.link(final, link)
         beside.replace(final)
@@ -60,25 +60,25 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Reads plain containers and tensors, never code; tensors are on the CPU.
+        """Reads a checkpoint of plain containers and CPU tensors; never runs code from the file.
 
         Args:
             path: a checkpoint.
             map_location: ignored; modules move the values to their device.
-            weights_only: ignored; no file is loaded otherwise.
+            weights_only: ignored; always True.
 
         Raises:
-            ConfigError: the file is not the one that was written.
+            ConfigError: the file is damaged, or not a checkpoint of gmlight.
         """
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Removes the file if it exists."""
+        """Deletes the file if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 def _no_room(path: Path, folder: RunFolder, reason: str) -> ConfigError:
-    return ConfigError(f"cannot write {path}: {reason}; make room and go on with resume={folder.path}")
+    return ConfigError(f"cannot write {path}: {reason}; free disk space, then use resume={folder.path}")
 
 
 def _flush_names(folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""A condensed set on disk: a folder with the images, their metadata, and a hash that ties the two.
+"""A condensed set on disk: a folder of three files.
 
 condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]; or the tensors
-                        from which the images are decoded, as `form` in the metadata says
-metadata.json           schema version, classes, normalisation, configuration, sha256, accuracy
+                        from which the images are decoded, by the `form` in the metadata
+metadata.json           schema version, classes, normalisation, configuration, accuracy, hash of the tensors
 grid.png                the images as a picture
 """
 
@@ -43,24 +43,23 @@ class CondensedDataset(torch.utils.data.Dataset):
 
     Args:
         path: a run folder, or the folder of its condensed set.
-        transform: applied to an image, float32 [channels, H, W], when it is taken.
-        target_transform: applied to a label when it is taken.
+        transform: applied to each indexed image, float32 [channels, H, W]; None: none.
+        target_transform: applied to each indexed label, an int; None: none.
 
     Attributes:
         path: as given.
-        images: normalised float32, [N, channels, H, W]; decoded, where something smaller is stored.
+        images: normalised float32, [N, channels, H, W], decoded if the set is stored in a smaller form.
         labels: int64, [N], in 0..C-1.
         targets: the labels as a list of N ints, as in torchvision.
         classes: C class names, by label.
         class_to_idx: label by class name.
         mean: per channel, of pixels in 0..1; pixels are image * std + mean.
         std: per channel, of pixels in 0..1.
-        floats: how many numbers are stored, without the labels.
-        metadata: everything that was recorded about the set.
+        floats: number of stored values, without the labels.
+        metadata: content of metadata.json.
 
     Raises:
-        ConfigError: there is no condensed set, its tensors are not those it was written with, or a newer
-            gmlight wrote it.
+        ConfigError: there is no condensed set, its files are damaged, or a newer gmlight wrote it.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class CondensedDataset(torch.utils.data.Dataset):
         try:
             images, labels = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
         except (KeyError, TypeError) as error:
-            raise ConfigError(f"{folder}: images of the form {form} cannot be made ({error})") from None
+            raise ConfigError(f"{folder}: images of the form {form} cannot be decoded ({error})") from None
         self.images, self.labels = images, labels
         self.targets: list[int] = labels.tolist()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
@@ -90,7 +89,7 @@ class CondensedDataset(torch.utils.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """The image, float32 [channels, H, W], and its label, an int, after their transforms."""
+        """Returns an image, float32 [channels, H, W], and its label, an int, after their transforms."""
         image, label = self.images[index], int(self.labels[index])
         return (
             image if self.transform is None else self.transform(image),
@@ -113,15 +112,15 @@ class CondensedDataset(torch.utils.data.Dataset):
 
     @property
     def evaluations(self) -> dict[str, Accuracy]:
-        """Test accuracy by architecture, from the end of the set's run; empty where it has not ended."""
+        """Test accuracies by architecture, from the final evaluation of the set's run; empty before it."""
         return accuracies_by_architecture(self.metadata.get("evaluations", []))
 
     @property
     def normalize(self) -> Callable[[Any], Tensor]:
-        """A torchvision transform that normalises real images as the set's are.
+        """A torchvision transform that normalises real images like those of the set, without resizing.
 
-        It takes a PIL image, an array uint8 [H, W, channels], or a tensor [..., channels, H, W], uint8 or
-        float in 0..1, and gives float32 [..., channels, H, W]. It does not resize.
+        It takes a PIL image, a uint8 array [H, W, channels], or a tensor [..., channels, H, W], uint8 or
+        float in 0..1. It returns float32 [..., channels, H, W].
         """
         from torchvision.transforms import v2
 
@@ -136,7 +135,7 @@ class CondensedDataset(torch.utils.data.Dataset):
         )
 
     def to_pil(self, index: int) -> Image.Image:
-        """Image `index` as a person sees it: 8 bits a channel, values outside 0..1 clipped."""
+        """Converts an image to a PIL image: 8 bits per channel, values outside 0..1 clipped."""
         shape = (-1, 1, 1)
         mean, std = (self.images.new_tensor(values).view(shape) for values in (self.mean, self.std))
         pixels = ((self.images[index] * std + mean).clamp(0, 1) * 255).round().byte()
@@ -144,15 +143,18 @@ class CondensedDataset(torch.utils.data.Dataset):
         return Image.fromarray(array.numpy())
 
     def labelled(self) -> LabelledImages:
-        """The images as a training set, in the order of the artifact."""
+        """Returns the images as a training set, in the stored order."""
         return LabelledImages(self.images, self.labels, self.floats)
 
 
 def find(path: str | os.PathLike[str]) -> Path:
-    """Finds a condensed set: the path is its own folder or its run's.
+    """Finds the folder of a condensed set.
+
+    Args:
+        path: the set's folder, or its run folder.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no condensed set.
     """
     for folder in (Path(path), RunFolder(Path(path)).condensed):
         if (folder / METADATA).is_file():
@@ -172,21 +174,21 @@ def write(
     """Writes a new condensed set, completely or not at all.
 
     Args:
-        folder: the set's own.
+        folder: of the set.
         images: the set, normalised as `info` says.
         info: of the dataset.
-        metadata: whatever else is known about the set, as plain containers.
-        stored: tensors from which the images are decoded; None stores the images themselves.
-        replace: whether to replace a set that the folder holds.
+        metadata: further metadata, as plain containers.
+        stored: tensors from which the images are decoded; None: the images themselves are stored.
+        replace: whether to replace an existing set.
 
     Raises:
-        OSError: the folder holds something and `replace` is not set.
+        OSError: the folder is not empty and `replace` is not set.
     """
     stored = stored or Stored({"images": images.images}, {"name": "pixels"})
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in stored.tensors.items()}
     floats = sum(tensor.numel() for tensor in tensors.values())
     content = save_safetensors(tensors | {"labels": images.labels.long().cpu().contiguous()})
-    known: dict[str, Any] = {
+    computed: dict[str, Any] = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "classes": info.classes,
         "mean": info.mean,
@@ -199,10 +201,10 @@ def write(
     beside.mkdir(parents=True)
     (beside / TENSORS).write_bytes(content)
     save_grid(beside / GRID, images, info)
-    write_metadata(beside, {**known, **metadata})
+    write_metadata(beside, {**computed, **metadata})
     move_into_place(beside, folder, replace=replace)
 
 
 def update_metadata(folder: Path, **changes: Any) -> None:
-    """Adds to the metadata of a set, e.g. its accuracy, or changes it."""
+    """Adds entries to the metadata of a set, such as its accuracy, or replaces them."""
     write_metadata(folder, read_metadata(folder) | changes)

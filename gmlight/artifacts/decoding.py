@@ -15,8 +15,8 @@ class Stored:
     """The stored form of a synthetic set.
 
     Args:
-        tensors: by name.
-        form: how images are decoded from them; plain containers, `name` among them.
+        tensors: the stored tensors, by name.
+        form: how to decode them: `name`, and options of the form; plain containers.
     """
 
     tensors: dict[str, Tensor]
@@ -29,7 +29,7 @@ def formed(
     """Decodes a stored set.
 
     Args:
-        stored: of a set whose images are sorted by class, unless the images themselves are stored.
+        stored: the stored set; its images are sorted by class unless its form is `pixels`.
         classes: number of classes, C.
         mean: per channel, of pixels in 0..1.
         std: per channel, of pixels in 0..1.
@@ -46,8 +46,8 @@ def formed(
     if name == "multi_formation":
         images = multi_formed(tensors["images"].unflatten(0, (classes, -1)), stored.form["factor"])
     elif name == "shared_components":
-        of_channels = (tensors["components"].new_tensor(values) for values in (mean, std))
-        images = composed(tensors["components"], tensors["weights"], *of_channels)
+        statistics = (tensors["components"].new_tensor(values) for values in (mean, std))
+        images = composed(tensors["components"], tensors["weights"], *statistics)
     else:
         raise KeyError(name)
     return images.flatten(0, 1), torch.arange(classes).repeat_interleave(images.shape[1])
@@ -58,7 +58,7 @@ def multi_formed(stored: Tensor, factor: int) -> Tensor:
 
     Args:
         stored: [C, ipc, channels, H, W].
-        factor: parts along each side.
+        factor: number of parts along each side.
 
     Returns:
         Images [C, ipc * factor^2, channels, H, W].
@@ -76,8 +76,8 @@ def composed(components: Tensor, weights: Tensor, mean: Tensor, std: Tensor) -> 
     """Mixes components to images whose pixels are in 0..1, and normalises them.
 
     Args:
-        components: [C, p, channels, H, W].
-        weights: of each image's components, [C, n, p].
+        components: p components per class, [C, p, channels, H, W].
+        weights: of the components in each of n images per class, [C, n, p].
         mean: [channels], of pixels in 0..1.
         std: [channels], of pixels in 0..1.
 

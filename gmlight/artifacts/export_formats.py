@@ -1,7 +1,7 @@
 """Writers of a condensed set in common formats.
 
-Each writer takes an empty folder and the set. It returns the images as a reader of its files gets them,
-normalised as those of the set, [N, channels, H, W]; or None if they are exactly the same.
+Each writer takes an empty folder and the set. A lossy writer returns the images as read from its files,
+normalised like those of the set, [N, channels, H, W]; a lossless writer returns None.
 """
 
 import io
@@ -28,10 +28,10 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def png(folder: Path, condensed: CondensedDataset) -> Tensor:
-    """Writes `<label>_<class>/<number>.png`; the order of the folders is that of the labels.
+    """Writes `<label>_<class>/<number>.png`; sorted folder names are in the order of the labels.
 
     Raises:
-        ConfigError: the images have a number of channels that PNG does not have.
+        ConfigError: the images do not have 1 or 3 channels.
     """
     pictures = _pictures(condensed)
     for label, name in enumerate(folder_names(condensed.classes)):
@@ -55,7 +55,7 @@ def npz(folder: Path, condensed: CondensedDataset) -> None:
 
 
 def pt(folder: Path, condensed: CondensedDataset) -> None:
-    """Writes condensed.pt for `torch.load(path, weights_only=True)`: as `npz`, with lists for the names."""
+    """Writes the content of `npz` to condensed.pt, for `torch.load(path, weights_only=True)`."""
     content = {name: getattr(condensed, name) for name in ("images", "labels", "classes", "mean", "std")}
     torch.save(content, folder / "condensed.pt")
 
@@ -64,7 +64,7 @@ def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
     """Writes a Hugging Face dataset: data/train-00000-of-00001.parquet, and a dataset card.
 
     Raises:
-        ConfigError: pyarrow is not installed, or the images have a number of channels that PNG does not have.
+        ConfigError: pyarrow is not installed, or the images do not have 1 or 3 channels.
     """
     try:
         import pyarrow
@@ -87,9 +87,9 @@ def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """Makes a folder name for each class that every filesystem takes.
+    """Returns a folder name for each class, with characters that every filesystem allows.
 
-    The label comes first, because readers number the classes by their sorted folder names.
+    The label comes first, because readers number the classes by sorted folder names.
     """
     digits = len(str(len(classes) - 1))
     safe = [re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_")[:80] for name in classes]
@@ -97,13 +97,13 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 
 
 def share_clipped(condensed: CondensedDataset) -> float:
-    """The share of values that 8-bit images cannot hold, in 0..1: pixels below 0 or above 1."""
+    """Returns the share, in 0..1, of pixel values outside 0..1, which 8-bit images cannot hold."""
     pixels = _pixels(condensed)
     return ((pixels < 0) | (pixels > 1)).float().mean().item()
 
 
 def _pixels(condensed: CondensedDataset) -> Tensor:
-    # Without the normalisation.
+    # Reverses the normalisation: pixels in about 0..1.
     mean, std = _statistics(condensed)
     return condensed.images * std + mean
 

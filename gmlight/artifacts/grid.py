@@ -1,4 +1,4 @@
-"""Pictures of labelled images, a row for each class."""
+"""Draws pictures of labelled images, one row per class."""
 
 from pathlib import Path
 
@@ -15,7 +15,11 @@ INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
 def save_grid(path: Path, images: LabelledImages, info: DatasetInfo) -> Path:
-    """Draws the images with `draw_grid` and writes a PNG; folders are made as needed."""
+    """Draws the images with `draw_grid` and writes a PNG file; creates missing folders.
+
+    Returns:
+        The path.
+    """
     sheet = draw_grid(images, info)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -24,11 +28,11 @@ def save_grid(path: Path, images: LabelledImages, info: DatasetInfo) -> Path:
 
 
 def draw_grid(images: LabelledImages, info: DatasetInfo) -> Image.Image:
-    """Draws a row of images for each class, with its name; pixels outside 0..1 are clipped.
+    """Draws one row of images per class, with the class name; clips pixels to 0..1.
 
     Args:
         images: normalised as `info` says.
-        info: of the dataset whose classes they show.
+        info: of the images' dataset.
     """
     pixels = _colours(images.images, info)
     rows = [pixels[images.labels.cpu() == c] for c in range(len(info.classes))]

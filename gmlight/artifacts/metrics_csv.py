@@ -1,4 +1,4 @@
-"""Reads and writes metrics.csv: a row for each logged step, a column for each metric, sorted by name."""
+"""Reads and writes metrics.csv: one row per logged step, one column per metric, sorted by name."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,16 +9,16 @@ from gmlight.runtime.atomic import atomic_write
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Reads the rows of metrics.csv; empty if there is no such file.
+    """Reads the rows of metrics.csv; an absent file has no rows.
 
     Returns:
-        By metric, the value as text; an empty text where the row has no such metric.
+        Rows, each with values as text by metric; the text is empty if the row lacks the metric.
     """
     return read_table(path)[1]
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Reads the columns and the complete rows; a last row that was cut off is left out."""
+    """Reads the columns and the complete rows; drops a truncated last row."""
     if not path.exists():
         return [], []
     with path.open(newline="") as file:
@@ -29,7 +29,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replaces the file atomically; a metric that a row lacks is left empty."""
+    """Replaces the file atomically; missing metrics of a row are left empty."""
     with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
@@ -37,17 +37,17 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
-    """Adds a row to a file that has these columns."""
+    """Appends a row to a file that has these columns."""
     with path.open("a", newline="") as file:
         csv.DictWriter(file, columns).writerow(row)
 
 
 def drop_rows_from(path: Path, step: int, *, keep_evaluation: bool) -> None:
-    """Removes the rows of this image update and later ones: a resumed run logs them again.
+    """Deletes the rows from an image update on, because a resumed run logs them again.
 
     Args:
-        path: metrics.csv; it need not exist.
-        step: number of the first image update that is repeated.
+        path: metrics.csv; it may be absent.
+        step: number of the first repeated image update.
         keep_evaluation: whether to keep the row of the evaluation just before that update.
     """
     columns, rows = read_table(path)

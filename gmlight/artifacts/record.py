@@ -1,4 +1,4 @@
-"""What is known about a run before it has found anything: how it was called, and what tables call it."""
+"""Records how a command or a run was called, and the labels that tables give a run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,8 +12,8 @@ class Invocation:
     """How a command was called.
 
     Args:
-        command: the command line, as a shell takes it.
-        overrides: the words of the command line that change the configuration.
+        command: the command line, quoted for a shell.
+        overrides: the overrides on the command line.
         choices: the chosen option of each config group.
         config: the resolved configuration, as plain containers.
     """
@@ -33,15 +33,15 @@ class RunRecord:
     """How a run was called, and the names that tables give it.
 
     Args:
-        command: the command line, as a shell takes it.
-        overrides: the words of the command line that change the configuration.
+        command: the command line, quoted for a shell.
+        overrides: the overrides on the command line.
         choices: the chosen option of each config group.
         config: the resolved configuration, as plain containers.
-        method: the method's name, with the changes of its parts.
-        departures: whatever keeps the run out of the paper's tables; empty for a run of the paper's.
-        scale: the scale's name, with the sizes that differ from it.
-        architecture: the network's name, with its changed options.
-        protocol: how evaluation networks are trained: `plain` as in the paper, or another name.
+        method: the method's name, with changes of its parts.
+        departures: changes that keep the run out of the paper's tables; empty for the paper's settings.
+        scale: the scale's name, with sizes that differ from it.
+        architecture: the network's name, with changed options.
+        protocol: name of the evaluation protocol: `plain` as in the paper, or another name.
     """
 
     command: str
@@ -62,7 +62,7 @@ class RunRecord:
         departures is kept out of the paper's tables.
 
         Raises:
-            KeyError: it is not the record of a run.
+            KeyError: the content is not the record of a run.
         """
         return cls(
             command=content["command"],
@@ -82,22 +82,22 @@ class RunRecord:
 
     @property
     def headline(self) -> str:
-        """The run in one line: `mnist, ipc 1, mda, scale paper, seed 0`."""
+        """The run in one line, such as `mnist, ipc 1, mda, scale paper, seed 0`."""
         config = self.config
         names = (self.method, f"scale {self.scale}", f"seed {config['seed']}")
         return ", ".join([config["dataset"]["name"], f"ipc {config['ipc']}", *names])
 
 
 def named_with(name: str, changes: list[str]) -> str:
-    """`reduced` and `iterations=30` -> `reduced with iterations=30`."""
+    """Adds changes to a name: `reduced` and `iterations=30` give `reduced with iterations=30`."""
     return f"{name}{_WITH}{', '.join(changes)}" if changes else name
 
 
 def base_name(label: str) -> str:
-    """`reduced with iterations=30` -> `reduced`."""
+    """Removes the changes from a label: `reduced with iterations=30` gives `reduced`."""
     return label.partition(_WITH)[0]
 
 
 def headline(record: Mapping[str, Any]) -> str:
-    """The run in one line, from the content of a result.json or a set's metadata."""
+    """Describes a run in one line, from the content of a result.json or a set's metadata."""
     return RunRecord.from_dict(record).headline

@@ -1,4 +1,4 @@
-"""Accuracies, and the file of a run's results."""
+"""Accuracies of evaluations, and the result file of a run."""
 
 import json
 import platform
@@ -26,9 +26,9 @@ class Accuracy:
     """Test accuracies of networks that were trained on one set.
 
     Args:
-        values: in percent, one for each network.
-        epochs: of each network's training.
-        protocol: name of the way they were trained, as in `RunRecord.protocol`.
+        values: accuracies in percent, one per network.
+        epochs: training epochs of each network.
+        protocol: name of the evaluation protocol, as in `RunRecord.protocol`.
     """
 
     values: list[float]
@@ -51,14 +51,14 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well networks of one architecture do that were trained on one set.
+    """The evaluation of one set with networks of one architecture.
 
     Args:
         name: the set's name in tables.
         images: number of images in the set.
-        storage_bytes: size of the numbers that have to be stored for the set, 4 bytes each.
-        architecture: the networks' name in tables.
-        accuracy: of the networks.
+        storage_bytes: size of the set's stored values in bytes, 4 each.
+        architecture: the architecture's name in tables.
+        accuracy: test accuracies of the networks.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Evaluation:
     accuracy: Accuracy
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain containers, with mean, population std and n beside the single accuracies."""
+        """The fields as plain containers, with mean, population std and n of the accuracies."""
         accuracy = self.accuracy
         return asdict(self) | {
             "accuracy": {
@@ -88,31 +88,41 @@ def write_result(
     evaluations: Sequence[Evaluation],
     measured: Mapping[str, Any],
 ) -> Path:
-    """Writes result.json: the record, what was measured, and every single accuracy.
+    """Writes result.json: the record, the measurements and all accuracies.
 
     Args:
         folder: of a run or of an evaluation.
-        record: how it was called.
-        evaluations: the set's own first.
-        measured: other results by name, as plain containers.
+        record: how the command was called.
+        evaluations: of the set, then of baselines.
+        measured: other measurements by name, as plain containers.
+
+    Returns:
+        The file.
     """
     content = {**record.as_dict(), **measured, "evaluations": [each.as_dict() for each in evaluations]}
     return write_json(folder.result, content)
 
 
 def read_accuracy(folder: RunFolder) -> float:
-    """Mean test accuracy of a finished run's set on its first architecture, in percent."""
+    """Reads the mean test accuracy of a finished run's set on the first architecture, in percent."""
     return folder.read_result()["evaluations"][0]["accuracy"]["mean"]
 
 
 def read_accuracies(folder: RunFolder) -> dict[str, Accuracy]:
-    """The accuracies of an evaluated set by architecture, from its folder's result."""
+    """Reads the accuracies of an evaluated set by architecture, from the result in its folder."""
     rows = folder.read_result()["evaluations"]
     return accuracies_by_architecture([row for row in rows if row["name"] == rows[0]["name"]])
 
 
 def accuracies_by_architecture(rows: Iterable[Mapping[str, Any]]) -> dict[str, Accuracy]:
-    """Reads the accuracies back from what `Evaluation.as_dict` makes of evaluations of one set."""
+    """Restores accuracies from evaluations of one set.
+
+    Args:
+        rows: outputs of `Evaluation.as_dict`.
+
+    Returns:
+        Accuracies by architecture.
+    """
     return {
         row["architecture"]: Accuracy(
             row["accuracy"]["values"],
@@ -124,10 +134,13 @@ def accuracies_by_architecture(rows: Iterable[Mapping[str, Any]]) -> dict[str, A
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    """Writes a new file of plain containers with the schema version, completely or not at all.
+    """Writes plain containers and the schema version to a new JSON file, completely or not at all.
+
+    Returns:
+        The path.
 
     Raises:
-        FileExistsError: there is such a file.
+        FileExistsError: the file exists.
     """
     with atomic_write(path, new=True) as file:
         file.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2) + "\n")
@@ -135,7 +148,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Names the device, the host and the versions of the software that computed something."""
+    """Returns the names of the device and the host, and the versions of the software."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -151,7 +164,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def origin(made: dict[str, Any]) -> dict[str, Any]:
-    """Identifies a condensed set in later results.
+    """Selects the metadata that identify a condensed set in later results.
 
     Args:
         made: the set's metadata.
@@ -160,7 +173,7 @@ def origin(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def images_per_class(config: Any) -> int:
-    """Number of decoded images per class; `ipc` is the number of stored ones.
+    """Returns the number of decoded images per class; `ipc` is the number of stored images per class.
 
     Args:
         config: of a run.

@@ -17,17 +17,17 @@ from gmlight.runtime.atomic import partial_path
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run: the one place where their names are spelled.
+    """Paths of a run's files; no other module spells their names.
 
     Args:
-        path: the folder; it need not exist.
+        path: the folder; it may be absent.
     """
 
     path: Path
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
-        """The run folder that a checkpoint lies in."""
+        """Returns the run folder of a checkpoint."""
         return cls(checkpoint.parent.parent)
 
     @classmethod
@@ -39,12 +39,12 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The resolved configuration, as yaml; it exists as soon as the folder belongs to a run."""
+        """The resolved configuration, as yaml; it exists once the folder belongs to a run."""
         return self.path / "config.yaml"
 
     @property
     def result(self) -> Path:
-        """Accuracies and the record of the run, as JSON; it exists when the run is finished."""
+        """Accuracies and the record of the run, as JSON; it exists once the run is finished."""
         return self.path / "result.json"
 
     @property
@@ -58,12 +58,12 @@ class RunFolder:
         return self.path / "samples"
 
     def samples(self, k: int) -> Path:
-        """The picture of the synthetic set after k outer iterations."""
+        """Returns the path of the picture of the synthetic set after k outer iterations."""
         return self.samples_folder / f"{k:05d}.png"
 
     @property
     def all_samples(self) -> list[Path]:
-        """The pictures of the synthetic set, oldest first; a picture's stem is its outer iteration."""
+        """The pictures of the synthetic set, oldest first; a file's stem is its outer iteration."""
         return sorted(self.samples_folder.glob("[0-9]*.png"), key=lambda path: int(path.stem))
 
     @property
@@ -93,12 +93,12 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that works in the folder."""
+        """The lock file, locked by the process that works in the folder."""
         return self.path / ".lock"
 
     @property
     def accuracy_log(self) -> Path:
-        """Accuracies of the final evaluation, a line for each network, written as soon as they are known."""
+        """Accuracies of the final evaluation, one line per network, written after each test."""
         return self.path / "evaluation.jsonl"
 
     @property
@@ -108,35 +108,35 @@ class RunFolder:
 
     @property
     def is_free(self) -> bool:
-        """Whether a new run may use the folder: it holds nothing, or only what a failed start leaves."""
+        """Whether a new run may use the folder: it is empty, or has only files of a failed start."""
         leftovers = {self.lock.name, partial_path(self.config).name}
         return not self.path.exists() or {path.name for path in self.path.iterdir()} <= leftovers
 
     @property
     def finished_iterations(self) -> int | None:
-        """The number of outer iterations of the finished run; None: the run is not finished."""
+        """Number of outer iterations of a finished run; None if the run is not finished."""
         return self.read_result()["config"]["iterations"] if self.result.exists() else None
 
     def read_result(self) -> dict[str, Any]:
-        """The content of the result of a finished run."""
+        """Reads the result of a finished run."""
         return json.loads(self.result.read_text())
 
     def set_result_aside(self) -> None:
-        """Renames the set and the result of a finished run, so that a longer one can take their names."""
+        """Renames the set and the result of a finished run, to make place for those of a longer run."""
         iterations = self.finished_iterations
         if iterations is None:
             return
-        # The result last: while it has its name, there is something left to rename.
+        # The result comes last: it marks that something is left to rename.
         for path in (self.condensed, self.result):
             if path.exists():
                 path.rename(path.with_name(f"{path.stem}-k{iterations}{path.suffix}"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out of the folder.
+        """Locks the folder against other processes.
 
         Raises:
-            ConfigError: another process works in it.
+            ConfigError: another process holds the lock.
         """
         with self.lock.open("a+") as file:
             try:
@@ -152,13 +152,16 @@ class RunFolder:
             file.truncate(0)
 
     def find_checkpoint(self, notify: Callable[[str], None]) -> Path | None:
-        """The newest readable checkpoint; None: the run starts from its beginning.
+        """Finds the newest readable checkpoint.
 
         Args:
-            notify: gets a line on each checkpoint that cannot be read.
+            notify: called with a line for each unreadable checkpoint.
+
+        Returns:
+            The checkpoint; None if the run has none yet.
 
         Raises:
-            ConfigError: none can be read; or the run is finished and has none.
+            ConfigError: no checkpoint can be read; or the run is finished and has none.
         """
         from gmlight.artifacts.checkpoint_file import read_checkpoint  # loads torch, which is slow
 
@@ -168,31 +171,29 @@ class RunFolder:
                 continue
             try:
                 read_checkpoint(path)
-            except Exception as error:  # torch raises many kinds for content that it did not write
+            except Exception as error:  # torch raises many types for damaged files
                 reason = error if isinstance(error, ConfigError) else f"{path}: {str(error).splitlines()[0]}"
                 unreadable.append(str(reason))
                 continue
             for line in unreadable:
-                notify(f"{line}; the one before it is used")
+                notify(f"{line}; using the previous checkpoint")
             return path
         if unreadable:
             raise ConfigError(f"{'; '.join(unreadable)}; no checkpoint can be read, start a new run")
         if self.finished_iterations:
-            raise ConfigError(
-                f"{self.path}: the run is finished and has no checkpoint any more; start a new run"
-            )
+            raise ConfigError(f"{self.path}: the run is finished and has no checkpoint; start a new run")
         return None
 
     def rewind(self, checkpoint: Path | None, *, iterations: int, updates: int) -> int:
-        """Removes what was written after the checkpoint: the resumed run writes it again.
+        """Deletes metrics and pictures later than the checkpoint, because the resumed run writes them again.
 
         Args:
-            checkpoint: where the run resumes; None: at its beginning.
+            checkpoint: to resume from; None: the run starts at its first update.
             iterations: outer iterations of the resumed run, K.
-            updates: image updates in an outer iteration, T.
+            updates: image updates per outer iteration, T.
 
         Returns:
-            The number of image updates that are done.
+            Number of image updates done.
         """
         from gmlight.artifacts.checkpoint_file import read_checkpoint  # loads torch, which is slow
 

@@ -1,4 +1,4 @@
-"""The files of a condensed set: their names, their hashes, and how they replace older ones."""
+"""Reads and writes the files of a condensed set: names, hashes, atomic replacement."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
 
 
 def move_into_place(beside: Path, folder: Path, *, replace: bool) -> None:
-    """Gives a finished folder its name.
+    """Renames a complete folder to its final path.
 
     Args:
-        beside: the finished folder.
-        folder: the name.
-        replace: whether to replace a folder that has the name.
+        beside: the complete folder.
+        folder: the final path.
+        replace: whether to replace an existing folder.
 
     Raises:
-        OSError: the folder holds something and `replace` is not set.
+        OSError: the final path is a folder with files, and `replace` is not set.
     """
     before = folder.with_name(f"{folder.name}.before")
     shutil.rmtree(before, ignore_errors=True)
@@ -38,7 +38,7 @@ def move_into_place(beside: Path, folder: Path, *, replace: bool) -> None:
 
 def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     """Writes the metadata of a set with its hash."""
-    # Through JSON, which turns keys that are numbers into text, so that the hash is that of what is read.
+    # JSON turns number keys into text; the round trip makes the hash match the content as it is read.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
     content[METADATA_HASH] = _hash_of(content)
     with atomic_write(folder / METADATA) as file:
@@ -54,7 +54,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """Reads the metadata of a set.
 
     Raises:
-        ConfigError: it is damaged, incomplete, or from a newer version.
+        ConfigError: the file is damaged, incomplete, or from a newer version.
     """
     path = folder / METADATA
     try:
@@ -70,17 +70,21 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         )
     if missing:
         raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
-    # The first version had no hash of its own.
+    # Schema version 1 has no hash of the metadata.
     if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != _hash_of(metadata):
-        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+        raise ConfigError(f"{path}: wrong hash, the file is damaged or was edited; copy it again")
     return metadata
 
 
 def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     """Reads the tensors of a set.
 
+    Args:
+        folder: of the set.
+        sha256: the file's hash, from the metadata.
+
     Raises:
-        ConfigError: they cannot be read, or are not those that were written.
+        ConfigError: the file cannot be read, or has another hash.
     """
     path = folder / TENSORS
     try:
@@ -88,5 +92,5 @@ def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ConfigError(f"{path}: wrong hash, the file is not the one that was written; copy it again")
+        raise ConfigError(f"{path}: wrong hash, the file is damaged or was edited; copy it again")
     return load_safetensors(content)

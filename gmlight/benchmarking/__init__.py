@@ -1,1 +1,1 @@
-"""Measurements: worker processes, the textbook loop, the dry run."""
+"""Measures speed and memory: worker processes, the textbook loop, the dry run."""

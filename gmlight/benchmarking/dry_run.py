@@ -1,4 +1,4 @@
-"""A dry run: makes a few steps of a run and estimates what the whole will take. It writes nothing."""
+"""Dry run: runs a few steps and estimates time, memory and disk space of the whole run; writes no files."""
 
 import io
 import statistics
@@ -26,21 +26,21 @@ from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates
 EPOCHS = 4  # of a network on the synthetic set
-FEW = 256  # real images that stand for a large set
+FEW = 256  # real images, a sample that represents a large set
 METRICS_LINE = 700  # bytes, estimated
-CURVES = 400 * 2**10  # bytes of a page without its pictures, estimated
+CURVES = 400 * 2**10  # bytes of a page without pictures, estimated
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How often a run does what the dry run measures.
+    """Counts of the steps of a whole run.
 
     Args:
-        iterations: K.
-        updates: T.
-        evaluate_every: iterations between quick evaluations; 0: none.
-        quick_networks: of a quick evaluation.
-        log_every: image updates between lines of metrics.
+        iterations: outer iterations, K.
+        updates: image updates per outer iteration, T.
+        evaluate_every: outer iterations between quick evaluations; 0: none.
+        quick_networks: networks in a quick evaluation.
+        log_every: image updates between rows of metrics.
     """
 
     iterations: int
@@ -51,19 +51,19 @@ class Plan:
 
     @property
     def evaluations(self) -> int:
-        """Number of quick evaluations; the final one is not among them."""
+        """Number of quick evaluations, without the final evaluation."""
         return (self.iterations - 1) // self.evaluate_every if self.evaluate_every else 0
 
 
 @dataclass
 class Steps(lightning.Callback):
-    """Measures each image update.
+    """A callback that measures each image update.
 
     Args:
         profile: the trainer's profiler.
-        seconds: of each update.
-        network_seconds: of the network's training in each update.
-        zetas: of each update.
+        seconds: duration of each update.
+        network_seconds: duration of the network's training after each update.
+        zetas: zeta of each update, in the schedule's unit.
     """
 
     profile: PartTimer
@@ -76,14 +76,24 @@ class Steps(lightning.Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *args: Any) -> None:
-        zeta = module.metrics["zeta"].item()  # this waits for the device
+        zeta = module.metrics["zeta"].item()  # waits for the device
         self.seconds.append(time.perf_counter() - self._started)
         self.network_seconds.append(self.profile.seconds.get("network", 0.0))
         self.zetas.append(zeta)
 
 
 def condensing_seconds(steps: Steps, condenser: Condenser, plan: Plan) -> tuple[float, float]:
-    """Estimates the seconds of an image update without the network's training, and of all K*T with it."""
+    """Estimates the duration of condensing.
+
+    Args:
+        steps: measured image updates.
+        condenser: its schedule gives the zetas.
+        plan: counts of the whole run.
+
+    Returns:
+        Seconds of one image update without the network's training; and seconds of the whole run's K*T updates
+        with it.
+    """
     measured_rows = list(zip(steps.seconds, steps.network_seconds, steps.zetas, strict=True))
     rows = measured_rows[WARM_UP:] or measured_rows
     matching = statistics.median(seconds - network for seconds, network, _ in rows)
@@ -95,14 +105,23 @@ def condensing_seconds(steps: Steps, condenser: Condenser, plan: Plan) -> tuple[
 
 
 def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: int) -> tuple[float, float]:
-    """Measures the seconds of training one network on one image for one epoch, and of testing it."""
+    """Measures the training and the test of evaluation networks.
+
+    Args:
+        evaluator: trains and tests the networks.
+        images: the training set.
+        networks: number of networks in an evaluation.
+
+    Returns:
+        Seconds of training per network, epoch and image; and seconds of testing per network.
+    """
     shorter = evaluator.with_epochs(EPOCHS)
     device = evaluator.data.test.device
     members = list(range(min(evaluator.parallel_networks(images), networks)))
     with explain_out_of_memory(
         "the training of evaluation networks", "evaluation.networks_at_once", lambda: len(members)
     ):
-        ensemble = shorter.trained(images, members)  # to warm up
+        ensemble = shorter.trained(images, members)  # warm-up
         training = measure_seconds(lambda: shorter.trained(images, members), device) / len(members)
     with explain_out_of_memory(
         "the test", "evaluation.test_batch", lambda: evaluator.test_batch or len(images)
@@ -113,7 +132,17 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
 
 
 def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationData, plan: Plan) -> int:
-    """Estimates the most that a run folder will hold: set, two checkpoints, pictures, page, metrics."""
+    """Estimates the largest size of a run folder: set, two checkpoints, pictures, page, metrics.
+
+    Args:
+        condenser: of the run.
+        images: the synthetic set.
+        data: the dataset.
+        plan: counts of the whole run.
+
+    Returns:
+        Bytes.
+    """
     set_bytes = images.images.nbytes
     network = condenser.inner_loop.factory() if plan.updates > 1 else None
     # A checkpoint between two updates of an outer iteration has the network and its momentum.
@@ -129,11 +158,11 @@ def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationD
 
 
 def rehearse(run: Run, config: DictConfig) -> None:
-    """Makes a few steps of a run and prints what the whole run will take; writes nothing.
+    """Runs a few steps and prints estimates for the whole run; writes no files.
 
     Args:
         run: ready to start, without loggers.
-        config: from which it was built.
+        config: the run's configuration.
     """
     trainer, steps, images = run.trainer, None, run.evaluation.start.images
     device = trainer.strategy.root_device
@@ -158,24 +187,24 @@ def rehearse(run: Run, config: DictConfig) -> None:
 
 
 def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> None:
-    """Prints what the whole run will take, after a few of its steps.
+    """Prints estimates for the whole run, after a few of its steps.
 
     Args:
-        run: whose steps were made.
-        steps: their durations; None if nothing is condensed.
+        run: the run, after these steps.
+        steps: their measurements; None if nothing is condensed.
         images: the synthetic set, or the set that is only evaluated.
-        plan: how often the run does what was measured.
+        plan: counts of the whole run.
     """
 
     def line(heading: str, value: str, comment: str = "") -> None:
-        run.console.print(f"{heading:<15} {value:<16} {comment}".rstrip(), soft_wrap=True)
+        run.console.print(f"{heading:<18} {value:<16} {comment}".rstrip(), soft_wrap=True)
 
-    run.console.print("dry run: all of it can run as it is; nothing was written")
+    run.console.print("dry run: every step of the run works; nothing was written")
     if run.condenser is not None and steps is not None:
         matching, whole = condensing_seconds(steps, run.condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
         sampling = run.data.sampling_seconds(plan.iterations)
-        comment = f"; {format_duration(sampling)} of it chooses real batches" if sampling else ""
+        comment = f", with {format_duration(sampling)} for choosing real batches" if sampling else ""
         duration = format_duration(whole + sampling)
         line("condensing", duration, f"K={plan.iterations}, T={plan.updates}{comment}")
     sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
@@ -186,17 +215,17 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
         "networks: " + ", ".join(f"{n} on {name}" for name, _, n in sets),
     )
     if quick:
-        comment = f"evaluations: {plan.evaluations} of {plan.quick_networks} networks"
-        line("on the way", format_duration(quick), comment)
+        comment = f"{plan.evaluations} times {plan.quick_networks} networks"
+        line("quick evaluations", format_duration(quick), comment)
     peak = peak_bytes(run.trainer.strategy.root_device)
-    line("memory", f"{peak / 2**30:.2f} GiB", "at most, so far")
+    line("memory", f"{peak / 2**30:.2f} GiB", "peak of the dry run")
     if run.condenser is not None and isinstance(images, LabelledImages):
         disk = disk_bytes(run.condenser, images, run.data, plan)
-        line("disk", f"{disk / 2**20:.1f} MiB", "about, at most, in the run folder")
+        line("disk", f"{disk / 2**20:.1f} MiB", "largest size of the run folder, about")
 
 
 def _evaluations_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:
-    # Of the final evaluation, and of the evaluations during condensation.
+    # Returns the seconds of the final evaluation, and of all quick evaluations.
     images = sets[0].images
     few = images if isinstance(images, LabelledImages) else _few(run.data)
     final, quick = 0.0, 0.0
@@ -204,7 +233,7 @@ def _evaluations_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tupl
         epochs, batch_size = evaluator.protocol.epochs, evaluator.protocol.sgd.batch_size
         small_set, testing = evaluation_seconds(evaluator, few, sets[0].networks)
         large = [networks for _, each, networks in sets if len(each) > batch_size]
-        # Full mini-batches take less time per image than those of a small set.
+        # Full mini-batches take less time per image than the mini-batches of a small set.
         large_set = evaluation_seconds(evaluator, _few(run.data), large[0])[0] if large else small_set
         for _, each, networks in sets:
             per_image = large_set if len(each) > batch_size else small_set
@@ -220,7 +249,7 @@ def _few(data: CondensationData) -> LabelledImages:
 
 
 class _UnknownError(Exception):
-    """Raised if a schedule measures a loss."""
+    """A schedule measures a loss, so that its zetas are unknown."""
 
 
 class _NoLosses:
@@ -232,7 +261,7 @@ class _NoLosses:
 
 
 def _zeta(condenser: Condenser, t: int, measured: float) -> float:
-    # By the schedule; for one that measures losses, the mean of the measured zetas.
+    # Zeta after update t; for a schedule that measures losses, the mean of the measured zetas.
     try:
         return sum(1 for _ in condenser.inner_loop.schedule(t, _NoLosses()))
     except _UnknownError:

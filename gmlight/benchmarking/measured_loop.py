@@ -1,4 +1,4 @@
-"""A callback that computes outer iterations on request, each of them measured."""
+"""A callback that runs and measures outer iterations on request."""
 
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -8,18 +8,25 @@ import lightning
 from omegaconf import DictConfig
 
 from gmlight.artifacts.results import images_per_class
-from gmlight.benchmarking.textbook import (
-    Measurement,
-)
+from gmlight.benchmarking.textbook import Measurement
 from gmlight.condensation.condenser import Condenser
 from gmlight.data.images import RealBatch, class_sizes
 from gmlight.runtime.profiling import PartTimer, Stopwatch
 
 
 class MeasuredLoop(lightning.Callback):
-    """Runs an outer iteration of the trainer for each task that asks for one.
+    """Runs one outer iteration for each requested task, and answers other tasks between iterations.
 
-    It includes draws, logging and progress as in a run, but no checkpoints and evaluations.
+    An iteration includes draws, logging and progress as in a run, but no checkpoints or evaluations.
+
+    Args:
+        pipe: receives tasks and sends measurements.
+        first: the first task, received already.
+        parts: the trainer's profiler.
+        config: of the run.
+
+    Attributes:
+        others: functions that measure tasks other than iterations, by task.
     """
 
     def __init__(self, pipe: Connection, first: str, parts: PartTimer, config: DictConfig) -> None:
@@ -27,7 +34,7 @@ class MeasuredLoop(lightning.Callback):
         self.others: dict[str, Callable[[], Measurement]] = {}
         synthetic = len(config.dataset.classes) * images_per_class(config)
         in_steps = config.schedule.unit == "steps"
-        self._images_a_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
+        self._images_per_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
         self._images = config.image_steps * synthetic
         self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
 
@@ -48,8 +55,8 @@ class MeasuredLoop(lightning.Callback):
         self._counts["real_images"] += sum(sizes)
         self._counts["synthetic_images"] += self._mixed if mixed else self._images
         if batch.t == module.updates - 1:
-            zeta = sum(of_t[-1] for of_t in module.zeta_used)
-            counts = self._counts | {"trained_images": zeta * self._images_a_zeta}
+            zeta = sum(zetas[-1] for zetas in module.zeta_used)
+            counts = self._counts | {"trained_images": zeta * self._images_per_zeta}
             self.pipe.send(self._watch.stop() | counts)
             self._task = self.pipe.recv()
             self._start(trainer)

@@ -1,4 +1,4 @@
-"""Measurements of two workers, and the table that compares them."""
+"""Measures two sides in turn, and prints the table that compares them."""
 
 import statistics
 from collections.abc import Callable
@@ -17,7 +17,16 @@ TEST_ROUNDS = 3
 
 
 def measure(sides: dict[str, Side], rounds: int, console: Console) -> dict[str, Any]:
-    """Measures iterations and tests of the sides in turn, after one of each to warm up; then profiles."""
+    """Measures iterations and tests of the sides in turn, then profiles; the first of each kind is warm-up.
+
+    Args:
+        sides: worker processes, by name.
+        rounds: measured iterations per side.
+        console: gets a line per round.
+
+    Returns:
+        Measurements by kind, then by side.
+    """
     for side in sides.values():
         side.ask("iteration")
     iterations: dict[str, list[Measurement]] = {name: [] for name in sides}
@@ -43,15 +52,20 @@ def measure(sides: dict[str, Side], rounds: int, console: Console) -> dict[str, 
     }
 
 
-def ratios(record: dict[str, Any], of: str = "iterations") -> list[float]:
-    """Divides the seconds of the other side by ours, round by round."""
-    (other,) = record[of].keys() - {OURS}
-    pairs = zip(record[of][other], record[of][OURS], strict=True)
+def speedups(record: dict[str, Any], kind: str = "iterations") -> list[float]:
+    """Divides the other side's seconds by gmlight's, round by round.
+
+    Args:
+        record: content of benchmark.json.
+        kind: `iterations` or `tests`.
+    """
+    (other,) = record[kind].keys() - {OURS}
+    pairs = zip(record[kind][other], record[kind][OURS], strict=True)
     return [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
 
 
-def work(record: dict[str, Any], name: str) -> int:
-    """Counts the floating-point operations of one outer iteration."""
+def iteration_flops(record: dict[str, Any], name: str) -> int:
+    """Counts the floating-point operations of one outer iteration of a side."""
     iteration, operations = record["iterations"][name][0], record["operations"][name]
     return (
         iteration["real_images"] * operations["real"]
@@ -60,17 +74,17 @@ def work(record: dict[str, Any], name: str) -> int:
     )
 
 
-def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
-    """Rows of the table: a heading, and a function from a side's name to its cell."""
+def table_rows(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
+    """Lists the rows of the table: a heading, and a function from a side's name to the cell's text."""
     peak = record["convolution_peak"]["gflops"]
     images = record["tests"][OURS][0]["images"]
     run = record["run"]
 
-    def seconds(name: str, of: str = "iterations") -> list[float]:
-        return [measured["seconds"] for measured in record[of][name]]
+    def seconds(name: str, kind: str = "iterations") -> list[float]:
+        return [measured["seconds"] for measured in record[kind][name]]
 
     def rate(name: str) -> float:
-        return work(record, name) / statistics.median(seconds(name)) / 1e9
+        return iteration_flops(record, name) / statistics.median(seconds(name)) / 1e9
 
     def part(heading: str) -> tuple[str, Callable[[str], str]]:
         return f"  {heading}", lambda name: f"{share(record['profiles'][name], heading):.1%}"
@@ -78,25 +92,25 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
     def evaluation(name: str) -> str:
         if name not in record["evaluation"]:
             return ""
-        once = record["evaluation"][name]
-        training = once["seconds"] / once["networks"] / once["epochs"] * run[name]["epochs"]
+        timed = record["evaluation"][name]
+        training = timed["seconds"] / timed["networks"] / timed["epochs"] * run[name]["epochs"]
         return format_duration(run[name]["networks"] * (training + statistics.median(seconds(name, "tests"))))
 
     return [
-        ("an outer iteration, s", lambda name: _spread(seconds(name))),
-        ("  times as fast", lambda name: _spread(ratios(record)) if name == OURS else "1"),
+        ("outer iteration, s", lambda name: _spread(seconds(name))),
+        ("  speedup", lambda name: _spread(speedups(record)) if name == OURS else "1"),
         (
-            "  real images a second",
+            "  real images per second",
             lambda name: (
                 f"{record['iterations'][name][0]['real_images'] / statistics.median(seconds(name)):,.0f}"
             ),
         ),
         ("  GFLOP/s", lambda name: f"{rate(name):,.0f}"),
-        (f"  of a float32 peak of {peak:,.0f}", lambda name: f"{rate(name) / peak:.0%}"),
+        (f"  share of a float32 peak of {peak:,.0f}", lambda name: f"{rate(name) / peak:.0%}"),
         ("  memory, GiB", lambda name: _gibi(record["profiles"][name]["memory"])),
         *map(part, (*PARTS, "other")),
         (f"{images:,} test images, s", lambda name: _spread(seconds(name, "tests"))),
-        ("  times as fast", lambda name: _spread(ratios(record, "tests")) if name == OURS else "1"),
+        ("  speedup", lambda name: _spread(speedups(record, "tests")) if name == OURS else "1"),
         (
             f"condensing, K={run[OURS]['iterations']:,}",
             lambda name: format_duration(run[name]["iterations"] * statistics.median(seconds(name))),
@@ -106,20 +120,30 @@ def rows_of(record: dict[str, Any]) -> list[tuple[str, Callable[[str], str]]]:
 
 
 def share(profile: Measurement, part: str) -> float:
-    """A part's share of the seconds of an iteration; `other` is the rest, such as draws and logging."""
+    """Returns a part's share of an iteration's seconds, in 0..1.
+
+    Args:
+        profile: measurement of an iteration with its parts.
+        part: one of `PARTS`; or `other`, the rest, such as draws and logging.
+    """
     parts = profile["parts"]
     seconds = profile["seconds"] - sum(parts.values()) if part == "other" else parts.get(part, 0.0)
     return seconds / profile["seconds"]
 
 
 def print_table(record: dict[str, Any], console: Console) -> None:
-    """Prints medians with minimum and maximum in brackets, then sizes and compilation of the gradients."""
+    """Prints medians with minimum and maximum in brackets, then the settings of the gradients.
+
+    Args:
+        record: content of benchmark.json.
+        console: where to print.
+    """
     names = list(record["iterations"])
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right", max_width=28)
-    for heading, cell in rows_of(record):
+    for heading, cell in table_rows(record):
         table.add_row(heading, *map(cell, names))
     console.print(table)
     for name, settings in record["settings"].items():
@@ -130,7 +154,7 @@ def print_table(record: dict[str, Any], console: Console) -> None:
 def _in_words(settings: dict[str, Any]) -> str:
     words = [
         f"gradients on {settings['gradients']} images in microbatches of {settings['microbatch']}",
-        f"classes at once {settings['classes_per_block']}",
+        f"classes at once: {settings['classes_per_block']}",
         settings["precision"],
         "compiled" if settings["compiled"] else "not compiled",
     ]

@@ -1,4 +1,4 @@
-"""The textbook loop with a run's configuration, against which gmlight's speed is measured."""
+"""Runs the plain loop with a run's configuration, as the baseline of gmlight's speed."""
 
 import functools
 from collections.abc import Callable
@@ -29,17 +29,17 @@ PLAIN_TEST_BATCH = 256
 Measurement = dict[str, Any]
 
 
-def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
+def check_textbook_config(config: DictConfig) -> None:
     """Refuses a configuration that the plain loop cannot run.
 
     Raises:
-        ConfigError: names the key and what the plain loop has.
+        ConfigError: names the key and the values that the plain loop supports.
     """
-    rule = getattr(build_rule(config), "name", "of one's own")
+    rule = getattr(build_rule(config), "name", "user-defined")
     pixels = answer(config.synthetic, "stores_pixels")
     synthetic = "pixels" if pixels else answer(config.synthetic, "__name__")
     sampling = "random" if instantiate(config.sampling) is random_sampling else "representative"
-    for key, value, known in (
+    for key, value, supported in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
         ("matching.mixed_real", config.matching.get("mixed_real", 0), [0]),
@@ -50,26 +50,27 @@ def refuse_what_the_textbook_lacks(config: DictConfig) -> None:
         ("sampling", sampling, ["random"]),
         ("augmentation", "dsa" if build_augmentation(config).while_matching else "none", ["none"]),
     ):
-        if value not in known:
-            words = " or ".join(map(str, known))
-            raise ConfigError(f"{key}={value}: the plain loop has {words}; name another side by against=")
+        if value not in supported:
+            words = " or ".join(map(str, supported))
+            raise ConfigError(f"{key}={value}: the plain loop has {words}; set against= to another side")
     if needs_statistics(build_factory(config.architecture, config.dataset)):
-        raise ConfigError("architecture: the plain loop has no batch norm; name another side by against=")
+        raise ConfigError("architecture: the plain loop has no batch norm; set against= to another side")
     epochs_between(config)
 
 
 def textbook_iteration(
     config: DictConfig, factory: Callable[[], torch.nn.Module], data: CondensationData
 ) -> tuple[Callable[[int, Callable], None], Measurement]:
-    """Makes the plain outer iteration, and counts its images.
+    """Builds the plain outer iteration, and counts its images.
 
     Args:
         config: of a run.
-        factory: makes a network.
-        data: loaded.
+        factory: makes a fresh network.
+        data: the loaded dataset.
 
     Returns:
-        The outer iteration as a function of k and a timer, and numbers of images: real, synthetic, trained.
+        The outer iteration, a function of k and a timer; and the numbers of real, synthetic and trained
+        images in one iteration.
     """
     classes, device = len(data.classes), data.train.device
     start = build_start(config, data)
@@ -79,7 +80,7 @@ def textbook_iteration(
     sgd = functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum)
     training = reference.NetworkTraining(epochs_between(config), sgd, config.train_batch)
     rule, shares = build_rule(config), [1 / classes] * classes
-    assert isinstance(rule, MatchingRule)  # refuse_what_the_textbook_lacks
+    assert isinstance(rule, MatchingRule)  # by check_textbook_config
     loss = reference.MatchingLoss(
         rule.name, instantiate(config.distance), rule.weight(classes), shares, shares
     )
@@ -105,15 +106,18 @@ def textbook_iteration(
 
 
 def epochs_between(config: DictConfig) -> list[int]:
-    """Counts the network's epochs after each update but the last.
+    """Counts the network's epochs after each update except the last.
+
+    Returns:
+        T-1 numbers.
 
     Raises:
-        ConfigError: the schedule measures losses.
+        ConfigError: the schedule measures losses, so that the numbers depend on the data.
     """
 
     class NoLosses:
         def real(self) -> float:
-            raise ConfigError("schedule: its work depends on the data; benchmark fixed, adaptive or table")
+            raise ConfigError("schedule: its epochs depend on the data; benchmark fixed, adaptive or table")
 
         synthetic = real
 
@@ -122,6 +126,6 @@ def epochs_between(config: DictConfig) -> list[int]:
 
 
 def fresh_network(config: DictConfig, factory: Callable[[], torch.nn.Module], k: int) -> torch.nn.Module:
-    """Makes the network of outer iteration k, with the values that a run has."""
+    """Builds the network of outer iteration k with the same initial weights as in a run."""
     with seeded(config.seed, "network", k):
         return factory()

@@ -1,6 +1,6 @@
 """Benchmark worker processes; each measures one task on request.
 
-In one process the two sides would share the state of the memory allocator, which distorts their ratio.
+Each side has its own process, because a shared memory allocator would distort the comparison.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from gmlight.benchmarking.measured_loop import MeasuredLoop
 from gmlight.benchmarking.textbook import (
     PLAIN_TEST_BATCH,
     Measurement,
+    check_textbook_config,
     fresh_network,
-    refuse_what_the_textbook_lacks,
     textbook_iteration,
 )
 from gmlight.builders.condenser import build_condenser, build_start
@@ -43,16 +43,16 @@ from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
 
 SECONDS_TO_END = 10
-EPOCHS_TIMED = 4  # of an evaluation; all epochs take equally long
+EPOCHS_TIMED = 4  # of an evaluation; all epochs take the same time
 
 
 class Side:
-    """A process that does tasks one at a time, all with one configuration.
+    """A worker process that does tasks one at a time, with one configuration.
 
     Args:
         config: of a run.
-        as_textbook: whether the plain loop runs it.
-        scratch: folder for its logger.
+        as_textbook: whether to run the plain loop instead of gmlight.
+        scratch: a new folder for the logger's files.
     """
 
     def __init__(self, config: DictConfig, as_textbook: bool, scratch: Path) -> None:
@@ -66,32 +66,37 @@ class Side:
         other.close()
 
     def ask(self, task: str) -> Measurement:
-        """Lets the process do a task and returns the measurement.
+        """Runs a task in the process.
 
         Args:
             task: one of
-                `iteration`: seconds; real, synthetic and trained images;
-                `profile`: the same with parts in seconds and memory in bytes;
-                `test`: seconds, images;
-                `operations`: per image, see `flops.count`;
+                `iteration`: seconds, and numbers of real, synthetic and trained images;
+                `profile`: the same, with seconds of each part and memory in bytes;
+                `test`: seconds, and number of images;
+                `operations`: floating-point operations per image, see `flops.count`;
                 `evaluation` (gmlight only): seconds of training `networks` for `epochs`;
-                `peak` (gmlight only): gflops;
-                `settings` (gmlight only): of the gradients.
+                `peak` (gmlight only): a convolution's throughput in GFLOP/s;
+                `settings` (gmlight only): settings of the gradients.
+
+        Returns:
+            The measurement.
 
         Raises:
-            ConfigError: the process found an error in the configuration, or ran out of memory.
+            ConfigError: the process found an error in the configuration, or the system killed it.
         """
         self._pipe.send(task)
         try:
             answer = self._pipe.recv()
         except EOFError:
             self._process.join()
-            if self._process.exitcode == -9:  # by the system
+            if self._process.exitcode == -9:  # SIGKILL
                 raise ConfigError(
-                    "the system killed a measuring process, as it does for want of memory; use real_batch="
-                    "a smaller number, or another machine"
+                    "the system killed a benchmark process, usually because memory ran out; use a smaller "
+                    "real_batch=, or another machine"
                 ) from None
-            raise RuntimeError(f"a measuring process failed in {task!r}; its error stands above") from None
+            raise RuntimeError(
+                f"a benchmark process failed in task {task!r}; its error is printed above"
+            ) from None
         if isinstance(answer, ConfigError):
             raise answer
         return answer
@@ -109,7 +114,7 @@ def _serve(pipe: Connection, container: dict[str, Any], as_textbook: bool, scrat
     register_resolvers()
     config = OmegaConf.create(container)
     assert isinstance(config, DictConfig)
-    first = pipe.recv()  # an error in the preparation is the answer to the first task
+    first = pipe.recv()  # so that an error of the preparation answers the first task
     if first == "end":
         return
     try:
@@ -124,7 +129,7 @@ def _serve(pipe: Connection, container: dict[str, Any], as_textbook: bool, scrat
 
 def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Path) -> None:
     prepare_process(config)
-    endless = config.copy()  # for as many rounds as are asked for; what depends on K uses `config`
+    endless = config.copy()  # never ends by itself; values that depend on K come from `config`
     endless.iterations = 10**9
     notes: list[str] = []
     built = build_parts(config, notes.append)
@@ -178,9 +183,9 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
 
 
 def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
-    config.speed.allocator = "off"  # stock
+    config.speed.allocator = "off"  # glibc's default
     prepare_process(config)
-    refuse_what_the_textbook_lacks(config)
+    check_textbook_config(config)
     device = build_trainer(config).strategy.root_device
     data = build_data(config)
     data.prepare_data()

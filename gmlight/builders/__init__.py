@@ -1,1 +1,1 @@
-"""From a composed configuration to objects."""
+"""Builds objects from a composed configuration."""

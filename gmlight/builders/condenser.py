@@ -34,20 +34,23 @@ def build_start(
 
     Args:
         config: of the run.
-        data: loaded.
-        console: shows the progress of what takes long; None: no progress.
+        data: the loaded dataset.
+        console: shows the progress of herding; None: no progress.
         initialization: makes the set; None: the configuration's.
+
+    Returns:
+        Images sorted by class; or the whole training set.
     """
     rng = generator(config.seed, "initialization")
-    # Noise is drawn as it is stored; of real images there are as many as are decoded from what is stored.
+    # Noise has as many images as are stored; real images are as many as are decoded from the stored images.
     noise = answer(config.initialization, "draws_noise")
-    drawn = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
-    make = initialization or build_initialization(config)
+    images_per_class = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
+    initialize = initialization or build_initialization(config)
     if console is None or config.initialization.get("features") != "network":
-        return make(data.train, drawn, rng)
-    doing, epochs = "herding: training its network", config.initialization.epochs
-    with show_progress(doing, "epoch", epochs, console) as progress:
-        return make(data.train, drawn, rng, progress=progress)
+        return initialize(data.train, images_per_class, rng)
+    epochs = config.initialization.epochs
+    with show_progress("herding: training its network", "epoch", epochs, console) as progress:
+        return initialize(data.train, images_per_class, rng, progress=progress)
 
 
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
@@ -58,7 +61,12 @@ def build_synthetic(config: DictConfig, start: LabelledImages, data: Condensatio
 
 
 def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
-    """Builds what computes class gradients on the device of the loaded data.
+    """Builds the engine that computes class gradients on the device of the loaded data.
+
+    Args:
+        config: of the run.
+        data: the loaded dataset.
+        compilation: decides what is compiled.
 
     Raises:
         ConfigError: the device has no TF32.
@@ -77,7 +85,7 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
 
 
 def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> GradientMatcher:
-    """Builds what gives the gradient of the images, for loaded data."""
+    """Builds the matcher, which computes the gradient of the matching loss in the images."""
     return GradientMatcher(
         data.info,
         parts.rule,
@@ -89,7 +97,7 @@ def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> G
 
 
 def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -> InnerLoop:
-    """Builds the network's training between image updates."""
+    """Builds the inner loop, which trains the network between image updates."""
     return InnerLoop(
         parts.factory,
         parts.schedule,
@@ -111,8 +119,8 @@ def build_condenser(
 
     Args:
         config: of the run.
-        start: images to start from.
-        data: loaded.
+        start: the initial images, sorted by class.
+        data: the loaded dataset.
         parts: of the run.
 
     Raises:

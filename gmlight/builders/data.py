@@ -1,4 +1,4 @@
-"""Builds the data module and loads it in every process of a run."""
+"""Builds the data module, and loads it in every process of a run."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ from gmlight.training.steps import SGDSettings
 
 
 def build_source(config: DictConfig) -> DataSource:
-    """Builds the dataset that the configuration names; nothing is read yet."""
+    """Builds the source of the dataset that the configuration names; reads no files."""
     dataset = build_part("dataset", config.dataset)
     return DataSource(
         partial(checked_loader(dataset["load"]), data_root(config)),
@@ -43,11 +43,11 @@ def build_data(
     rule: Rule | None = None,
     source: DataSource | None = None,
 ) -> CondensationData:
-    """Builds the data module; nothing is read yet.
+    """Builds the data module; reads no files.
 
     Args:
         config: the composed configuration.
-        statistics: whether image updates need images for batch norm's statistics.
+        statistics: whether image updates need a batch for the statistics of batch norm.
         sampler: draws the real batches.
         rule: says when mixed batches are matched; None: the configuration's.
         source: of the images; None: the dataset that the configuration names.
@@ -75,11 +75,11 @@ def build_matched_data(config: DictConfig, parts: Parts) -> CondensationData:
 
 
 def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:
-    """Builds what draws the real batches.
+    """Builds the sampler, which draws the real batches.
 
     Args:
         config: the composed configuration.
-        factory: makes the networks that are matched on.
+        factory: makes the networks whose gradients are matched.
     """
     sampler = instantiate(config.sampling)
     if sampler is random_sampling:
@@ -92,18 +92,21 @@ def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampl
 
 
 def load_data(data: CondensationData, trainer: lightning.Trainer) -> CondensationData:
-    """Loads the data in every process before `trainer.fit`; downloads happen in one process.
+    """Loads the data in every process, before `trainer.fit`.
 
-    Rank 0 downloads, then the first process of each other node downloads what its node lacks, then all
+    Rank 0 downloads first. Then the first process of each other node downloads what its node lacks, and all
     processes read. This works with and without a file system shared by the nodes. If Lightning starts the
-    processes itself, it does so in `trainer.fit`, after the first process has downloaded.
+    processes, it does so in `trainer.fit`, after the first process has downloaded.
 
     Args:
         data: the data module.
-        trainer: whose strategy knows the processes and the device.
+        trainer: its strategy names the processes and the device.
+
+    Returns:
+        The data module, loaded.
 
     Raises:
-        ConfigError: the data cannot be had; the same error in all processes.
+        ConfigError: the data cannot be downloaded or read; the same error in all processes.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.world_size == 1 or isinstance(environment, LightningEnvironment):
@@ -117,7 +120,7 @@ def load_data(data: CondensationData, trainer: lightning.Trainer) -> Condensatio
 
 
 def _prepare_on(data: CondensationData, chosen: bool) -> None:
-    # The exchange of errors is also the barrier for the processes that are not chosen.
+    # Gathering the errors is also a barrier: all processes wait for the chosen ones.
     message = None
     try:
         if chosen:

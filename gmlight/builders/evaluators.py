@@ -1,4 +1,4 @@
-"""Builds the evaluators and the baselines that are evaluated beside the synthetic set."""
+"""Builds the evaluators and the baselines of the synthetic set."""
 
 from typing import Any
 
@@ -20,7 +20,12 @@ from gmlight.training.steps import SGDSettings
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
-    """Returns the architecture to evaluate: the same, with `batch_norm` instead of batch norm."""
+    """Copies an architecture's node for evaluation.
+
+    Args:
+        architecture: the node.
+        batch_norm: the norm that replaces batch norm.
+    """
     target = architecture.copy()
     if target.get("norm") == "batch":
         target.norm = batch_norm
@@ -35,14 +40,14 @@ def build_evaluators(
     console: Console,
     protocol: EvaluationProtocol | None = None,
 ) -> dict[str, Evaluator]:
-    """Builds an evaluator for each of evaluation.architectures, by the name that tables show.
+    """Builds an evaluator for each entry of evaluation.architectures.
 
     Args:
         config: the composed configuration.
         data: the data module.
-        source: name of the architecture that condenses, evaluated if none are listed.
+        source: label of the run's architecture, which is evaluated if none are listed.
         compilation: decides whether tests are compiled.
-        console: for a line on each architecture with batch norm.
+        console: gets a line for each architecture whose batch norm is replaced.
         protocol: how networks are trained; None: the configuration's.
     """
     source_name = source.split(",")[0]  # "convnet, width=64" is this run's convnet
@@ -52,7 +57,7 @@ def build_evaluators(
         target = evaluation_architecture(node, config.evaluation.batch_norm)
         label = source if name == source_name else name
         if target != node:
-            console.print(f"{name} is evaluated with instance norm in the place of batch norm")
+            console.print(f"{name} is evaluated with instance norm instead of batch norm")
             label += " (instance)"
         option = None if name == source_name else name
         evaluators[label] = build_evaluator(config, target, data, compilation, option, protocol)
@@ -114,16 +119,19 @@ def build_protocol(config: DictConfig, augmentation: NamedAugmentation | None = 
 
 
 def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
-    """Returns what an accuracy depends on, besides the set, the architecture and the network's number."""
+    """Collects the settings that an accuracy depends on, as plain containers.
+
+    The set, the architecture's name and the network's number are not included.
+    """
     keys = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "batch_norm", "cutmix")
-    # Under the oldest names, so that accuracies stored by older versions are still found.
+    # With the oldest names, so that accuracies stored by older versions are found.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     return nodes | {key: plain["evaluation"].get(key) for key in keys}
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> list[EvaluatedSet]:
-    """Builds the sets that are evaluated beside the synthetic set, from loaded data."""
+    """Builds the baseline sets, from loaded data."""
     networks = config.evaluation.baselines
     baselines = []
     if networks.random:

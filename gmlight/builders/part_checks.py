@@ -1,7 +1,7 @@
-"""Checks a part on a tiny input as soon as it is built, so that a part of one's own fails early, in one line.
+"""Checks each part on a tiny input when it is built, so that a faulty user-defined part fails early.
 
-The line names the yaml or the option, what the part gave, and what is expected. Built-in parts are checked
-alike. A check takes milliseconds and leaves every random draw as it was.
+The error is one line with the yaml or the option, the part's output, and the expected output. Built-in parts
+are checked too. A check takes milliseconds and does not affect random draws.
 """
 
 import functools
@@ -20,22 +20,21 @@ from gmlight.errors import ConfigError
 from gmlight.matching.class_gradients import ClassGradients
 from gmlight.matching.distances import Distance
 
-_DISTANCE = "distance(synthetic, real) takes rows [..., out, length] and gives a tensor [...]"
-_RULE = "rule(synthetic, real, distance, k) gives the terms of the loss, {name: tensor of shape []}"
-_SCHEDULE = "schedule(t, losses) is a generator: it yields once for each epoch of the network"
+_DISTANCE = "distance(synthetic, real) must take rows [..., out, length] and return a tensor [...]"
+_RULE = "rule(synthetic, real, distance, k) must return the terms of the loss, {name: tensor of shape []}"
+_SCHEDULE = "schedule(t, losses) must be a generator that yields once for each epoch of the network"
 _ARCHITECTURE = (
-    "a network made with channels=, size= and classes= takes images [N, channels, H, W] and gives "
+    "a network built with channels=, size= and classes= must take images [N, channels, H, W] and return "
     "[N, classes]"
 )
 _INITIALIZATION = (
-    "initialization(train, ipc, rng) gives LabelledImages of ipc images per class, in the order of the "
-    "classes"
+    "initialization(train, ipc, rng) must return LabelledImages with ipc images per class, sorted by class"
 )
 _AUGMENTATION = (
-    "augmentation(images, rng) takes images [N, channels, H, W] and gives as many of the same size"
+    "augmentation(images, rng) must take images [N, channels, H, W] and return images of the same shape"
 )
 _DATASET = (
-    "load(root, download) gives ((images, labels), (images, labels)) of train and test, images uint8 "
+    "load(root, download) must return ((images, labels), (images, labels)) of train and test: images uint8 "
     "[N, channels, H, W], labels int64 [N]"
 )
 
@@ -44,7 +43,7 @@ def check_distance(distance: Distance) -> Distance:
     """Checks a distance on two classes.
 
     Raises:
-        ConfigError: it cannot be called, or does not give one value for each leading index.
+        ConfigError: the distance fails, or does not return one value for each leading index.
     """
     rng = torch.Generator().manual_seed(0)
     synthetic, real = (torch.randn(2, 3, 4, generator=rng) for _ in range(2))
@@ -55,7 +54,9 @@ def check_distance(distance: Distance) -> Distance:
     for value in single:
         _check_tensor("distance", _DISTANCE, value, (), "[3, 4]")
     if not torch.allclose(values, torch.stack(single), rtol=1e-3, atol=1e-6):
-        raise refusal("distance", "mixes classes: the value of each must come from its own rows", _DISTANCE)
+        raise refusal(
+            "distance", "mixes classes: the value of a class must depend on its own rows only", _DISTANCE
+        )
     return distance
 
 
@@ -66,11 +67,11 @@ def check_rule(
 
     Args:
         rule: as in `matching.rules`.
-        distance: checked already.
-        classes: their number.
+        distance: a checked distance.
+        classes: number of classes.
 
     Raises:
-        ConfigError: it cannot be called, or does not give scalar terms by name.
+        ConfigError: the rule fails, or does not return scalar terms by name.
     """
     rng = torch.Generator().manual_seed(0)
     layers = [torch.randn(classes, 2, 3, generator=rng) for _ in range(2)]
@@ -81,21 +82,21 @@ def check_rule(
     for k in range(2):
         terms = try_part("matching", _RULE, functools.partial(rule, synthetic, real, distance, k))
         if not isinstance(terms, dict) or not terms:
-            raise refusal("matching", f"gave {describe(terms)} at k={k}", _RULE)
+            raise refusal("matching", f"returned {describe(terms)} at k={k}", _RULE)
         for name, term in terms.items():
             _check_tensor("matching", _RULE, term, (), f"k={k}, term {name!r}")
     return rule
 
 
 def check_schedule(schedule: Schedule) -> Schedule:
-    """Checks a schedule for its first three epochs at t = 0, with losses that stay as they are.
+    """Checks the first three epochs of a schedule at t = 0, with constant losses.
 
     Raises:
-        ConfigError: it cannot be called, or is no generator.
+        ConfigError: the schedule fails, or is not a generator.
     """
     epochs = try_part("schedule", _SCHEDULE, lambda: schedule(0, _SteadyLosses()))
     if not isinstance(epochs, Iterator):
-        raise refusal("schedule", f"gave {describe(epochs)}", _SCHEDULE)
+        raise refusal("schedule", f"returned {describe(epochs)}", _SCHEDULE)
     try_part("schedule", _SCHEDULE, lambda: list(itertools.islice(epochs, 3)))
     return schedule
 
@@ -111,16 +112,16 @@ class _SteadyLosses:
 def check_factory(
     factory: Callable[[], nn.Module], shape: tuple[int, int, int], classes: int, option: str | None = None
 ) -> Callable[[], nn.Module]:
-    """Checks what makes networks, by one without values.
+    """Checks a network factory on two images, if possible on the meta device.
 
     Args:
         factory: makes a network.
         shape: (channels, H, W) of an image.
-        classes: their number.
-        option: of the group, if it is not the chosen one.
+        classes: number of classes.
+        option: name of the architecture, for messages; None: the chosen option.
 
     Raises:
-        ConfigError: no network can be made, or it does not give a number for each class.
+        ConfigError: no network can be built, or it does not return a number for each class.
     """
 
     def run(device: str) -> Any:
@@ -132,13 +133,13 @@ def check_factory(
             return run("meta")
         except ConfigError:
             raise
-        except Exception:  # not everything works without values
+        except Exception:  # not every operation works on the meta device
             return run("cpu")
 
     found = try_part("architecture", _ARCHITECTURE, logits, option)
     if not isinstance(found, Tensor) or tuple(found.shape) != (2, classes):
         images = [2, *shape]
-        line = f"gave {describe(found)} for images {images}, not {[2, classes]}"
+        line = f"returned {describe(found)} for images {images}, not {[2, classes]}"
         raise refusal("architecture", line, _ARCHITECTURE, option)
     return factory
 
@@ -151,21 +152,21 @@ def check_augmentation(augmentation: Callable[..., Tensor], shape: tuple[int, in
         shape: (channels, H, W) of an image.
 
     Raises:
-        ConfigError: it cannot be called, or changes the size of the images.
+        ConfigError: the augmentation fails, or changes the shape or the type of the images.
     """
     images, rng = torch.zeros(2, *shape), torch.Generator().manual_seed(0)
     found = try_part("augmentation", _AUGMENTATION, lambda: augmentation(images, rng))
     if not isinstance(found, Tensor) or found.shape != images.shape or found.dtype != images.dtype:
-        line = f"gave {describe(found)} for float32 images {list(images.shape)}"
+        line = f"returned {describe(found)} for float32 images {list(images.shape)}"
         raise refusal("augmentation", line, _AUGMENTATION)
     return augmentation
 
 
 def checked_initialization(initialization: Callable[..., TrainingSet]) -> Callable[..., TrainingSet]:
-    """Checks that an initialization can be called, and later what it gives.
+    """Checks the signature of an initialization, and wraps it to check its output.
 
     Raises:
-        ConfigError: it takes other arguments; or, when it is called, gives something else.
+        ConfigError: it has other arguments; or, when called, it returns something else.
     """
     _check_signature("initialization", _INITIALIZATION, initialization, (None, 1, None))
 
@@ -175,14 +176,14 @@ def checked_initialization(initialization: Callable[..., TrainingSet]) -> Callab
         if isinstance(start, RealImages):  # the whole training set
             return start
         if not isinstance(start, LabelledImages):
-            raise refusal("initialization", f"gave {describe(start)}", _INITIALIZATION)
+            raise refusal("initialization", f"returned {describe(start)}", _INITIALIZATION)
         expected = (len(train.counts) * ipc, *train.images.shape[1:])
         if tuple(start.images.shape) != expected or not start.images.is_floating_point():
-            line = f"gave images {describe(start.images)}, not float32 {list(expected)}"
+            line = f"returned images {describe(start.images)}, not float32 {list(expected)}"
             raise refusal("initialization", line, _INITIALIZATION)
         in_order = torch.arange(len(train.counts)).repeat_interleave(ipc)
         if not torch.equal(start.labels.cpu(), in_order):
-            line = "gave labels that are not ipc of class 0, then ipc of class 1, and so on"
+            line = "returned labels that are not ipc of class 0, then ipc of class 1, and so on"
             raise refusal("initialization", line, _INITIALIZATION)
         return start
 
@@ -190,10 +191,10 @@ def checked_initialization(initialization: Callable[..., TrainingSet]) -> Callab
 
 
 def checked_loader(load: Callable[..., Any]) -> Callable[..., Any]:
-    """Checks that a dataset's loader can be called, and later what it gives.
+    """Checks the signature of a dataset's loader, and wraps it to check its output.
 
     Raises:
-        ConfigError: it takes other arguments; or, when it is called, gives something else.
+        ConfigError: it has other arguments; or, when called, it returns something else.
     """
     _check_signature("dataset", _DATASET, load, (None, False))
 
@@ -201,16 +202,16 @@ def checked_loader(load: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*arguments: Any) -> Any:
         splits = load(*arguments)
         if not isinstance(splits, tuple | list) or len(splits) != 2:
-            raise refusal("dataset", f"load gave {describe(splits)}", _DATASET)
+            raise refusal("dataset", f"load returned {describe(splits)}", _DATASET)
         for name, split in zip(("train", "test"), splits, strict=True):
             if not isinstance(split, tuple | list) or len(split) != 2:
-                raise refusal("dataset", f"load gave {describe(split)} as {name}", _DATASET)
+                raise refusal("dataset", f"load returned {describe(split)} as {name}", _DATASET)
             images, labels = split
             whole = isinstance(images, Tensor) and images.ndim == 4 and images.dtype == torch.uint8
             if not whole:
-                raise refusal("dataset", f"load gave {name} images {describe(images)}", _DATASET)
+                raise refusal("dataset", f"load returned {name} images {describe(images)}", _DATASET)
             if not isinstance(labels, Tensor) or labels.dtype != torch.long or len(labels) != len(images):
-                line = f"load gave {name} labels {describe(labels)} for {len(images)} images"
+                line = f"load returned {name} labels {describe(labels)} for {len(images)} images"
                 raise refusal("dataset", line, _DATASET)
         return splits
 
@@ -228,10 +229,12 @@ def _check_signature(
         return
 
 
-def _check_tensor(group: str, expected: str, value: Any, shape: tuple[int, ...], of: str) -> None:
+def _check_tensor(group: str, expected: str, value: Any, shape: tuple[int, ...], source: str) -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != shape:
         raise refusal(
-            group, f"gave {describe(value)} for {of}, not a tensor of shape {list(shape)}", expected
+            group, f"returned {describe(value)} for {source}, not a tensor of shape {list(shape)}", expected
         )
     if not value.requires_grad:
-        raise refusal(group, f"gave a tensor without a gradient for {of}; leave out detach()", expected)
+        raise refusal(
+            group, f"returned a tensor without a gradient for {source}; leave out detach()", expected
+        )

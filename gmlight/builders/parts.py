@@ -1,4 +1,4 @@
-"""Small parts of a run: network factories, compilation, augmentation, loggers."""
+"""Builds small parts of a run: network factories, compilation, augmentation, loggers."""
 
 import functools
 from collections.abc import Callable
@@ -88,15 +88,15 @@ def build_parts(config: DictConfig, notify: Callable[[str], None]) -> Parts:
 def build_factory(
     architecture: DictConfig, dataset: DictConfig, option: str | None = None
 ) -> Callable[[], nn.Module]:
-    """Builds what makes fresh networks for the dataset's images.
+    """Builds a factory of fresh networks for the dataset's images.
 
     Args:
-        architecture: the node of the configuration.
-        dataset: the node of the configuration.
-        option: the architecture's name, if it is not the chosen one.
+        architecture: the architecture's node.
+        dataset: the dataset's node.
+        option: the architecture's name, for messages; None: the chosen option.
 
     Raises:
-        ConfigError: no network can be made, or it does not fit the images.
+        ConfigError: no network can be built, or it does not fit the images.
     """
     factory = functools.partial(
         build_part("architecture", architecture, option),
@@ -108,32 +108,37 @@ def build_factory(
 
 
 def needs_statistics(factory: Callable[[], nn.Module]) -> bool:
-    """Whether matching on these networks has to move batch-norm statistics."""
+    """Whether the factory's networks have batch norm, whose statistics matching must update."""
     with torch.device("meta"):
         return uses_batch_norm(factory())
 
 
 def build_compilation(config: DictConfig, notify: Callable[[str], None]) -> Compilation:
-    """Builds what decides on compilation for the whole run; `notify` is called with a line on each."""
+    """Builds the object that decides what is compiled in the whole run.
+
+    Args:
+        config: the composed configuration.
+        notify: called with one line per decision.
+    """
     return Compilation(config.speed.compile, notify)
 
 
 def build_augmentation(config: DictConfig) -> NamedAugmentation:
-    """Builds the augmentation of evaluation networks' training, and of matching if it is Siamese."""
+    """Builds the augmentation for the training of evaluation networks; `dsa` also applies to matching."""
     augmentation = build_part("augmentation", without(config.augmentation, "evaluation_epochs"))
     check_augmentation(augmentation, (config.dataset.channels, *config.dataset.size))
     return as_augmentation(augmentation)
 
 
 def build_rule(config: DictConfig, distance: Distance | None = None) -> Rule:
-    """Builds the matching rule; a rule function of one's own is wrapped.
+    """Builds the matching rule; wraps a user-defined function.
 
     Args:
         config: the composed configuration.
         distance: to try the rule with; None: the configuration's.
 
     Raises:
-        ConfigError: mixed batches are asked for, and the rule needs class batches at every outer iteration.
+        ConfigError: `matching.mixed_real` is set, but the rule needs class batches at every outer iteration.
     """
     rule = as_rule(build_part("matching", without(config.matching, "mixed_real", "mixed_synthetic")))
     check_rule(rule, distance or build_distance(config), len(config.dataset.classes))
@@ -146,7 +151,7 @@ def build_rule(config: DictConfig, distance: Distance | None = None) -> Rule:
 
 
 def build_distance(config: DictConfig) -> Distance:
-    """The distance between two gradients of a layer."""
+    """Builds the distance between two gradients of a layer."""
     return check_distance(build_part("distance", config.distance))
 
 
@@ -162,7 +167,7 @@ def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
 
 
 def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
-    """Lightning's loggers, where this is the process that writes."""
+    """Builds Lightning's loggers on rank 0; other ranks have none."""
     return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []
 
 
@@ -170,7 +175,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     """Builds Lightning callbacks that the user adds with `+callbacks.<name>._target_=<class>`.
 
     Raises:
-        ConfigError: an entry is no callback.
+        ConfigError: an entry is not a Lightning callback.
     """
     built = {
         name: instantiate(node) for name, node in config.get("callbacks", {}).items() if node is not None
@@ -184,7 +189,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
-    # The keys of a node that its function takes.
+    # Drops keys that the node's function does not take.
     return {str(key): value for key, value in node.items() if key not in keys}
 
 

@@ -1,4 +1,4 @@
-"""Builds a whole run and loads its data."""
+"""Builds a run and loads its data."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,7 +36,7 @@ from gmlight.training.final_evaluation import FinalEvaluation
 
 
 class RunCallbacks(NamedTuple):
-    """The callbacks of a run, in the order in which the trainer calls them."""
+    """A run's callbacks, in the order of the trainer's calls."""
 
     metrics: MetricsLines
     progress_bar: ProgressBar
@@ -50,15 +50,15 @@ class Run:
     """A run that is ready to start.
 
     Args:
-        folder: where its files lie.
-        record: how it was called, and its names.
-        console: where it prints.
-        resumed: whether the folder has its beginning.
-        trainer: with its loggers and callbacks.
-        callbacks: those of the trainer.
-        data: loaded.
-        condenser: what learns the synthetic set; None if real images are only evaluated.
-        evaluation: of the set at the end; its own set is the one before the first update.
+        folder: the run folder.
+        record: how the run was called, and its labels.
+        console: where the run prints.
+        resumed: whether the run was started in this folder before.
+        trainer: Lightning's trainer, with loggers and callbacks.
+        callbacks: gmlight's callbacks of the trainer.
+        data: the loaded dataset.
+        condenser: learns the synthetic set; None if real images are only evaluated.
+        evaluation: the final evaluation, which also holds the initial set.
     """
 
     folder: RunFolder
@@ -79,13 +79,13 @@ def build_run(
 
     Args:
         config: of gmlight.train.
-        folder: of the run.
+        folder: the run folder.
         record: of this configuration.
         console: where the run prints.
-        resumed: whether the folder has the run's beginning.
+        resumed: whether the run was started in this folder before.
 
     Raises:
-        ConfigError: something in the configuration does not work here.
+        ConfigError: a part of the configuration is invalid, or does not work on this machine.
     """
     parts = build_parts(config, console.print)
     data, protocol = build_matched_data(config, parts), build_protocol(config, parts.augmentation)
@@ -98,7 +98,7 @@ def build_run(
     )
     refuse_processes_in_a_sweep(trainer)
     if trainer.world_size > 1 and not config.iterations:
-        raise ConfigError("trainer.devices: nothing is condensed, one process evaluates; use trainer=auto")
+        raise ConfigError("trainer.devices: with iterations=0 one process evaluates; use trainer=auto")
     load_data(data, trainer)
     chosen = folder.condensed if resumed and not config.iterations else None
     if chosen is not None and chosen.exists():

@@ -25,12 +25,12 @@ class StoredSet:
     """A condensed set with its dataset, both loaded onto a device, and its evaluators.
 
     Args:
-        made: the set's metadata, from the run that made it.
-        name: of the set in tables.
-        images: the set.
-        data: the dataset that the set stands for.
+        made: the set's metadata, written by its run.
+        name: of the set, in tables.
+        images: the condensed images.
+        data: the dataset that was condensed.
         evaluators: by architecture.
-        device: where images and data lie.
+        device: of images and data.
     """
 
     made: dict[str, Any]
@@ -45,16 +45,16 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     """Loads the set that `config.run` names, and its dataset.
 
     Args:
-        config: of a command on a set.
+        config: of a command that uses a set.
         called: how the command was called.
-        console: gets a line if the set is tested on held-out images.
+        console: gets a line if held-out training images are the test set.
 
     Raises:
-        ConfigError: set and dataset do not fit each other, or the command would run in several processes.
+        ConfigError: set and dataset do not match, or the trainer has several processes.
     """
     condensed = CondensedDataset(config.run)
     made = condensed.metadata
-    holdout = made["config"].get("holdout", 0)  # a key that older sets lack
+    holdout = made["config"].get("holdout", 0)  # older sets lack it
     if config.holdout not in (0, holdout):
         raise ConfigError(
             f"holdout={config.holdout}: the set was made with holdout={holdout}; use that, or 0"

@@ -36,15 +36,15 @@ def build_trainer(
     updates: int | None = None,
     folder: Path | None = None,
 ) -> lightning.Trainer:
-    """Builds Lightning's Trainer; what `config.trainer` sets is respected (see `config.trainer_keys`).
+    """Builds Lightning's Trainer with the arguments of `config.trainer` (see `config.trainer_keys`).
 
     Args:
         config: the whole configuration.
         logger: Lightning's loggers, or False.
-        callbacks: those of the run, in order.
-        profiler: of a measurement, in the place of `trainer.profiler`.
+        callbacks: of the run, in order.
+        profiler: replaces `trainer.profiler`; None: does not.
         updates: number of image updates; None: iterations * updates of the configuration.
-        folder: where files of Lightning go, such as a profiler's report; None: the working directory.
+        folder: for Lightning's files, such as a profiler's report; None: the working directory.
 
     Raises:
         ConfigError: Lightning refuses the settings, or a plugin or strategy sets another precision.
@@ -75,25 +75,25 @@ def build_trainer(
 
 
 def _explain(error: Exception, *, together: bool) -> str:
-    # One line about what Lightning refuses, with the mend.
-    mend = (
+    # One line with Lightning's reason and the fix.
+    fix = (
         "Ask for the GPUs of a node, --gpus-per-node=, not of a task"
         if together
         else "Use trainer=cpu or trainer=auto"
     )
-    return f"the trainer cannot start: {str(error).splitlines()[0]} {mend}"
+    return f"the trainer cannot start: {str(error).splitlines()[0]} {fix}"
 
 
 def _plugins(plugins: Any, *, in_own_process: bool) -> list[Any]:
     chosen = list(plugins) if isinstance(plugins, list | tuple) else [plugins] if plugins is not None else []
     chosen.insert(0, AtomicCheckpointIO())
     if in_own_process and slurm.in_job() and not TorchElasticEnvironment.detect():
-        chosen.append(LightningEnvironment())  # Lightning takes any process of a job for one of its tasks
+        chosen.append(LightningEnvironment())  # else Lightning takes any process of a job for a task
     return chosen
 
 
 def _profiler(profiler: Any, folder: Path | str | None) -> profilers.Profiler | None:
-    # Its report goes into a file: Lightning would log it at a level that is hidden.
+    # Writes the report to a file, because gmlight hides the log level at which Lightning would print it.
     if isinstance(profiler, str):
         if profiler.lower() not in _PROFILERS:
             raise ConfigError(f"trainer.profiler={profiler}: must be null or one of {', '.join(_PROFILERS)}")
@@ -105,13 +105,15 @@ def _profiler(profiler: Any, folder: Path | str | None) -> profilers.Profiler | 
 
 
 def _displays(callbacks: Sequence[lightning.Callback], settings: dict[str, Any]) -> dict[str, Any]:
-    # Lightning refuses a callback of these kinds unless the kind is enabled; without one it adds its own.
+    # Lightning refuses such a callback unless its kind is enabled, and adds a default callback if it is.
     def has(kind: type) -> bool:
         return any(isinstance(callback, kind) for callback in callbacks)
 
-    own_bar = settings.get("enable_progress_bar", True) and not has(lightning_callbacks.ProgressBar)
+    shows_our_bar = settings.get("enable_progress_bar", True) and not has(lightning_callbacks.ProgressBar)
     return {
-        "callbacks": [callback for callback in callbacks if own_bar or not isinstance(callback, ProgressBar)],
+        "callbacks": [
+            callback for callback in callbacks if shows_our_bar or not isinstance(callback, ProgressBar)
+        ],
         "enable_progress_bar": has(lightning_callbacks.ProgressBar),
         "enable_checkpointing": has(lightning_callbacks.Checkpoint),
         "enable_model_summary": settings["enable_model_summary"] or has(lightning_callbacks.ModelSummary),
@@ -119,10 +121,10 @@ def _displays(callbacks: Sequence[lightning.Callback], settings: dict[str, Any])
 
 
 def refuse_processes_in_a_sweep(trainer: lightning.Trainer) -> None:
-    """Refuses several processes a run in a sweep: each would start the whole sweep again.
+    """Refuses a sweep of runs with several processes: each process would start the whole sweep again.
 
     Raises:
-        ConfigError: this is a sweep, and a run has several processes that are not tasks of its own job.
+        ConfigError: this is a sweep, and a run has several processes that are not tasks of a Slurm job.
     """
     hydra_config = HydraConfig.get()
     if trainer.world_size == 1 or hydra_config.mode != RunMode.MULTIRUN:
@@ -130,6 +132,6 @@ def refuse_processes_in_a_sweep(trainer: lightning.Trainer) -> None:
     launcher = str(hydra_config.runtime.choices["hydra/launcher"])
     if trainer.strategy.launcher is not None or not launcher.startswith("submitit"):
         raise ConfigError(
-            f"trainer.devices: {trainer.world_size} processes a run in a sweep, each would run the whole "
-            "sweep; start the runs one by one, or as jobs of Slurm with trainer=slurm"
+            f"trainer.devices: in a sweep, each of a run's {trainer.world_size} processes would start the "
+            "whole sweep; start single runs, or use trainer=slurm with hydra/launcher=submitit_slurm"
         )

@@ -1,4 +1,4 @@
-"""Saves checkpoints."""
+"""A callback that saves checkpoints."""
 
 import signal
 import time
@@ -13,16 +13,16 @@ from gmlight.runtime.signals import signal_handler
 
 
 class Checkpoints(lightning.Callback):
-    """Saves the last checkpoint: at intervals, before evaluations, at the end, and when a signal arrives.
+    """Saves a checkpoint at intervals, before evaluations, at the end, and when a signal arrives.
 
     Args:
         folder: of the run.
         every: outer iterations between two checkpoints; 0: none.
         evaluate_every: outer iterations between two evaluations; 0: none.
-        minutes: between two checkpoints at most.
+        minutes: longest time between two checkpoints.
 
     Attributes:
-        seconds: that condensing has taken so far, those before a resume included.
+        seconds: duration of condensing so far, including the time before a resume.
     """
 
     def __init__(self, folder: RunFolder, every: int, evaluate_every: int, minutes: float) -> None:
@@ -55,7 +55,7 @@ class Checkpoints(lightning.Callback):
         stopped, late = ranks.any([signal_handler.signum is not None, late], module.device)
         if due or late or stopped or trainer.global_step == trainer.max_steps:
             self.save(trainer)
-        if stopped:  # Lightning ends the loop itself, after this update's metrics are written
+        if stopped:  # Lightning then ends the loop, after this update's metrics are written
             signal_handler.signum = signal_handler.signum or signal.SIGTERM  # another rank got the signal
             trainer.should_stop = True
 

@@ -1,4 +1,4 @@
-"""Quick evaluations during condensation, and how every evaluation is logged."""
+"""A callback for quick evaluations during condensation, and the logging of all evaluations."""
 
 import time
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ from gmlight.training.evaluator import Evaluator
 
 
 class QuickEvaluation(lightning.Callback):
-    """Evaluates the synthetic set with a few networks during condensation, but not after its last update.
+    """Evaluates the synthetic set with a few networks during condensation, except after the last update.
 
-    A picture of the set is saved with each evaluation, and before the first update. An evaluation that a
-    signal interrupts is repeated when the run resumes.
+    Saves a picture of the set with each evaluation, and before the first update. If a signal interrupts an
+    evaluation, the resumed run repeats it.
 
     Args:
-        evaluator: of the run's first architecture.
+        evaluator: of the run's architecture.
         every: outer iterations between two evaluations; 0: none.
         networks: number of networks in an evaluation.
         folder: of the run.
-        console: gets a line on each evaluation.
+        console: gets one line per evaluation.
 
     Attributes:
-        seconds: that the evaluations have taken so far, those before a resume included.
+        seconds: duration of the evaluations so far, including those before a resume.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class QuickEvaluation(lightning.Callback):
             try:
                 self._evaluate_if_due(trainer, module, batch.k + 1)
             except Stopped:
-                if ranks.size > 1:  # the other ranks wait for this one and have to end with it
+                if ranks.size > 1:  # the other ranks wait for this one and must stop too
                     raise
-                # Lightning ends the loop itself, after this update's metrics are written.
+                # Lightning then ends the loop, after this update's metrics are written.
                 trainer.should_stop = True
 
     def _evaluate_if_due(self, trainer: lightning.Trainer, module: Condenser, done: int) -> None:
@@ -90,7 +90,7 @@ class QuickEvaluation(lightning.Callback):
         started = time.monotonic()
         images = module.synthetic.labelled()
         try:
-            # Several ranks evaluate together: a signal is deferred, since none may leave the others waiting.
+            # With several ranks, a signal is deferred, so that no rank leaves the others waiting.
             with signal_handler.immediate() if ranks.size == 1 else nullcontext():
                 accuracy = self.evaluator(images, self.networks)
         finally:
@@ -103,7 +103,13 @@ class QuickEvaluation(lightning.Callback):
 
 
 def save_samples(folder: RunFolder, k: int, images: LabelledImages, info: DatasetInfo) -> Path:
-    """Draws the synthetic set after k outer iterations into the run folder; only rank 0 writes.
+    """Saves a picture of the synthetic set in the run folder; only rank 0 writes.
+
+    Args:
+        folder: of the run.
+        k: outer iterations done, which name the file.
+        images: the synthetic set, normalised as `info` says.
+        info: of the dataset.
 
     Returns:
         The picture's path.
@@ -120,20 +126,20 @@ def record_evaluation(
     info: DatasetInfo,
     metrics: dict[str, float],
 ) -> None:
-    """Logs accuracies, and shows the evaluated set as a picture in the folder and on dashboards.
+    """Logs accuracies, and saves a picture of the evaluated set in the folder and on dashboards.
 
     Args:
-        trainer: whose loggers get both.
+        trainer: its loggers get the accuracies and the picture.
         folder: of the run.
-        k: number of outer iterations that are done.
+        k: outer iterations done.
         images: the evaluated set.
-        info: of its dataset.
-        metrics: accuracies by the name they are logged with.
+        info: of the set's dataset.
+        metrics: accuracies in percent, by logged name.
     """
     for logger in trainer.loggers:
         logger.log_metrics({"iteration": k} | metrics, trainer.global_step)
         logger.save()
-    # The picture comes last: where it exists, a resumed run does not evaluate again.
+    # The picture comes last: if it exists, a resumed run does not repeat the evaluation.
     picture = save_samples(folder, k, images, info)
     log_picture(trainer.loggers, picture, trainer.global_step)
 
@@ -143,10 +149,10 @@ def accuracy_metrics(accuracy: Accuracy, label: str = "") -> dict[str, float]:
 
     Args:
         accuracy: of an evaluation.
-        label: tells it from the accuracy of the run's own set on its first architecture, which has none.
+        label: of a set or architecture; empty for the run's set on its first architecture.
 
     Returns:
-        `accuracy/mean` and `accuracy/std`, or `accuracy/<label>/mean` and its std.
+        `accuracy/mean` and `accuracy/std`, or `accuracy/<label>/mean` and `accuracy/<label>/std`, in percent.
     """
     prefix = f"accuracy/{label}/" if label else "accuracy/"
     return {f"{prefix}mean": accuracy.mean, f"{prefix}std": accuracy.std}
@@ -156,8 +162,11 @@ def metrics_of_all(evaluations: Sequence[Evaluation]) -> dict[str, float]:
     """Names the accuracies of a final evaluation for loggers.
 
     Args:
-        evaluations: the run's set on its first architecture, then others; their labels are the first word of
-            the set's name, the architecture, or both, where these differ from the first's.
+        evaluations: of the run's set on its first architecture, then others. The label of another evaluation
+            is the first word of its set's name, its architecture, or both, if they differ from the first.
+
+    Returns:
+        Accuracies in percent, by logged name.
     """
     first, *others = evaluations
     metrics = accuracy_metrics(first.accuracy)

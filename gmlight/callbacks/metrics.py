@@ -1,4 +1,4 @@
-"""Metrics of the image updates, for every logger."""
+"""A callback that logs metrics of the image updates."""
 
 import time
 from typing import Any
@@ -15,10 +15,10 @@ _AVERAGED = {"matching_loss/total", "matching_loss/intra", "matching_loss/inter"
 class MetricsLines(lightning.Callback):
     """Logs metrics every `every` image updates, to every logger.
 
-    `matching_loss/*` and `zeta` are means over the updates since the last row, because they differ from t to
-    t. The module's other metrics are those of the row's own update. `speed/iterations_per_second` counts
-    outer iterations since the last row. `memory/peak_gib` is what was allocated on the device, or used by
-    the process on a CPU. Lightning's own logging is not used: it would repeat metrics of an earlier update.
+    `matching_loss/*` and `zeta` are means over the updates since the last row, because they depend on t. The
+    module's other metrics are those of the row's update. `speed/iterations_per_second` counts outer
+    iterations since the last row. `memory/peak_gib` is the peak of allocated device memory, or of the
+    process's memory on a CPU. Lightning's logging is not used: it would repeat metrics of earlier updates.
 
     Args:
         every: number of image updates between two rows.

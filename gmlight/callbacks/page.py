@@ -1,4 +1,4 @@
-"""Keeps the run's page up to date."""
+"""A callback that updates the run's page."""
 
 import math
 import time
@@ -19,7 +19,7 @@ PAGE_SECONDS = 600
 
 
 class RunPage(lightning.Callback):
-    """Writes the run's page at each evaluation, and every `PAGE_SECONDS` in between; only rank 0 writes.
+    """Writes the run's page at each evaluation and every `PAGE_SECONDS` seconds; only rank 0 writes.
 
     Args:
         folder: of the run.
@@ -56,18 +56,18 @@ class RunPage(lightning.Callback):
             self._show_condensing(trainer)
 
     def show_evaluating(self) -> None:
-        """Says that the run is condensed and its final evaluation has begun."""
+        """Shows that the set is condensed and the final evaluation has begun."""
         self._done = self.iterations
         self._write("evaluating")
 
     def show_finished(self) -> None:
-        """Says that the run is finished; its result has to be written before."""
+        """Shows that the run is finished; call it after the result is written."""
         self._done = self.iterations
         self._write("finished")
 
     @contextmanager
     def showing_errors(self) -> Iterator[None]:
-        """Shows on the page, if there is one, the error or signal that ends the block."""
+        """Shows the error or signal that ends the block, if there is a page already."""
         try:
             yield
         except BaseException as error:
@@ -91,4 +91,4 @@ class RunPage(lightning.Callback):
         try:
             write_run_page(self.folder, self.record, self.classes, state)
         except Exception as error:  # a failing page must not end the run
-            self.console.print(f"{self.folder.page.name} cannot be made: {error!r}", soft_wrap=True)
+            self.console.print(f"{self.folder.page.name} cannot be written: {error!r}", soft_wrap=True)

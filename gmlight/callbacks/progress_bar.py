@@ -1,4 +1,4 @@
-"""Shows the progress of condensation."""
+"""A callback that shows the progress of condensation."""
 
 import time
 from typing import Any
@@ -10,17 +10,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from gmlight.runtime.console import format_duration
 from gmlight.runtime.progress import PLAIN_SECONDS
 
-PLAIN_LINES = 20  # for a whole run, if the output is not a terminal
-BAR_SECONDS = 0.25  # between two updates of a live bar: reading the loss waits for the device
+PLAIN_LINES = 20  # per run, if the output is not a terminal
+BAR_SECONDS = 0.25  # between two updates of a live bar, because reading the loss waits for the device
 
 
 class ProgressBar(lightning.Callback):
-    """Shows k/K, t/T, the matching loss and times: a live bar on a terminal, plain lines elsewhere.
+    """Shows k/K, t/T, the matching loss and times: as a live bar on a terminal, else as plain lines.
 
     Args:
-        iterations: K.
-        updates: T.
-        console: where to show it.
+        iterations: number of outer iterations, K.
+        updates: image updates per outer iteration, T.
+        console: where to print.
     """
 
     def __init__(self, iterations: int, updates: int, console: Console) -> None:

@@ -1,1 +1,1 @@
-"""What each command does, once its words are parsed and its configuration is checked; a file a command."""
+"""The commands' functions, one file each; they get a checked configuration."""

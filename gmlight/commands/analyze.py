@@ -30,7 +30,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
 
     Args:
         config: of the command.
-        folder: gets the points as JSON and their figure, one of each for every architecture.
+        folder: gets a JSON file of points and a figure for each architecture.
     """
     console, invocation = new_console(), describe_use(config)
     stored = open_set(config, invocation, console)
@@ -58,11 +58,11 @@ def analyze(config: DictConfig, folder: Path) -> None:
 def measure_networks(
     stored: StoredSet, architecture: str, real: LabelledImages, config: DictConfig, console: Console
 ) -> list[list[Point]]:
-    """Trains networks of one architecture on the set, and measures them at epochs on a logarithmic axis.
+    """Trains networks of one architecture on the set, and measures them at logarithmically spaced epochs.
 
     Args:
         stored: the set and its evaluators.
-        architecture: one of the evaluators'.
+        architecture: a key of the evaluators.
         real: real images to measure on.
         config: of the command.
         console: shows the progress.
@@ -81,7 +81,13 @@ def measure_networks(
 
 
 def print_points(title: str, networks: Sequence[Sequence[Point]], console: Console) -> None:
-    """Prints the mean over networks at some of the epochs."""
+    """Prints the means over networks at about `PRINTED_POINTS` of the epochs.
+
+    Args:
+        title: of the table.
+        networks: the points of each network, at the same epochs.
+        console: where to print.
+    """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
     for heading in ("epoch", "|grad S|", "|grad T|", "angle", "loss S", "loss T"):
         table.add_column(heading, justify="right")
@@ -91,6 +97,4 @@ def print_points(title: str, networks: Sequence[Sequence[Point]], console: Conso
         means = [statistics.fmean(point[name] for point in points) for name in points[0] if name != "epoch"]
         table.add_row(str(row[0].epoch), *(f"{mean:.4g}" for mean in means))
     console.print(table)
-    console.print(
-        "means over networks; S: the condensed set, T: real images; angle in degrees, losses in nats"
-    )
+    console.print("means over networks; S: condensed set, T: real images; angle in degrees, losses in nats")

@@ -1,4 +1,4 @@
-"""What `python -m gmlight.train dry_run=true` does."""
+"""Estimates a run's time and memory: `python -m gmlight.train dry_run=true`."""
 
 from pathlib import Path
 
@@ -14,14 +14,17 @@ from gmlight.runtime.console import new_console
 
 
 def dry_run(config: DictConfig, path: Path) -> None:
-    """Builds a run, makes a few of its steps, and prints what the whole run will take; writes nothing.
+    """Builds a run, runs a few steps, and prints estimates for the whole run; writes no files.
 
     Args:
         config: of gmlight.train.
-        path: the run folder that the run would have.
+        path: the folder of the run.
+
+    Raises:
+        ConfigError: the configuration does not work, or has `resume`.
     """
     if config.resume is not None:
-        raise ConfigError("dry_run=true: is for a new run; leave out resume=")
+        raise ConfigError("dry_run=true: estimates new runs only; leave out resume=")
     record, console = describe(config), new_console()
     if reason := blank_cell(config):
         console.print(f"{record.headline}: not applicable, {reason}")

@@ -19,10 +19,10 @@ from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
 
 def evaluate(config: DictConfig, folder: Path) -> None:
-    """Trains fresh networks on the set, prints their accuracies, and writes them into the folder.
+    """Trains fresh networks on the set, prints their accuracies, and writes them to the folder.
 
     Args:
-        config: the set's own, with the changes of the command line.
+        config: the set's configuration with the changes of the command line.
         folder: of the evaluation.
     """
     console, called = new_console(), describe_use(config)
@@ -45,15 +45,18 @@ def evaluate(config: DictConfig, folder: Path) -> None:
 
 
 def changed(config: DictConfig, made: dict[str, Any], overrides: list[str]) -> list[str]:
-    """Lists the settings that accuracies depend on and that differ from the run that made the set.
+    """Lists the settings that affect accuracies and differ from the run that made the set.
 
-    The architecture is left out, which has a column of its own, and so are the augmentation and the epochs
+    The list leaves out the architecture, which has a column in tables, and the augmentation and the epochs
     that the protocol's name implies.
 
     Args:
         config: of this evaluation.
         made: the configuration of the run that made the set.
         overrides: of this evaluation's command line.
+
+    Returns:
+        Settings as `key=value`.
     """
     now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(made)))
     named = ["architecture", "augmentation", "dataset", "cutmix"]

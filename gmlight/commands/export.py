@@ -24,11 +24,11 @@ RECORD = "export.json"
 
 
 def export(config: DictConfig, folder: Path) -> None:
-    """Writes the set's images in another format, and prints and records what the format loses.
+    """Writes the set's images in another format, and measures the loss of a lossy format.
 
     Args:
         config: of the command.
-        folder: gets the files and the record, export.json.
+        folder: gets the exported files and a record, export.json.
     """
     console, invocation = new_console(), describe_use(config)
     condensed, name = CondensedDataset(config.run), invocation.choices["format"]
@@ -36,12 +36,14 @@ def export(config: DictConfig, folder: Path) -> None:
     record = invocation.as_dict() | {"set": results.origin(condensed.metadata)}
     if read_back is None:
         decoded = condensed.floats != condensed.images.numel()
-        console.print(f"{name} holds {'the decoded images of the set' if decoded else 'the set as it is'}")
+        console.print(
+            f"{name} holds {'the decoded images of the set' if decoded else 'the images without loss'}"
+        )
     else:
         record["clipped"] = share_clipped(condensed)
         console.print(
-            f"{name} has 8 bits per channel: values are rounded, and {record['clipped']:.1%} of them, which "
-            "lie outside 0..1, are clipped"
+            f"{name} has 8 bits per channel: values are rounded, and {record['clipped']:.1%} of them lie "
+            "outside 0..1 and are clipped"
         )
         if config.compare:
             evaluations = compare(config, invocation, read_back, name, console)
@@ -58,12 +60,12 @@ def compare(
     Args:
         config: of the command.
         invocation: of the command.
-        read_back: images as a reader of the exported files gets them, normalised, [N, channels, H, W].
+        read_back: the exported images as read from the files, normalised, [N, channels, H, W].
         name: of the format.
         console: where to print.
 
     Returns:
-        The set on each architecture, then the exported images on each.
+        Evaluations of the set on each architecture, then of the exported images on each.
     """
     stored = open_set(config, invocation, console)
     exported = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)

@@ -1,4 +1,4 @@
-"""Runs a command's function inside a program, which keeps its signals, warnings and Hydra state."""
+"""Runs a command's function inside a program; its signal handlers, warnings and Hydra state are restored."""
 
 import sys
 import warnings
@@ -22,15 +22,15 @@ _COMMAND_LINE_ONLY = ("dry_run", "experiment", "resume")
 
 
 def words_of(**values: Any) -> list[str]:
-    """Writes the values that are not None as words of a command line."""
+    """Converts values that are not None to command-line overrides, `key=value`."""
     return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
 def check_overrides(overrides: Sequence[str]) -> list[str]:
-    """Returns the words as a list.
+    """Checks the overrides that a program passes, and returns them as a list.
 
     Raises:
-        ConfigError: one is no override, or is for the command line alone.
+        ConfigError: a word is not an override, or works on the command line only.
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides={overrides!r}: must be a list of words, [{overrides!r}]")
@@ -39,7 +39,7 @@ def check_overrides(overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"overrides: {word!r} must be a word such as 'image_lr=0.2'")
         if override_key(word) in _COMMAND_LINE_ONLY:
             raise ConfigError(
-                f"overrides: {word} is for the command line; use python -m gmlight.train {word}"
+                f"overrides: {word} works on the command line only; use python -m gmlight.train {word}"
             )
     return list(overrides)
 
@@ -48,7 +48,11 @@ def check_overrides(overrides: Sequence[str]) -> list[str]:
 def composed_command(
     name: str, words: list[str], config_dir: Path | None = None, filled: dict[str, Any] | None = None
 ) -> Iterator[tuple[DictConfig, Path]]:
-    """Composes a command's configuration, as `config.in_process.composed` does; refuses unknown choices."""
+    """Composes a command's configuration as `config.in_process.composed` does, after a check of the choices.
+
+    Raises:
+        ConfigError: a word is not a valid override.
+    """
     if message := explain_invalid_choice(words):
         raise ConfigError(message)
     with composed(name, words, config_dir, filled) as composition:
@@ -56,10 +60,10 @@ def composed_command(
 
 
 @contextmanager
-def quiet(yes: bool) -> Iterator[None]:
-    """Hides output and warnings inside, if wanted; warnings of the run never change the program's filters."""
-    with silent(yes), warnings.catch_warnings():
-        if yes:
+def quiet(enabled: bool) -> Iterator[None]:
+    """Hides output and warnings in the block if enabled; always restores the program's warning filters."""
+    with silent(enabled), warnings.catch_warnings():
+        if enabled:
             warnings.simplefilter("ignore")
         yield
 
@@ -72,7 +76,7 @@ def complete_for_one_process(config: DictConfig) -> None:
     """
     if "strategy" in config.trainer:
         raise ConfigError(
-            "trainer: one process works from Python; use the command line for several, or trainer=auto"
+            "trainer: a program uses one process; use trainer=auto, or the command line for several"
         )
     complete(config)
 
@@ -86,10 +90,10 @@ def run_in_folder(
         command: the function.
         config: completed.
         folder: must be empty or absent, unless a run is resumed.
-        made_here: whether the folder's name is our choice, so that it may be removed if it stays empty.
+        made_here: whether gmlight chose the folder; then an empty folder is removed after an error.
 
     Raises:
-        ConfigError: the user can mend it.
+        ConfigError: an error that the user can fix.
         KeyboardInterrupt: the program was interrupted.
     """
     if config.get("resume") is None and folder.exists() and any(folder.iterdir()):

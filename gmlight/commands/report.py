@@ -10,11 +10,10 @@ from gmlight.runtime.console import check_output_paths, new_console
 
 
 def report(words: dict[str, str]) -> None:
-    """Prints the tables, and writes tables and figures where they are asked for.
+    """Prints the tables, and writes the requested tables and figures.
 
     Args:
-        words: of the command line, by key: `runs`, and any of `html`, `markdown`, `csv` and `plots`, the
-            paths of what is written.
+        words: of the command line, by key: `runs`; and output paths as `html`, `markdown`, `csv`, `plots`.
 
     Raises:
         ConfigError: there is no run, or an output exists already.
@@ -31,6 +30,6 @@ def report(words: dict[str, str]) -> None:
         paths["csv"].write_text(as_csv(runs))
     if "plots" in paths and not save_plots(runs, paths["plots"]):
         console.print(
-            f"plots={paths['plots']}: nothing to plot; figures need runs of one dataset's Table 3 at two ipc "
-            "or more, or runs with schedule=until_overfit"
+            f"plots={paths['plots']}: nothing to plot; figures need Table 3 runs of one dataset at two "
+            "or more ipc, or runs with schedule=until_overfit"
         )

@@ -30,17 +30,17 @@ from gmlight.runtime.signals import ending_launched_processes, resumable, signal
 
 
 def train(config: DictConfig, path: Path) -> float | None:
-    """Condenses a dataset, evaluates the set, and leaves both in the run folder.
+    """Condenses a dataset, evaluates the set, and writes the set and its accuracies to the run folder.
 
-    Of several processes only rank 0 writes and prints.
+    With several processes, only rank 0 writes and prints.
 
     Args:
-        config: the composed configuration; with `resume`, the run in the folder is resumed.
+        config: the composed configuration; if `resume` is set, the run in the folder is resumed.
         path: the run folder.
 
     Returns:
-        Mean test accuracy of the set on the first architecture, in percent; None if the experiment
-        leaves this cell blank.
+        Mean test accuracy of the set on the first architecture, in percent; None if the experiment skips
+        this configuration.
     """
     resumed, config.resume = config.resume is not None, None
     folder, record, console = RunFolder(path), describe(config), new_console()
@@ -50,7 +50,7 @@ def train(config: DictConfig, path: Path) -> float | None:
         console.print(f"{record.headline}: not applicable, {reason}")
         return None
     if resumed and already_finished(folder, record.config):
-        console.print(f"{record.headline}: finished already")
+        console.print(f"{record.headline}: already finished")
         return results.read_accuracy(folder)
     run = build_run(config, folder, record, console, resumed=resumed)
     page, trainer = run.callbacks.page, run.trainer
@@ -70,10 +70,10 @@ def train(config: DictConfig, path: Path) -> float | None:
 
 
 def claim_folder(run: Run) -> Path | None:
-    """Makes the folder this run's, or prepares a folder that has the run's beginning.
+    """Claims the run folder, and prepares the folder of a resumed run.
 
     Returns:
-        The checkpoint from which the run resumes; None: it starts from its beginning.
+        The checkpoint to resume from; None: the run starts at its first update.
     """
     folder, config = run.folder, run.record.config
     notify = functools.partial(run.console.print, soft_wrap=True)
@@ -82,24 +82,23 @@ def claim_folder(run: Run) -> Path | None:
         claim(folder, run.record, resumed=run.resumed)
         if run.resumed:
             step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
-            run.console.print(f"goes on after image update {step}")
+            run.console.print(f"resumed after image update {step}")
     return checkpoint
 
 
 def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
-    """Learns the synthetic set and stores it in the run folder.
+    """Learns the synthetic set and writes it to the run folder.
 
     Args:
         run: ready to start.
-        checkpoint: where it resumes; None: at its beginning.
+        checkpoint: to resume from; None: the run starts at its first update.
 
     Returns:
-        The set after its last update, on the trainer's device; of a run that learns nothing, the set that
-        was chosen.
+        The set after its last update, on the trainer's device; with iterations=0, the initial images.
 
     Raises:
-        ConfigError: numbers were not finite, and the last finite set is in the run folder; or a callback has
-            ended the training early.
+        ConfigError: a loss, gradient or image was not finite (the run folder has the last finite set), or a
+            callback stopped the training early.
     """
     if run.condenser is None:
         chosen = run.evaluation.start.images
@@ -126,13 +125,13 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
 
 
 def save_set(run: Run, images: LabelledImages, stored: Stored | None, *, complete: bool) -> None:
-    """Writes the condensed set into the run folder; only rank 0 writes.
+    """Writes the condensed set to the run folder; only rank 0 writes.
 
     Args:
-        run: that made the set.
+        run: the set's run.
         images: the set.
-        stored: tensors from which the images are decoded; None stores the images themselves.
-        complete: whether the set is the outcome of all iterations.
+        stored: tensors from which the images are decoded; None: the images themselves are stored.
+        complete: whether all iterations are done.
     """
     if not is_main():
         return
@@ -151,11 +150,11 @@ def evaluate(run: Run, images: TrainingSet) -> list[Evaluation]:
     """Evaluates the set and its baselines, logs the accuracies, and writes the run's result.
 
     Args:
-        run: whose `condense` has ended.
+        run: after `condense`.
         images: the set after its last update.
 
     Returns:
-        The set on each architecture, then the baselines.
+        Evaluations of the set on each architecture, then of the baselines.
     """
     log = AccuracyLog(run.folder.accuracy_log, run.evaluation.protocol) if is_main() else None
     evaluations = run.evaluation(images, run.console, log)
@@ -167,12 +166,12 @@ def evaluate(run: Run, images: TrainingSet) -> list[Evaluation]:
 
 
 def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluation]) -> None:
-    """Adds the accuracies to the stored set, and shows both on dashboards; only rank 0 writes.
+    """Adds the accuracies to the stored set, and sends both to dashboards; only rank 0 writes.
 
     Args:
-        run: that made the set.
+        run: the set's run.
         images: the set after its last update.
-        evaluations: the set on each architecture, then the baselines.
+        evaluations: of the set on each architecture, then of the baselines.
     """
     name = run.evaluation.start.name
     accuracies = [each.as_dict() for each in evaluations if each.name == name]
@@ -185,11 +184,11 @@ def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluati
 
 
 def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
-    """Collects what a finished run has measured, besides accuracies, for its result.
+    """Collects a finished run's measurements other than accuracies: zetas, speed, seconds, environment.
 
     Args:
         run: after its evaluation.
-        evaluation_seconds: that the final evaluation has taken.
+        evaluation_seconds: duration of the final evaluation.
     """
     quick, found = run.callbacks.quick_evaluation, {}
     if run.condenser is not None:
@@ -204,12 +203,12 @@ def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
 
 
 def print_outcome(run: Run, evaluations: Sequence[Evaluation], dashboards: Mapping[str, str]) -> None:
-    """Prints the accuracies, and where to find what the run has left.
+    """Prints the accuracies and the locations of the run's files and dashboards.
 
     Args:
         run: after its end.
-        evaluations: the set's first.
-        dashboards: by name, where each shows the run.
+        evaluations: of the set, then of the baselines.
+        dashboards: location of the run on each dashboard, by the dashboard's name.
     """
     console = run.console
     print_table(evaluations, run.record.headline, console)

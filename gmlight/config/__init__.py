@@ -1,1 +1,1 @@
-"""Hydra configurations: composed, checked, labelled, stored and resumed."""
+"""Composes, checks, labels, stores and resumes Hydra configurations."""

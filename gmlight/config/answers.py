@@ -1,4 +1,4 @@
-"""Asks parts of a configuration about themselves before they are built."""
+"""Reads attributes of the parts that a configuration names, before the parts are built."""
 
 from typing import Any
 
@@ -7,12 +7,16 @@ from omegaconf import DictConfig
 
 
 def answer(node: DictConfig, question: str, default: Any = False) -> Any:
-    """Asks the function or class that the node names for an attribute.
+    """Reads an attribute of the function or class that a node names.
 
     Args:
-        node: of the configuration.
+        node: the part's configuration, with `_target_`.
         question: name of the attribute, such as `draws_noise`.
-        default: if the part has no such attribute, or cannot be imported (building it reports the error).
+        default: returned if the part lacks the attribute or cannot be imported; building the part reports
+            the import error.
+
+    Returns:
+        The attribute's value.
     """
     try:
         part = hydra.utils.get_object(node["_target_"])

@@ -1,4 +1,4 @@
-"""Runs a command from its words: Hydra composes, errors become one line and an exit status."""
+"""Runs a command from its command line: Hydra composes; errors become one line and an exit status."""
 
 import os
 import sys
@@ -16,25 +16,28 @@ from gmlight.runtime.signals import Stopped, signal_handler
 def run_command(name: str) -> None:
     """Composes conf/<name>.yaml from the command line and runs `gmlight.commands.<name>` in a run folder.
 
-    The folder must be empty, unless `resume` names it or Slurm has restarted the job. A ConfigError ends
+    The folder must be empty, unless `resume` names it or Slurm requeued the job. A ConfigError ends
     the process with one line and exit status 1; a sweep continues with its other runs. SIGINT and SIGTERM
     end the process, a sweep included, with exit status 130 and 143.
+
+    Args:
+        name: of the command, such as `train`.
     """
-    # Hydra accepts this word only before or after all others.
+    # Hydra accepts this flag only before or after all other words.
     sys.argv[1:] = words = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     if message := explain_invalid_choice(words) or explain_torchrun(words):
         sys.exit(f"gmlight: {message}")
     prepare_hydra()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are reported here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise errors, which are reported below
     job = Job(name)
     try:
         with signal_handler.installed():
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)()
     except Stopped as stopped:
-        if not stopped.reported:  # the runs were in processes of their own
-            line = f"stopped by {stopped}; resume a run that has begun with resume=<its folder>"
+        if not stopped.reported:  # the runs had separate processes
+            line = f"stopped by {stopped}; resume a started run with resume=<its folder>"
             print(f"gmlight: {line}", file=sys.stderr)
-        # Lightning ends rank 0 where another rank fails; rank 0 reports, the others end without an error.
+        # Only rank 0 reports: Lightning stops it when another rank fails. Other ranks exit with status 0.
         sys.exit(stopped.status if is_main() else 0)
     except ConfigError as error:
         if not error.reported:

@@ -21,7 +21,10 @@ from gmlight.runtime.paths import CONF_DIR
 
 
 def register_resolvers() -> None:
-    """Registers the functions of conf/: min and max skip null, div rounds down, stamp names a folder."""
+    """Registers the resolvers that conf/ uses.
+
+    `min` and `max` skip null; `div` rounds down; `half` rounds up; `stamp` is a folder name from the time.
+    """
     resolvers: dict[str, Callable[..., Any]] = {
         "min": lambda *values: min(value for value in values if value is not None),
         "max": lambda *values: max(value for value in values if value is not None),
@@ -35,12 +38,20 @@ def register_resolvers() -> None:
 
 
 def _stamp() -> str:
-    # Time and process: no two runs on a machine start in the same folder.
+    # With the process number, so that no two runs on a machine share a folder.
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-{os.getpid()}"
 
 
 def choose(config: DictConfig, group: str, option: str) -> DictConfig:
-    """Loads an option that was not chosen; its references are resolved in this configuration.
+    """Loads an option other than the chosen one; its references resolve to this configuration's dataset.
+
+    Args:
+        config: the composed configuration.
+        group: such as `architecture`.
+        option: name of the option.
+
+    Returns:
+        The option's node.
 
     Raises:
         ConfigError: there is no such option.
@@ -58,8 +69,14 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
 def with_overrides(overrides: list[str]) -> DictConfig:
     """Composes the configuration of this command line with further overrides.
 
+    Args:
+        overrides: words such as `schedule=fixed`; they win over the command line's.
+
+    Returns:
+        The completed and checked configuration.
+
     Raises:
-        ConfigError: one of them is wrong.
+        ConfigError: an override is invalid.
     """
     hydra_config = HydraConfig.get()
     try:
@@ -71,7 +88,7 @@ def with_overrides(overrides: list[str]) -> DictConfig:
 
 
 def instantiate(node: Any, *args: Any, **keywords: Any) -> Any:
-    """Builds what the node's `_target_` names, from plain containers."""
+    """Calls the function or class that the node's `_target_` names; nested nodes become plain containers."""
     return hydra.utils.instantiate(node, *args, **keywords, _convert_="all")
 
 
@@ -89,7 +106,7 @@ def complete(config: DictConfig) -> None:
 
 
 def use_present_names(node: Any) -> None:
-    """Replaces names from before the packages by present ones, in place."""
+    """Replaces former names of functions and classes by their present names, in place."""
     for key in name_keys(node) if isinstance(node, DictConfig) else ():
         node[key] = present_name(node[key])
         if node[key] in BUILT_AT_ONCE:
@@ -104,7 +121,7 @@ def use_present_names(node: Any) -> None:
 
 
 def _check_coreset(config: DictConfig) -> None:
-    # It would be another method under this one's name.
+    # With iterations, the method would condense under the name of a method that only selects images.
     method = HydraConfig.get().runtime.choices.get("method")
     if method is not None and config.iterations and read_bundle(method).get("iterations") == 0:
         raise ConfigError(
@@ -114,12 +131,12 @@ def _check_coreset(config: DictConfig) -> None:
 
 
 def data_root(config: DictConfig) -> str | None:
-    """The folder that a dataset is read from: its own `root` if it has that key, else `data_dir`."""
+    """Returns the folder of the dataset: its `root` if it has that key, else `data_dir`."""
     return config.dataset.root if "root" in config.dataset else config.data_dir
 
 
 def name_classes(config: DictConfig) -> None:
-    """Fills in class names that only the files know.
+    """Fills in class names that are read from the dataset's files, in place.
 
     Raises:
         ConfigError: `dataset.classes` names other classes than the files.

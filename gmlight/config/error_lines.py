@@ -1,4 +1,4 @@
-"""One line, with the mend, for each error that a user can cause."""
+"""Explains errors that a user can fix, each in one line with the fix."""
 
 import errno
 import os
@@ -19,7 +19,14 @@ _CANNOT_WRITE = (
 
 
 def explain_invalid_choice(words: list[str]) -> str | None:
-    """One line about a choice that is a number, a list or a dictionary, on which Hydra itself fails."""
+    """Explains a choice whose value is a number, a list or a dictionary; Hydra's own error is unclear.
+
+    Args:
+        words: of the command line.
+
+    Returns:
+        One line that lists the options; None if every choice is a name.
+    """
     groups = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
     for word in words:
         key = override_key(word)
@@ -37,19 +44,26 @@ def explain_invalid_choice(words: list[str]) -> str | None:
 
 
 def explain_torchrun(words: list[str]) -> str | None:
-    """One line where torchrun's processes would not share a folder: each would name it by its own time."""
+    """Explains why torchrun's processes cannot share a run folder: each would name it by its own time.
+
+    Args:
+        words: of the command line.
+
+    Returns:
+        One line; None without torchrun, or if the folder is named.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     if "-m" in words or "--multirun" in words:
         return "torchrun: one run has several processes, not a sweep; leave out --multirun"
     if any(word.startswith("hydra.run.dir=") for word in words):
         return None
-    return "torchrun: its processes have to agree on a new folder; name it with hydra.run.dir="
+    return "torchrun: its processes need one run folder; name a new one with hydra.run.dir="
 
 
 def explain_error(error: Exception) -> str | None:
-    """One line about an error that a user can fix; None for any other error."""
-    # A launcher or sweeper is chosen whose plugin is not installed.
+    """Explains an error that a user can fix in one line; returns None for any other error."""
+    # The plugin of the chosen launcher or sweeper is not installed.
     for plugin, package, extra in (
         ("launcher/joblib", "hydra_joblib_launcher", "sweep"),
         ("launcher/submitit", "hydra_submitit_launcher", "sweep"),
@@ -58,20 +72,20 @@ def explain_error(error: Exception) -> str | None:
         if f"hydra/{plugin}" in str(error) or f"'hydra_plugins.{package}" in str(error):
             return f"Hydra's {plugin} is not installed; pip install 'gmlight[{extra}]'"
     if type(error).__module__.split(".")[0] in ("joblib", "submitit"):
-        how = "resume runs that have begun with resume=<their folder>"
+        how = "resume a started run with resume=<its folder>"
         return f"the sweep has ended: {_shortened(error)}; {how}"
     if isinstance(error, RuntimeError) and 'Could not detect "srun"' in str(error):  # submitit's
         return "hydra/launcher=submitit_slurm: there is no Slurm here; use hydra/launcher=joblib"
     if isinstance(error, ValueError) and "Unavailable parameter" in str(error):  # submitit's
         return f"hydra.launcher: {_shortened(error)}"
     unknown = re.match(r"Could not override 'trainer\.(\w+)'", str(error))
-    if unknown and unknown[1] in REFUSED:  # Hydra would propose to add it
+    if unknown and unknown[1] in REFUSED:  # Hydra would suggest to add the key
         return f"trainer.{unknown[1]}: {REFUSED[unknown[1]][1]}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return f"{error}{cause}"
-    # A callback that is added on the command line cannot work here.
-    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported here
+    # A trainer setting, or a callback from the command line, does not work here.
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's class; importing Lightning is slow
         return f"Lightning refuses the trainer or a callback: {_shortened(error)}"
     if isinstance(error, ModuleNotFoundError) and "pip install" in str(error):
         return _shortened(error)

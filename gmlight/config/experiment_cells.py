@@ -1,22 +1,22 @@
-"""Cells of an experiment that are blank or take other values."""
+"""Exceptions in an experiment's table: cells that stay blank or set other values."""
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 
 def apply_cell(config: DictConfig) -> None:
-    """Sets the values of the experiment's cell that this configuration is, in place."""
+    """Sets the values of every cell that matches this configuration, in place."""
     for cell in find_cells(config):
         config.merge_with(cell.get("set", {}))
 
 
 def blank_cell(config: DictConfig) -> str | None:
-    """The reason why the experiment leaves this cell blank; None if it does not."""
+    """Returns the reason why the experiment skips this configuration; None if it runs."""
     return next((cell.blank for cell in find_cells(config) if "blank" in cell), None)
 
 
 def find_cells(config: DictConfig) -> list[DictConfig]:
-    """The entries of `cells` whose `when` this configuration fulfils."""
+    """Returns the entries of `cells` whose `when` matches this configuration."""
     choices = HydraConfig.get().runtime.choices
 
     def value(key: str) -> str:

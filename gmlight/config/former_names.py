@@ -1,9 +1,9 @@
-"""Names from before the packages: stored sets, run folders and users' yaml still use them."""
+"""Translates former names of functions and classes, which stored sets, run folders and users' yaml use."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# A module or a function -> where it is now. The longest entry that fits a name counts.
+# Former name of a module or function -> present name. The longest entry that matches counts.
 FORMER_NAMES = {
     "gmlight.augmentation": "gmlight.data.augmentation",
     "gmlight.coresets": "gmlight.condensation.initialization",
@@ -27,7 +27,7 @@ FORMER_NAMES = {
     "gmlight.synthetic": "gmlight.condensation.synthetic",
     "gmlight.synthetic.noise": "gmlight.condensation.initialization.noise",
 }
-# Targets that once were partial functions: `_partial_: true` beside their name is left out now.
+# Targets that were partial functions before: `_partial_: true` beside their former name is dropped.
 BUILT_AT_ONCE = tuple(
     f"gmlight.matching.rules.{name}" for name in ("inter", "interleaved", "intra", "multilevel")
 )
@@ -35,22 +35,22 @@ _PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
 
 
 def with_present_names(node: Any) -> Any:
-    """Copies plain containers; every `_target_` gets the name that it has now."""
+    """Copies plain containers, with the present name in every `_target_`."""
     return _without_partial(_renamed(node, FORMER_NAMES))
 
 
 def with_former_names(node: Any) -> Any:
-    """Copies plain containers; every `_target_` gets its oldest name, under which digests are taken."""
+    """Copies plain containers, with the oldest name in every `_target_`; digests use these names."""
     return _renamed(node, _PRESENT_NAMES)
 
 
 def present_name(target: str) -> str:
-    """`gmlight.distances.cos` -> `gmlight.matching.distances.cos`; other names as they are."""
+    """Translates `gmlight.distances.cos` to `gmlight.matching.distances.cos`; keeps other names."""
     return _look_up(target, FORMER_NAMES)
 
 
 def name_keys(node: Mapping[Any, Any]) -> list[str]:
-    """The keys of a node whose values name a function or class."""
+    """Lists the keys of a node whose values name a function or class."""
     target = node.get("_target_")
     if not isinstance(target, str):
         return []

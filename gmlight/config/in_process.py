@@ -1,4 +1,4 @@
-"""Composes a command's configuration inside a running program, as its command line would."""
+"""Composes a command's configuration inside a running program, as the command line does."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,20 +27,20 @@ def composed(
 ) -> Iterator[tuple[DictConfig, Path]]:
     """Composes conf/<name>.yaml from the words of a command line.
 
-    Hydra's process-wide state is this configuration's inside and as it was before afterwards: the program
-    may use Hydra itself, and may have parsed a command line of its own.
+    Hydra's process-wide state belongs to this configuration inside the block and is restored afterwards, so
+    that the program may use Hydra itself.
 
     Args:
         name: of the command.
         words: overrides.
-        config_dir: a folder with further options, as `--config-dir`.
-        filled: values by key, for keys that are null.
+        config_dir: a folder with further options, as `--config-dir`; None: only conf/.
+        filled: values by key, for keys that are null in the configuration.
 
     Yields:
         The configuration and the run folder that it names.
 
     Raises:
-        ConfigError: a word is wrong.
+        ConfigError: an override is invalid.
     """
     register_resolvers()
     searched = (
@@ -66,7 +66,7 @@ def composed(
 
 
 def quoted(value: str) -> str:
-    """A value as Hydra's grammar wants it, whatever its characters."""
+    """Quotes a value for Hydra's override grammar."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

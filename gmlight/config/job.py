@@ -1,4 +1,4 @@
-"""One run of a command, as Hydra calls it: in this process, or in one that a launcher starts."""
+"""Runs a command once, when Hydra calls it: in this process, or in a process of a launcher."""
 
 import contextlib
 import signal
@@ -29,7 +29,7 @@ class Job:
 
     Args:
         name: of the command; its function is `gmlight.commands.<name>.<name>(config, folder)`.
-        launched: whether a launcher started this process, which is not that of the command line.
+        launched: whether a launcher started this process; False in the process of the command line.
     """
 
     name: str
@@ -41,14 +41,16 @@ class Job:
         number = HydraConfig.get().job.num
         shares_terminal = HydraConfig.get().runtime.choices["hydra/launcher"] == "joblib"
         streams = numbered_output(number) if shares_terminal else contextlib.nullcontext()
-        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, shortly before a job's time is over
+        requeue = signal.getsignal(
+            signal.SIGUSR2
+        )  # submitit's handler, called shortly before the job's time limit
         with signal_handler.installed(), streams:
             if callable(requeue):
                 signal_handler.reinstall(signal.SIGUSR2)
             try:
                 return self._run(config)
             except ConfigError as error:
-                error.reported = False  # at the command line
+                error.reported = False  # in the command line's process
                 raise
             except Stopped as stopped:
                 if stopped.signum == signal.SIGUSR2 and callable(requeue):
@@ -61,7 +63,7 @@ class Job:
             _check_folder(config, folder)
             _check_search_direction()
             complete(config)
-            # Only now is anything slow imported: a mistake in the words is reported at once.
+            # Slow imports come after the checks, so that a wrong override is reported at once.
             name = "dry_run" if self.name == "train" and config.dry_run else self.name
             function = getattr(import_module(f"gmlight.commands.{name}"), name)
             prepare_process(config)
@@ -83,7 +85,7 @@ class Job:
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By name: an object whose class belongs to __main__ would be copied with all that it refers to.
+        # Pickled by name: cloudpickle would copy a class of __main__ with everything that it refers to.
         return _launched_job, (self.name,)
 
 
@@ -95,7 +97,7 @@ def _launched_job(name: str) -> Job:
 def prepare_hydra() -> None:
     """Registers the resolvers of conf/ and hides a warning about launchers."""
     register_resolvers()
-    # Launchers in conf/ are named as their plugins name them, and set keys of the plugins' schemas.
+    # conf/ has launchers with the names of the plugins' schemas, which Hydra warns about.
     warnings.filterwarnings("ignore", message="\\s*'hydra/.*is validated against ConfigStore schema")
 
 
@@ -108,21 +110,21 @@ def _check_folder(config: DictConfig, path: Path) -> None:
 
 
 def _check_search_direction() -> None:
-    # Minimizing is Optuna's default.
+    # Optuna minimizes by default.
     direction = HydraConfig.get().sweeper.get("direction")
     if HydraConfig.get().mode == RunMode.MULTIRUN and getattr(direction, "name", direction) == "minimize":
         raise ConfigError("a run's value is its accuracy; add hydra.sweeper.direction=maximize")
 
 
 def _report(line: str, folder: Path) -> None:
-    if is_main():  # one of several processes
-        if not slurm.in_job():  # another task may just begin there
+    if is_main():
+        if not slurm.in_job():  # another task may be starting in the folder
             _remove_if_empty(folder)
         print(f"gmlight: {line}", file=sys.stderr)
 
 
 def _remove_if_empty(folder: Path) -> None:
-    # Removes what Hydra has made for a refused run; never the current folder or one that a user named.
+    # Removes the folder that Hydra made for a refused run, but never the current folder or a user's folder.
     words = HydraConfig.get().overrides.hydra
     if any(word.startswith(("hydra.run.dir", "hydra.sweep")) for word in words):
         return

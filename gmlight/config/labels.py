@@ -1,4 +1,4 @@
-"""Records how a run was called, and names it for tables: method, scale, protocol, departures."""
+"""Records how a run was called, and labels it for tables: method, scale, protocol, departures."""
 
 import shlex
 import sys
@@ -11,25 +11,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.experiment_cells import find_cells
-from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
+from gmlight.config.overrides import ADDED_ON_RESUME, flat, last_of_each_key, override_key
 from gmlight.config.part_errors import build_part
 from gmlight.runtime.paths import CONF_DIR
 
 if TYPE_CHECKING:
     from gmlight.data.augmentation import NamedAugmentation
 
-# The sizes of a scale, and the keys that hold the sizes in use.
+# Each size of a scale -> the key whose value the run uses.
 _SCALE_SIZES = {
     "iterations": "iterations",
     "real_batch": "real_batch",
     "networks": "evaluation.networks",
     "epochs": "evaluation.epochs",
 }
-_PAPER_OPTIONS = {"synthetic": "pixels", "sampling": "random"}  # of groups that the paper does not vary
+_PAPER_OPTIONS = {"synthetic": "pixels", "sampling": "random"}  # groups with one option in the paper
 _PAPER_METHODS = ("random", "herding", "dc", "m", "md", "mdo", "mda", "whole")
 _METHOD_GROUPS = ("matching", "distance", "schedule")
 _DATASET_DEPARTURES = ("dataset.flip", "dataset.formation_factor")  # keys that change the synthetic set
-# Keys and groups that a result shows in other places, or that change no number.
+# Keys and groups that a result shows elsewhere, or that change no result.
 _SHOWN_ELSEWHERE = {
     "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
     "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
@@ -38,22 +38,22 @@ _SHOWN_ELSEWHERE = {
 
 
 def describe(config: DictConfig) -> RunRecord:
-    """Records how a condensation was called, and names it for tables.
+    """Records how a condensation was called, and labels it for tables.
 
-    Names say what departs from the method, the scale and the architecture. `departures` are those changes
-    that keep a run out of the paper's tables: whatever is not a choice of a whole group.
+    Labels name the changes to the method, the scale and the architecture. `departures` lists the changes that
+    keep a run out of the paper's tables, such as `distance.weight=2`.
     """
     called = _invocation(config)
     overrides, choices = called.overrides, called.choices
-    # A method from a user's own folder may set anything.
-    own_method = [] if choices["method"] in _PAPER_METHODS else [f"method={choices['method']}"]
+    # A user-defined method may set any key.
+    custom_method = [] if choices["method"] in _PAPER_METHODS else [f"method={choices['method']}"]
     protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
     departures = _departures(config, overrides)
     departures += [word for word in _extensions(config, choices) if word not in departures]
     return RunRecord(
         **called.as_dict(),
         method=_method_label(config, choices, overrides),
-        departures=departures + own_method + protocol,
+        departures=departures + custom_method + protocol,
         scale=_scale_label(config, overrides),
         architecture=architecture_label(choices["architecture"], overrides),
         protocol=protocol_label(config),
@@ -61,16 +61,18 @@ def describe(config: DictConfig) -> RunRecord:
 
 
 def describe_use(config: DictConfig) -> Invocation:
-    """Records how a command on a condensed set was called."""
+    """Records how a command that uses a condensed set was called."""
     called = _invocation(config)
-    # An augmentation chooses an initialization for runs that condense; it plays no part here.
+    # An augmentation also chooses an initialization, which such a command does not use.
     choices = {group: option for group, option in called.choices.items() if group != "initialization"}
     return replace(called, choices=choices)
 
 
 def _invocation(config: DictConfig) -> Invocation:
     hydra_config = HydraConfig.get()
-    overrides = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
+    overrides = last_of_each_key(
+        word for word in hydra_config.overrides.task if not word.startswith("resume=")
+    )
     words = sys.argv[1:] if hydra_config.mode == RunMode.RUN else overrides
     if any(word.startswith("resume=") for word in words):
         words = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
@@ -87,9 +89,9 @@ def _invocation(config: DictConfig) -> Invocation:
 
 
 def protocol_label(config: DictConfig) -> str:
-    """Names how evaluation networks are trained: `plain` as in the paper, `dsa`, or `dsa + cutmix`.
+    """Names the evaluation protocol: `plain` as in the paper, or by its augmentation, such as `dsa + cutmix`.
 
-    Another augmentation has its own name. Accuracies under different protocols cannot be compared.
+    Accuracies under different protocols cannot be compared.
     """
     name = _build_augmentation(config).protocol
     if name == config.dataset.get("evaluation_augmentation", "none"):
@@ -99,35 +101,40 @@ def protocol_label(config: DictConfig) -> str:
 
 
 def protocol_epochs(config: DictConfig) -> int:
-    """Epochs of an evaluation network by default: those of dataset and augmentation, limited by the scale."""
+    """Returns the default epochs of an evaluation network, limited by the scale."""
     epochs = max(config.dataset.evaluation_epochs, config.augmentation.get("evaluation_epochs", 0))
     return min(filter(None, (epochs, config.scale.epochs)))
 
 
 def augments_while_matching(config: DictConfig) -> bool:
-    """Whether real and synthetic images are augmented while their gradients are matched, too."""
+    """Whether the augmentation also applies to the images whose gradients are matched."""
     return _build_augmentation(config).while_matching
 
 
 def _build_augmentation(config: DictConfig) -> "NamedAugmentation":
-    from gmlight.data.augmentation import as_augmentation  # loads torch, which is slow
+    from gmlight.data.augmentation import as_augmentation  # slow: imports torch
 
     node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
     return as_augmentation(build_part("augmentation", node))
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:
-    """`convnet` with `architecture.width=64` -> `convnet, width=64`."""
+    """Labels an architecture with its changed options: `convnet, width=64`.
+
+    Args:
+        name: the chosen option of `architecture`.
+        overrides: of the command line, such as `architecture.width=64`.
+    """
     changed = [override.split(".", 1)[1] for override in overrides if override.startswith("architecture.")]
     return ", ".join([name, *changed])
 
 
 def _scale_label(config: DictConfig, overrides: list[str]) -> str:
-    # Names every size that differs from the scale's: no reduced run may pass for a full one.
+    # Names every size that differs from the scale's, so that a reduced run is never taken for a full one.
     intended = dict(config.scale)
     intended["epochs"] = protocol_epochs(config)
     used = {size: OmegaConf.select(config, key) for size, key in _SCALE_SIZES.items()}
-    if config.iterations == 0:  # nothing is condensed: these sizes are not used
+    if config.iterations == 0:  # nothing is condensed, so these sizes are unused
         del used["iterations"], used["real_batch"]
     changed = [f"{_SCALE_SIZES[size]}={value}" for size, value in used.items() if value != intended[size]]
     protocol = [f"evaluation.{key}" for key in ("batch_size", "lr", "momentum", "weight_decay")] + [
@@ -139,7 +146,7 @@ def _scale_label(config: DictConfig, overrides: list[str]) -> str:
         if override_key(override).startswith(tuple(protocol))
         and not (
             override_key(override) == "augmentation" and augments_while_matching(config)
-        )  # named by the protocol
+        )  # the protocol names it
     ]
     return named_with(config.scale.name, changed)
 
@@ -160,22 +167,22 @@ def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[s
     ] != defaults.get("augmentation"):
         swapped.append(f"augmentation={choices['augmentation']}")
     from_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
-    known = [*changed, *swapped, *from_bundle]
-    changed += [word for word in _extensions(config, choices) if word not in known]
+    named = [*changed, *swapped, *from_bundle]
+    changed += [word for word in _extensions(config, choices) if word not in named]
     for cell in find_cells(config):
         changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
     return named_with(choices["method"], swapped + changed)
 
 
 def read_bundle(method: str) -> dict[str, Any]:
-    """Reads the choices and values of a method; a method from a user's own folder has none here."""
+    """Reads the choices and values of a method from conf/; a user-defined method has no choices there."""
     path = CONF_DIR / "method" / f"{method}.yaml"
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {"defaults": []}
     return content
 
 
 def _extensions(config: DictConfig, choices: dict[str, str]) -> list[str]:
-    # What the paper does not have, chosen by the command line, a method or an experiment.
+    # Choices that the paper does not have, from the command line, a method or an experiment.
     if config.iterations == 0:
         return []
     found = [
@@ -196,7 +203,7 @@ def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
         if key in _DATASET_DEPARTURES
         or (key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE)
     ]
-    if config.speed.precision != "float32":  # the only setting of speed that is inexact
+    if config.speed.precision != "float32":  # the only inexact setting of speed
         departures.append(f"speed.precision={config.speed.precision}")
     if config.holdout and "holdout" not in keys.values():  # set by an experiment
         departures.append(f"holdout={config.holdout}")

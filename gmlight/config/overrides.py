@@ -1,14 +1,14 @@
 """Command-line overrides and flattened configurations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-# Beginnings of the words that resuming adds to those of the resumed run.
+# Prefixes of the words that resuming adds to the command line of the resumed run.
 ADDED_ON_RESUME = ("resume=", "hydra.run.dir=", "hydra.mode=")
 
 
 def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """{distance: {weight: 0.1}} -> ("distance.weight", 0.1)."""
+    """Flattens nested mappings: {distance: {weight: 0.1}} yields ("distance.weight", 0.1)."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -16,6 +16,11 @@ def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
+def last_of_each_key(overrides: Iterable[str]) -> list[str]:
+    """Drops overrides whose key is set again by a later one: `width=8 width=16` -> `width=16`."""
+    return list({override.lstrip("+~").split("=")[0]: override for override in overrides}.values())
+
+
 def override_key(override: str) -> str:
-    """`+distance.weight=2` -> `distance.weight`."""
+    """Returns the key of an override: `distance.weight` of `+distance.weight=2`."""
     return override.lstrip("+~").split("=")[0].split("@")[0]

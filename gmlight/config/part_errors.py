@@ -1,4 +1,4 @@
-"""Builds the parts that the configuration names, and says in one line why one cannot be built."""
+"""Builds parts that the configuration names; explains in one line why a part cannot be built."""
 
 import difflib
 import re
@@ -16,15 +16,18 @@ from gmlight.errors import ConfigError
 
 
 def build_part(group: str, node: Any, option: str | None = None) -> Any:
-    """Builds what a group's node names.
+    """Builds the part that a config group's node names.
 
     Args:
         group: such as `distance`.
-        node: of the configuration.
-        option: if it is not the one that was chosen.
+        node: the part's configuration, with `_target_`.
+        option: name of the option, for messages; None: the chosen option.
+
+    Returns:
+        The part: an object or a function.
 
     Raises:
-        ConfigError: it cannot be built; the line says why.
+        ConfigError: the part cannot be built.
     """
     try:
         return hydra.utils.instantiate(node, _convert_="all")
@@ -41,11 +44,11 @@ def build_part(group: str, node: Any, option: str | None = None) -> Any:
 
 
 def part_name(group: str, option: str | None = None) -> str:
-    """What a part is called in a message: its yaml, or the key where the command line has changed it.
+    """Names a part in a message: by its yaml, or by its group if the command line changes its keys.
 
     Args:
         group: such as `distance`.
-        option: of the group; None: the chosen one.
+        option: of the group; None: the chosen option.
     """
     if not HydraConfig.initialized():
         return group
@@ -62,7 +65,7 @@ def part_name(group: str, option: str | None = None) -> str:
 
 
 def _explain_absence(target: str, cause: BaseException) -> str | None:
-    # What Python says of a name that a module lacks is about packages.
+    # Python's own message for a missing name speaks of missing packages.
     module, _, name = target.rpartition(".")
     if not isinstance(cause, ImportError | AttributeError) or module not in sys.modules:
         return None
@@ -71,19 +74,20 @@ def _explain_absence(target: str, cause: BaseException) -> str | None:
 
 
 def describe_error(error: BaseException) -> str:
-    """The error's type, its first line, and the place in the part's code."""
-    # With the place in the part itself, not in what it calls.
-    ours = Path(__file__).parents[1]
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename, ours)]
+    """Describes an error by its type, its first line, and the line of the user's code that raised it."""
+    package = Path(__file__).parents[1]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if _is_user_code(frame.filename, package)
+    ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {_first_line(error)}{place}"
 
 
-def _is_own(filename: str, ours: Path) -> bool:
+def _is_user_code(filename: str, package: Path) -> bool:
     library = Path(traceback.__file__).parent
     path = Path(filename)
-    foreign = "site-packages" in path.parts or path.is_relative_to(library) or path.is_relative_to(ours)
-    return not (foreign or filename.startswith("<frozen"))
+    installed = "site-packages" in path.parts or path.is_relative_to(library) or path.is_relative_to(package)
+    return not (installed or filename.startswith("<frozen"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Settings of the whole process: allocator, number formats, Lightning's messages."""
+"""Process-wide settings: allocator, TF32, Lightning's messages."""
 
 import logging
 import warnings
@@ -7,32 +7,31 @@ from omegaconf import DictConfig
 
 
 def prepare_process(config: DictConfig) -> None:
-    """Sets the allocator and the number formats of the process, and hides Lightning's remarks.
+    """Sets the process's allocator, disables TF32, and hides irrelevant messages of Lightning.
 
-    Called once, before anything large is allocated.
+    Call it once, before large tensors are allocated.
     """
-    import torch  # slow, and needed only once a configuration is accepted
+    import torch  # slow, so imported after the configuration is checked
 
     from gmlight.runtime.memory import keep_large_blocks
 
     if config.speed.allocator == "auto":
         keep_large_blocks()
     _quieten_lightning()
-    # cuDNN's own default is TF32 for convolutions, whose results have three digits. The settings' names are
-    # those that every torch since 1.7 has; some releases ask for newer ones.
+    # By default, cuDNN computes convolutions in TF32, which is exact to about three digits. These settings
+    # exist since torch 1.7; some releases warn that newer ones replace them.
     warnings.filterwarnings("ignore", message=".*new API settings to control TF32.*")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _quieten_lightning() -> None:
-    # Hides remarks that say nothing about a run.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (
-        ".*does not have many workers.*",  # batches are drawn from a tensor in this process
-        ".*ModelCheckpoint with manual optimization.*",  # a checkpoint is wanted after the step
-        ".*Experiment logs directory .* exists and is not empty.*",  # this run's own config.yaml
+        ".*does not have many workers.*",  # batches are drawn from a tensor in memory
+        ".*ModelCheckpoint with manual optimization.*",  # checkpoints are saved after the optimizer's step
+        ".*Experiment logs directory .* exists and is not empty.*",  # it holds this run's config.yaml
         ".*isinstance\\(treespec, LeafSpec\\).*",
-        ".*`srun` command is available.*",  # a run outside Slurm on a machine that has it is no mistake
+        ".*`srun` command is available.*",  # a run without srun is intended
     ):
         warnings.filterwarnings("ignore", message=message)

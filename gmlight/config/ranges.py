@@ -1,4 +1,4 @@
-"""Ranges of the values of single keys."""
+"""Checks the value of each key against its range."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from gmlight.config.values import ABSENT, is_number, select
 from gmlight.errors import ConfigError
 
-_WHOLE_NUMBERS = {  # key: the least value
+_WHOLE_NUMBERS = {  # key: minimum
     "ipc": 1,
     "iterations": 0,
     "updates": 1,
@@ -100,7 +100,7 @@ Allows = Callable[[Any], bool]
 
 
 def check_ranges(config: DictConfig) -> None:
-    """Refuses the first value that is out of its range.
+    """Refuses a value outside its key's range.
 
     Raises:
         ConfigError: names the key, its value and the range.
@@ -112,14 +112,14 @@ def check_ranges(config: DictConfig) -> None:
 
 
 def _rules() -> Iterator[tuple[str, str, Allows]]:
-    # Of each key: the range in words, and whether a value lies in it.
+    # Yields (key, range in words, function that tests a value).
     for key, least in _WHOLE_NUMBERS.items():
         yield key, f"a whole number of at least {least}", _whole_number(least)
     for key in _AUTO_OR_COUNT:
         yield key, "auto or a whole number of at least 1", _is_auto_or_count
     for key in _POSITIVE:
         yield key, "a number above 0", _is_positive
-    # None: the number of classes.
+    # None stands for the number of classes.
     yield "matching.inter_weight", "a number above 0", lambda value: value is None or _is_positive(value)
     for key in _NOT_NEGATIVE:
         yield key, "a number of at least 0", lambda value: is_number(value) and value >= 0

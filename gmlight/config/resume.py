@@ -21,22 +21,22 @@ _CHANGEABLE = (
     "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
     "speed.microbatch", "speed.classes_per_block", "speed.allocator",
 )  # fmt: skip
-# Keys among them that may not: it would change the protocol in the middle of a curve.
+# Exceptions among these keys: a change would mix two protocols in one accuracy curve.
 _FIXED = ("evaluation.cutmix",)
 _COMMAND = "command"  # the key of config.yaml that holds the words of the command line
 
 
 def expand(words: list[str]) -> list[str]:
-    """Replaces `resume=` in a command line by the words that started the run.
+    """Adds the words that started a run to a command line with `resume=`.
 
     Args:
-        words: of the command line; those besides `resume=` win over the stored ones.
+        words: of the command line; they win over the stored words.
 
     Returns:
-        The words of the whole command; without `resume=`, the words as they are.
+        The words of the whole command; without `resume=`, the words unchanged.
 
     Raises:
-        ConfigError: there is no such run.
+        ConfigError: there is no such run, or the command is a sweep.
     """
     named = [word for word in words if word.startswith("resume=")]
     if not named:
@@ -51,7 +51,7 @@ def expand(words: list[str]) -> list[str]:
         )
     new = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
     changed = {override_key(word) for word in new}
-    # Where another option of a group is chosen, what was set inside the old one is dropped.
+    # If another option of a group is chosen, keys set inside the former option are dropped.
     inside = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
     stored, _ = read_run(folder)
     kept = [
@@ -59,7 +59,7 @@ def expand(words: list[str]) -> list[str]:
         for word in stored
         if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(inside))
     ]
-    # A job of a sweep is resumed as a run of its own.
+    # A job of a sweep is resumed as a single run.
     quoted = _quoted(folder.path)
     return [*kept, *new, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
 
@@ -68,31 +68,31 @@ def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:
     """Reads from config.yaml how the folder's run was started.
 
     Returns:
-        The words of its command line, without those that resuming adds, and its resolved configuration.
+        The words of its command line, without the words that resuming adds; and its resolved configuration.
     """
     text = folder.config.read_text()
     config = with_present_names(yaml.safe_load(text))
     words = config.pop(_COMMAND, None)
-    if words is None:  # an older run, which has them in a comment: `# python -m gmlight.train ...`
+    if words is None:  # older runs have the words in a comment: `# python -m gmlight.train ...`
         words = shlex.split(text.split("\n", 1)[0].lstrip("# "))[3:]
     return [word for word in words if not word.startswith(ADDED_ON_RESUME)], config
 
 
 def claim(folder: RunFolder, record: RunRecord, *, resumed: bool) -> None:
-    """Writes config.yaml, which makes the folder this run's.
+    """Claims the folder for a run by writing config.yaml.
 
-    The result and the set of a finished run are renamed before the run is resumed with more iterations.
+    If a finished run is resumed with more iterations, its result and its set are renamed.
 
     Args:
         folder: of the run.
-        record: of this run.
-        resumed: whether the folder has the run's beginning.
+        record: of the run.
+        resumed: whether the run was started in this folder before.
 
     Raises:
-        ConfigError: there is a run already; or the resumed run differs where that changes the synthetic
-            set, or is finished.
+        ConfigError: a new run finds another run in the folder; or a resumed run is finished, or differs in a
+            key that changes the synthetic set.
     """
-    # The comment is for a person to copy.
+    # The comment on the first line is for users to copy.
     command = {_COMMAND: shlex.split(record.command)[3:]}
     content = f"# {record.command}\n" + yaml.safe_dump(command | record.config, sort_keys=False)
     if resumed:
@@ -115,20 +115,20 @@ def claim(folder: RunFolder, record: RunRecord, *, resumed: bool) -> None:
 def refuse_changes(
     folder: RunFolder, wanted: dict[str, Any], *, changeable: tuple[str, ...] = _CHANGEABLE
 ) -> None:
-    """Compares a configuration with that of the folder's run.
+    """Refuses a configuration that differs from the folder's run in a key that must not change.
 
     Args:
         folder: of a run.
-        wanted: the configuration of the resumed run, resolved.
-        changeable: keys, or beginnings of keys, that may differ.
+        wanted: the resolved configuration of the resumed run.
+        changeable: keys, or prefixes of keys, that may differ.
 
     Raises:
-        ConfigError: another key differs.
+        ConfigError: another key differs, or there are fewer iterations.
     """
     _, stored = read_run(folder)
     before, now = dict(flat(stored)), dict(flat(wanted))
     changed = [
-        f"{key}={now.get(key)} (was {before.get(key, 'not there yet')})"
+        f"{key}={now.get(key)} (was {before.get(key, 'not set')})"
         for key in {**before, **now}
         if before.get(key) != now.get(key) and (key in _FIXED or not key.startswith(changeable))
     ]
@@ -141,10 +141,10 @@ def refuse_changes(
 
 
 def already_finished(folder: RunFolder, config: dict[str, Any]) -> bool:
-    """Whether a job that Slurm has restarted had finished this very run before.
+    """Whether Slurm requeued a job whose run is finished.
 
     Raises:
-        ConfigError: the folder has the result of another configuration.
+        ConfigError: the finished run has another configuration.
     """
     if not slurm.was_requeued() or folder.finished_iterations != config["iterations"]:
         return False
@@ -160,7 +160,7 @@ def _latest() -> RunFolder:
 
 
 def _quoted(folder: Path) -> str:
-    # Hydra's grammar wants quotes around anything but plain characters.
+    # Hydra's grammar requires quotes around special characters.
     path = str(folder)
     return path if all(c.isalnum() or c in "/._-" for c in path) else "'" + path.replace("'", "\\'") + "'"
 

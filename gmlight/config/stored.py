@@ -1,4 +1,4 @@
-"""The configuration that is stored with a condensed set."""
+"""Runs commands with the configuration that is stored with a condensed set."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from gmlight.config.overrides import override_key
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
-# Keys that may be set when a set is used; all others belong to the run that made it.
+# Keys that commands on a set may change; the others belong to the run that made the set.
 CHANGEABLE = {
     "run", "architecture", "augmentation", "evaluation", "holdout", "seed", "trainer", "data_dir", "download",
     "memory", "speed", "hydra",
@@ -27,7 +27,7 @@ def run_command_on_a_set(name: str, own_keys: Collection[str] = ()) -> None:
 
     Args:
         name: of the command, as in `run_command`.
-        own_keys: keys of this command that may be set besides `CHANGEABLE`.
+        own_keys: further keys that this command may set, besides `CHANGEABLE`.
     """
     try:
         ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:], own_keys))
@@ -37,17 +37,17 @@ def run_command_on_a_set(name: str, own_keys: Collection[str] = ()) -> None:
 
 
 def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> dict[str, Any]:
-    """The configuration stored in the set that `run=` names, without the groups that the words choose.
+    """Reads the configuration of the set that `run=` names, without the groups that the words choose.
 
     Args:
         words: of the command line.
-        own_keys: keys of the command that may be set besides `CHANGEABLE`.
+        own_keys: further keys that the command may set, besides `CHANGEABLE`.
 
     Returns:
-        The configuration as plain containers; empty for `--help` and the like.
+        The configuration as plain containers; empty if no set is needed, as for `--help`.
 
     Raises:
-        ConfigError: no set is named, it cannot be read, or a word changes what belongs to the set.
+        ConfigError: no set is named, it cannot be read, or a word changes a key of the set's run.
     """
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     for override in overrides:
@@ -57,7 +57,7 @@ def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> di
     runs = [override.removeprefix("run=") for override in overrides if override.startswith("run=")]
     if not runs:
         if any(word.startswith("-") for word in words):
-            return {}  # --help and its like
+            return {}  # such as --help
         raise ConfigError("name the set to use: run=<run folder or folder of a condensed set>")
     from gmlight.artifacts.condensed_set import CondensedDataset  # slow to import
 
@@ -65,35 +65,35 @@ def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> di
     needed = {"config", "architecture", "complete", "method", "scale", "command", "created"}
     if missing := needed - metadata.keys():
         raise ConfigError(
-            f"{runs[-1]}: its metadata lacks {', '.join(sorted(missing))}; only a run's set can be used"
+            f"{runs[-1]}: its metadata lacks {', '.join(sorted(missing))}; use a set that gmlight.train wrote"
         )
     config = with_present_names(_with_integer_keys(metadata["config"]))
     chosen = {"trainer"} | {override_key(override) for override in overrides}
     for choice in CHOICES:
         if choice in chosen:
             del config[choice]
-    config.setdefault("holdout", 0)  # a key that older sets lack
+    config.setdefault("holdout", 0)  # older sets lack it
     _add_missing_keys(config["dataset"], metadata.get("choices", {}).get("dataset"))
-    if "augmentation" in chosen and "evaluation" in config:  # it may set the epochs
+    if "augmentation" in chosen and "evaluation" in config:  # it may set other epochs
         protocol = OmegaConf.load(CONF_DIR / "evaluation" / "paper.yaml")
         config["evaluation"]["epochs"] = OmegaConf.to_container(protocol)["epochs"]  # type: ignore
-    # The data may lie elsewhere on this machine.
+    # The data folder may differ between machines.
     config["data_dir"] = os.environ.get("GMLIGHT_DATA_DIR", config["data_dir"])
     return config
 
 
 def _add_missing_keys(dataset: dict[str, Any], option: str | None) -> None:
-    # Adds keys that older sets lack, such as whether a mirrored image keeps its class.
+    # Adds keys that older sets lack.
     path = CONF_DIR / "dataset" / f"{option}.yaml"
     if path.exists():
         node: Any = OmegaConf.to_container(OmegaConf.load(path))
-        known = node.get("dataset", node)
+        present = node.get("dataset", node)
         for key in ("evaluation_augmentation", "flip"):
-            dataset.setdefault(key, known[key])
+            dataset.setdefault(key, present[key])
 
 
 def _with_integer_keys(node: Any) -> Any:
-    # JSON stores every key as a string; tables in conf/ have integer keys.
+    # JSON turns the integer keys of tables in conf/ into strings.
     if not isinstance(node, dict):
         return node
     return {int(key) if key.isdigit() else key: _with_integer_keys(value) for key, value in node.items()}

@@ -1,4 +1,4 @@
-"""Messages at the end of a sweep, as a Hydra callback."""
+"""A Hydra callback that prints a summary at the end of a sweep."""
 
 import contextlib
 import shlex
@@ -14,10 +14,10 @@ from gmlight.runtime.console import new_console, print_path, relative_path
 
 
 class Sweep(Callback):
-    """Prints at the end where the runs are, how to make tables of them, and the best values of a search."""
+    """Prints where a sweep's runs are, the command for their tables, and the best values of a search."""
 
     def on_multirun_start(self, config: DictConfig, **keywords: Any) -> None:
-        """Silences Optuna, whose lines repeat what the runs print."""
+        """Silences Optuna's log, which repeats the output of the runs."""
         if "optuna" in config.hydra.sweeper["_target_"]:
             import optuna
 
@@ -32,7 +32,7 @@ class Sweep(Callback):
             return
         found = folder / "optimization_results.yaml"
         if found.exists():
-            from gmlight.artifacts import results  # slow to import, and every command imports this module
+            from gmlight.artifacts import results  # slow, and every command imports this module
 
             best = yaml.safe_load(found.read_text())
             values = " ".join(f"{key}={value}" for key, value in best["best_params"].items())

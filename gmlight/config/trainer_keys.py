@@ -1,4 +1,4 @@
-"""Arguments of lightning.Trainer: which are set as `trainer.<argument>`, and what replaces the others."""
+"""Arguments of lightning.Trainer: those that users may set, and the keys that replace the others."""
 
 import os
 from typing import Any
@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.errors import ConfigError
 
-# Passed on to Lightning as they are set.
+# Passed on to Lightning.
 PASSED_ON = {
     "accelerator", "benchmark", "default_root_dir", "detect_anomaly", "deterministic", "devices",
     "enable_autolog_hparams", "enable_model_summary", "enable_progress_bar", "num_nodes", "plugins",
@@ -17,7 +17,7 @@ PASSED_ON = {
 _LENGTH = "set iterations and updates instead"
 _NO_VALIDATION = "there is no validation loop; set evaluation.every and evaluation.networks instead"
 _MANUAL = "image gradients are not Lightning's; lower image_lr instead"
-# Argument -> (the values that gmlight uses anyway, what to do instead of setting another one).
+# Argument -> (accepted values, which gmlight uses anyway; what to do instead of setting another value).
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "accumulate_grad_batches": ((1,), "image gradients are not Lightning's; set real_batch instead"),
     "barebones": ((False,), "set logger=none and enable_progress_bar=false instead"),
@@ -48,6 +48,15 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "use_distributed_sampler": ((False,), "every process draws its own images; leave it out"),
     "val_check_interval": ((None,), _NO_VALIDATION),
 }
+# Arguments that only trainer.fit uses -> accepted values in a command that does not call it.
+_ONLY_FIT: dict[str, tuple[Any, ...]] = {
+    "default_root_dir": (None,),
+    "detect_anomaly": (None, False),
+    "enable_autolog_hparams": (None, True),
+    "enable_model_summary": (None, False),
+    "enable_progress_bar": (None, True),
+    "profiler": (None,),
+}
 
 
 def check_trainer(trainer: DictConfig) -> None:
@@ -58,16 +67,47 @@ def check_trainer(trainer: DictConfig) -> None:
     """
     for key, value in trainer.items():
         name = str(key)
-        values, instead = REFUSED.get(name, ((value,), ""))
-        if not any(type(value) is type(other) and value == other for other in values):
-            shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            raise ConfigError(f"trainer.{name}={shown}: {instead}")
+        if name in REFUSED:
+            _refuse_others(name, value, *REFUSED[name])
         if not name.startswith("_") and name not in PASSED_ON | REFUSED.keys():
             raise ConfigError(f"trainer.{name}: not an argument of lightning.Trainer")
     for name, (_, instead) in REFUSED.items():
         if (variable := f"PL_TRAINER_{name.upper()}") in os.environ:
             raise ConfigError(f"{variable} is set: {instead}; unset the variable")
     _check_processes(trainer)
+
+
+def check_effect(config: DictConfig) -> None:
+    """Refuses arguments of lightning.Trainer that would have no effect in the command.
+
+    Args:
+        config: the composed configuration, whose keys tell which command it is for.
+
+    Raises:
+        ConfigError: one is set.
+    """
+    ignored, instead = {}, ""
+    if "run" in config:  # a command on a condensed set
+        ignored, instead = _ONLY_FIT, "has no effect here, only in gmlight.train; leave it out"
+    elif config.get("dry_run"):
+        ignored, instead = (
+            {"profiler": (None,)},
+            "dry_run=true uses its own profiler; leave out one of the two",
+        )
+    elif "against" in config:  # gmlight.benchmark
+        ignored, instead = (
+            {"profiler": (None,)},
+            "the benchmark uses its own profiler; use it in gmlight.train",
+        )
+    for name, values in ignored.items():
+        if name in config.trainer:
+            _refuse_others(name, config.trainer[name], values, instead)
+
+
+def _refuse_others(name: str, value: Any, values: tuple[Any, ...], instead: str) -> None:
+    if not any(type(value) is type(other) and value == other for other in values):
+        shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        raise ConfigError(f"trainer.{name}={shown}: {instead}")
 
 
 def _check_processes(trainer: DictConfig) -> None:

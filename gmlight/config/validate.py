@@ -1,4 +1,4 @@
-"""Checks a configuration before anything is built from it."""
+"""Checks a configuration before parts are built from it."""
 
 import math
 
@@ -7,7 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.answers import answer
 from gmlight.config.ranges import check_ranges
-from gmlight.config.trainer_keys import check_trainer
+from gmlight.config.trainer_keys import check_effect, check_trainer
 from gmlight.config.values import ABSENT, is_number, select
 from gmlight.errors import ConfigError
 
@@ -15,7 +15,7 @@ _TRANSFORMS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # of data/
 
 
 def check(config: DictConfig) -> None:
-    """Refuses values that are out of range, and values and choices that do not go together.
+    """Refuses values that are out of range, and combinations of values and choices that do not work.
 
     Raises:
         ConfigError: names the key, its value and what to set instead.
@@ -23,6 +23,7 @@ def check(config: DictConfig) -> None:
     try:
         check_ranges(config)
         check_trainer(config.trainer)
+        check_effect(config)
         _check_schedule(config)
         _check_class_weights(config)
         _check_logging(config)
@@ -38,7 +39,7 @@ def check(config: DictConfig) -> None:
 def _check_against(config: DictConfig) -> None:
     against = select(config, "against")
     if against is not ABSENT and against != "plain" and not (isinstance(against, DictConfig) and against):
-        raise ConfigError(f"against={against}: must be plain or other choices, {{schedule:fixed}}")
+        raise ConfigError(f"against={against}: must be plain, or overrides such as {{schedule:fixed}}")
 
 
 def _check_combinations(config: DictConfig) -> None:
@@ -49,20 +50,15 @@ def _check_combinations(config: DictConfig) -> None:
         raise ConfigError("initialization=artifact: its images are pixels; use synthetic=pixels")
     by_class = "sampling" in config and answer(config.sampling, "needs_class_batches")
     if by_class and select(config, "matching.mixed_real") not in (ABSENT, 0):
-        raise ConfigError(
-            "sampling=representative: draws batches of one class, not mixed ones; use matching.mixed_real=0"
-        )
+        raise ConfigError("sampling=representative: cannot draw mixed batches; use matching.mixed_real=0")
     if config.iterations == 0 and answer(config.initialization, "draws_noise"):
-        raise ConfigError("iterations=0: noise would stay noise; use iterations>=1 or initialization=real")
+        raise ConfigError("iterations=0: noise would be evaluated; use iterations>=1 or initialization=real")
 
 
 def _check_logging(config: DictConfig) -> None:
     every = select(config, "diagnose_every")
     if every is not ABSENT and every % config.log_every:
-        raise ConfigError(
-            f"diagnose_every={every}: must be a multiple of log_every={config.log_every}, at which "
-            "metrics are written, or 0"
-        )
+        raise ConfigError(f"diagnose_every={every}: must be 0 or a multiple of log_every={config.log_every}")
 
 
 def _check_schedule(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""Reads values out of a configuration, some of which may be absent."""
+"""Reads values of a configuration that may lack their keys."""
 
 import math
 from typing import Any
@@ -11,16 +11,19 @@ ABSENT = object()
 
 
 def select(config: DictConfig, key: str) -> Any:
-    """The value of a key such as `distance.weight`; ABSENT if the chosen option has no such key.
+    """Returns the value of a key, or ABSENT if the chosen option has no such key.
+
+    Args:
+        config: the configuration.
+        key: with dots, such as `distance.weight`.
 
     Raises:
-        ConfigError: a group that the key lies in was set to a single value.
+        ConfigError: a group that contains the key was set to a single value.
     """
-    # Absent differs from None: only options that have a key are asked for its value.
     node, _, last = key.rpartition(".")
     parent: Any = config
     for name in filter(None, node.split(".")):
-        if name not in parent:  # a configuration from before there was such a group
+        if name not in parent:  # an older configuration, without this group
             return ABSENT
         parent = parent[name]
         if not isinstance(parent, DictConfig):
@@ -33,5 +36,5 @@ def select(config: DictConfig, key: str) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; true and false are none."""
+    """Whether a value is a finite int or float; booleans are not."""
     return type(value) in (int, float) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Collects finished runs, from any number of folders and machines, into the cells of the paper's tables."""
+"""Collects finished runs from folders into the cells of the paper's tables."""
 
 import json
 from collections import defaultdict
@@ -20,11 +20,11 @@ class RunCollection:
     """Finished runs, sorted into tables.
 
     Args:
-        paper: accuracies of the paper's cells.
-        entries: by table.
-        zetas: of runs with `schedule=until_overfit`.
-        notes: lines for the reader, on runs that were left out and on what accuracies are relative to.
-        results: content of the result file, by run folder.
+        paper: accuracies that the paper reports, by cell.
+        entries: measured accuracies, by table.
+        zetas: measured in runs with `schedule=until_overfit`.
+        notes: lines about runs that are left out, and about the reference of relative accuracies.
+        results: content of the result files, by run folder.
     """
 
     paper: dict[Cell, PaperAccuracy]
@@ -36,14 +36,16 @@ class RunCollection:
     def add(self, folder: RunFolder, measurement: Measurement) -> None:
         """Adds the accuracies of one result to the entries of its cells.
 
+        If a cell already has accuracies of the same source, the first ones count.
+
         Args:
-            folder: that the result lies in.
-            measurement: its content. Where its source is in a cell already, the first one counts.
+            folder: of the result.
+            measurement: content of the result.
         """
         for found in measurement.cells:
             entry = self._entry(measurement, found.cell)
             if measurement.source in entry.accuracies:
-                self.notes.append(f"{folder.path}: {_same_source(measurement)} is pluralize instead")
+                self.notes.append(f"{folder.path}: {_same_source(measurement)} is counted instead")
                 continue
             entry.accuracies[measurement.source] = found.accuracies
             entry.commands[measurement.source] = measurement.command
@@ -65,6 +67,9 @@ def collect_runs(patterns: Sequence[str]) -> RunCollection:
 
     Args:
         patterns: folders or globs.
+
+    Returns:
+        The runs, sorted into tables.
 
     Raises:
         ConfigError: there is no run.
@@ -91,7 +96,7 @@ def collect_runs(patterns: Sequence[str]) -> RunCollection:
 def _add_result(collection: RunCollection, folder: RunFolder) -> None:
     try:
         result = json.loads(folder.result.read_text())
-        if "blank" in result:  # of a cell that is not applicable
+        if "blank" in result:  # the experiment skips this configuration
             return
         again = is_evaluated_again(result)
         measurement = (measure_set if again else measure_run)(result, collection.paper)
@@ -110,7 +115,7 @@ def _same_source(measurement: Measurement) -> str:
 
 
 def _add_relative_accuracies(collection: RunCollection) -> None:
-    # Accuracies in percent of the whole set's mean.
+    # Adds entries with accuracies in percent of the whole set's mean accuracy.
     table3 = collection.entries["table3"]
     for entry in table3:
         if entry.cell.choice == "whole" or entry.cell.ipc < RELATIVE_FROM:

@@ -12,13 +12,12 @@ from gmlight.artifacts.metrics_csv import append_row, read_table, write_table
 
 
 class MetricsCSVLogger(Logger):
-    """Appends metrics to a CSV file; each row is on disk when `log_metrics` returns.
+    """Appends metrics to a CSV file; `log_metrics` returns after the row is written.
 
-    The rows of an earlier process are kept, so that a resumed run continues the file. A row that was cut off
-    when that process was killed is removed.
+    A resumed run continues the file: the rows of an earlier process are kept, except a truncated last row.
 
     Args:
-        path: the file; its folder exists.
+        path: the file; its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +33,7 @@ class MetricsCSVLogger(Logger):
 
     @property
     def version(self) -> str:
-        """Empty, likewise."""
+        """Empty: there is one file per run folder."""
         return ""
 
     @property
@@ -52,8 +51,8 @@ class MetricsCSVLogger(Logger):
         """Writes one row.
 
         Args:
-            metrics: values by name; names that are new to the file become new columns.
-            step: the value in the column `step`; None repeats that of the row before.
+            metrics: values by name; new names become new columns.
+            step: value of the column `step`; None: that of the previous row.
         """
         self._last_step = self._last_step if step is None else step
         row: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Curves of a run's metrics for its page, as SVG in a light and in a dark theme."""
+"""Draws curves of a run's metrics for its page, as SVG in a light and a dark theme."""
 
 import base64
 import io
@@ -14,12 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from gmlight.reporting.figures import COLOURS
 
-MetricsRow = Mapping[str, str]  # of metrics.csv: name -> value; empty where the row has none
+MetricsRow = Mapping[str, str]  # row of metrics.csv: name -> value; empty if missing
 Points = list[tuple[float, float]]
 
-POINTS = 300  # of a curve at most; neighbours are averaged
+POINTS = 300  # most points of a curve; neighbours are averaged
 LIGHTER = ("#5cb3ee", "#ff9a52", "#3fd0a0", "#e6a3cb", "#ffc14d", "#9ad7f5", "#ffffff")  # the same hues
-_THEMES = {  # theme: colours of text, of the grid, of lines
+_THEMES = {  # theme: colours of text, grid and lines
     "light": ("#1f2328", "#e3e5e8", COLOURS),
     "dark": ("#e6e6e6", "#3a3f47", LIGHTER),
 }
@@ -32,10 +32,10 @@ class Curve:
     """A picture for a page.
 
     Args:
-        title: above the picture.
-        text: what the picture shows, for readers who cannot see it.
-        light: the picture as a data URI, for a light page.
-        dark: the picture as a data URI, for a dark page.
+        title: heading of the picture.
+        text: alternative text for readers who cannot see the picture.
+        light: data URI of the picture for a light page.
+        dark: data URI of the picture for a dark page.
     """
 
     title: str
@@ -49,7 +49,7 @@ def draw_curves(rows: Sequence[MetricsRow], baselines: Mapping[str, float]) -> l
 
     Args:
         rows: of metrics.csv.
-        baselines: accuracies in percent, drawn as horizontal lines beside those of the condensed set.
+        baselines: accuracies in percent by name, drawn as horizontal lines in the accuracy curve.
     """
     losses = {name: _points(rows, f"matching_loss/{term}") for term, name in LOSS_TERMS.items()}
     norms = {name: _points(rows, f"gradient_norm/{side}/overall") for side, name in SIDES.items()}
@@ -66,7 +66,7 @@ def draw_curves(rows: Sequence[MetricsRow], baselines: Mapping[str, float]) -> l
 
 
 def _points(rows: Sequence[MetricsRow], name: str) -> Points:
-    # (outer iteration, mean over its updates); neighbours are averaged where there are more than POINTS.
+    # Points (outer iteration, mean over its updates); more than POINTS points are averaged in groups.
     by_iteration: dict[float, list[float]] = {}
     for row in rows:
         if row.get(name) and row.get("iteration"):

@@ -1,4 +1,4 @@
-"""Gradients and losses of a network while it trains on a condensed set: the analysis behind Figure 2."""
+"""Measures gradients and losses of a network while it trains on a condensed set (Figure 2)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Point:
         norm_synthetic: L2 norm of the gradient of the mean cross-entropy on the condensed set, over all
             parameters.
         norm_real: the same on the real images.
-        angle: between the two gradients, in degrees.
+        angle: angle between the two gradients, in degrees.
         loss_synthetic: mean cross-entropy on the condensed set, in nats.
         loss_real: mean cross-entropy on the real images, in nats.
     """
@@ -38,14 +38,17 @@ class Point:
 def trajectory(
     evaluator: Evaluator, images: LabelledImages, real: LabelledImages, member: int, epochs: set[int]
 ) -> Iterator[Point]:
-    """Trains one network as an evaluation does, and measures it at some epochs.
+    """Trains one network as in an evaluation, and measures it at some epochs.
 
     Args:
         evaluator: trains the network.
         images: the condensed set.
         real: real images to measure on.
-        member: number of the network; an evaluation's network of that number is the same.
+        member: number of the network; the same network as in an evaluation.
         epochs: when to measure; 0 is the fresh network.
+
+    Yields:
+        A point for each of these epochs.
     """
     for epoch, ensemble in enumerate(evaluator.training(images, [member])):
         if epoch in epochs:
@@ -53,10 +56,10 @@ def trajectory(
 
 
 def measure(network: nn.Module, epoch: int, synthetic: LabelledImages, real: LabelledImages) -> Point:
-    """Measures a network as it is, in eval mode and without augmentation.
+    """Measures a network in eval mode, without augmentation.
 
     Args:
-        network: is left in eval mode.
+        network: stays in eval mode.
         epoch: epochs of training so far.
         synthetic: the condensed set.
         real: real images.
@@ -76,7 +79,7 @@ def measure(network: nn.Module, epoch: int, synthetic: LabelledImages, real: Lab
 
 
 def mean_gradient(network: nn.Module, images: LabelledImages) -> Tensor:
-    """Gradient of the mean cross-entropy in all parameters, as one vector in double precision."""
+    """Computes the gradient of the mean cross-entropy in all parameters, as a float64 vector [P]."""
     names = [name for name, _ in network.named_parameters()]
     microbatch, _ = automatic_sizes(network, images.images, 1, differentiable=False)
     layers = class_gradients(
@@ -95,11 +98,11 @@ def _mean_loss(network: nn.Module, images: LabelledImages) -> float:
 
 
 def logarithmic_epochs(last: int, number: int) -> set[int]:
-    """Chooses epochs that are evenly spread on a logarithmic axis.
+    """Chooses epochs with even spacing on a logarithmic axis, including 0 and the last epoch.
 
     Args:
-        last: the largest epoch; it is chosen, and so is 0.
-        number: of epochs, about; fewer where rounding makes two equal.
+        last: the last epoch.
+        number: number of epochs; there are fewer if rounding makes some equal.
     """
     spread = torch.logspace(0, torch.tensor(max(1, last)).log10().item(), max(2, number - 1))
     return {0, last, *(min(last, round(epoch)) for epoch in spread.tolist())}

@@ -1,4 +1,4 @@
-"""Accuracies of runs that belong into the same cell of a table."""
+"""Accuracies of runs, grouped by the cells of tables."""
 
 import shlex
 import statistics
@@ -14,12 +14,12 @@ class Entry:
     """The accuracies of one cell at one scale.
 
     Args:
-        dataset: its name in the runs; the cell has the paper's.
-        cell: in the paper's tables, or in the table of other runs.
-        scale: label of the runs' scale, with the protocol where it is not the plain one.
-        accuracies: in percent, one for each network, by seed; of sets that were evaluated again, by set.
-        commands: the command that measured them, by the same keys.
-        storage_bytes: size of the numbers of each set; None: older results do not have it.
+        dataset: the dataset's name in the runs; the cell has the paper's name.
+        cell: a cell of the paper's tables, or of the table of other runs.
+        scale: label of the runs' scale, with the protocol unless it is plain.
+        accuracies: in percent, one per network; by seed, or by set for sets that were evaluated again.
+        commands: commands that measured the accuracies, by the same keys.
+        storage_bytes: size of each set's stored values in bytes; None for older results.
     """
 
     dataset: str
@@ -52,13 +52,13 @@ class Entry:
 
     @property
     def n(self) -> str:
-        """`2x10`: two seeds with ten networks each; `10+5` where the numbers of networks differ."""
+        """Number of networks: `2x10` for two seeds with ten networks each; `10+5` if the numbers differ."""
         sizes = [len(accuracies) for accuracies in self.accuracies.values()]
         return f"{len(sizes)}x{sizes[0]}" if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
     @property
     def command(self) -> str:
-        """One sweep over the seeds if the commands differ in seed and folder alone; else all commands."""
+        """One sweep over the seeds if the commands differ only in seed and folder; else all commands."""
         without_seeds = {
             tuple(word for word in shlex.split(command) if not word.startswith(("seed=", "hydra.")))
             for command in self.commands.values()
@@ -80,13 +80,13 @@ class MeasuredZeta:
     """How long the network trained after each image update in a run with `schedule=until_overfit`.
 
     Args:
-        dataset: its name.
+        dataset: name of the dataset.
         ipc: images per class.
-        method: the run's label.
-        scale: the run's label.
+        method: the run's label of its method.
+        scale: the run's label of its scale.
         seed: of the run.
         unit: `epochs` or `steps`.
-        values: [T-1][K], in that unit.
+        values: zeta after each update and outer iteration, [T-1][K], in that unit.
     """
 
     dataset: str
@@ -99,11 +99,15 @@ class MeasuredZeta:
 
 
 def find_whole_set(entries: Iterable[Entry], dataset: str, scale: str) -> Entry | None:
-    """Finds the entry of the whole training set that other entries of a dataset are compared with.
+    """Finds the entry of the whole training set, to compare other entries of a dataset with.
+
+    Args:
+        entries: of Table 3.
+        dataset: name of the dataset.
+        scale: label of the scale.
 
     Returns:
-        The entry at this scale, else the only one with the same base scale; None if there is none, or if
-        several could be meant.
+        The entry at this scale, else the only one with the same base scale; None if there is none or several.
     """
     whole_sets = [entry for entry in entries if entry.cell.choice == "whole" and entry.dataset == dataset]
     same_scale = [entry for entry in whole_sets if entry.scale == scale]

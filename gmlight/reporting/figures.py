@@ -1,4 +1,4 @@
-"""Figures of the paper's analysis, each as PNG and SVG."""
+"""Draws the figures of the paper's analysis, each as PNG and SVG."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +28,8 @@ def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
     """Saves every figure for which there are enough runs.
 
     Args:
-        runs: of any number of datasets.
-        folder: is made; not if there is no figure.
+        runs: of any datasets.
+        folder: a new folder; not created if there is no figure.
 
     Returns:
         The PNG files; an SVG file lies beside each.
@@ -44,14 +44,14 @@ def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG and as SVG.
 
     Args:
-        figure: the same figure always makes the same files.
-        path: without the endings.
+        figure: the figure; equal figures give equal files.
+        path: without file name extension.
 
     Returns:
         The PNG file.
 
     Raises:
-        FileExistsError: there is such a file.
+        FileExistsError: a file exists.
     """
     files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
     # No date and no random names; text stays text.
@@ -64,12 +64,12 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: Entry | None) -> Figure:
-    """Plots test accuracy against images per class; error bars are one std of all networks.
+    """Plots test accuracy against images per class; error bars are one std over all networks.
 
     Args:
         title: of the figure.
-        series: by name, the entries of one line, sorted by ipc.
-        whole: the whole training set, drawn as a horizontal line; None leaves it out.
+        series: entries of each line, sorted by ipc, by the line's name.
+        whole: the whole training set, drawn as a horizontal line; None: no line.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -96,12 +96,12 @@ def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: En
 
 
 def plot_zetas(title: str, values: Sequence[Sequence[int]], unit: str) -> Figure:
-    """Plots how long the network trained after each image update until it overfitted, and Eq. 12 (Figure 3).
+    """Plots zeta, the network's training until it overfits after each image update, and Eq. 12 (Figure 3).
 
     Args:
         title: of the figure.
-        values: [T-1][any number of outer iterations], in the unit.
-        unit: `epochs` or `steps`; Eq. 12 counts epochs.
+        values: zetas, [T-1][any number of outer iterations], in the unit.
+        unit: `epochs` or `steps`; Eq. 12 is drawn for epochs only.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -133,8 +133,8 @@ def plot_trajectory(title: str, networks: Sequence[Sequence[Point]]) -> Figure:
 
     Args:
         title: of the figure.
-        networks: the points of each network, all at the same epochs. Lines are means over the networks, bands
-            are one std wide to either side.
+        networks: the points of each network, at the same epochs. Lines are means over the networks; bands
+            are the means plus and minus one std.
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     figure.suptitle(title)
@@ -158,7 +158,7 @@ def plot_trajectory(title: str, networks: Sequence[Sequence[Point]]) -> Figure:
 
 
 def _accuracy_figures(entries: Iterable[Entry]) -> dict[str, Figure]:
-    # A figure for each dataset and base scale at which choices were run at two ipc or more.
+    # A figure for each dataset and base scale that has runs at two or more ipc.
     by_scale: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         by_scale.setdefault((entry.dataset, entry.base_scale), []).append(entry)
@@ -195,7 +195,7 @@ def _zeta_figures(zetas: Iterable[MeasuredZeta]) -> dict[str, Figure]:
 def _band(
     axes: Axes, networks: Sequence[Sequence[Point]], name: str, label: str, colour: str, line: str
 ) -> None:
-    # The mean over networks, and one std to either side; the smallest value where that were not positive.
+    # Draws the mean plus and minus one std; the lower edge is the minimum where it would not be positive.
     epochs = [point.epoch for point in networks[0]]
     columns = [[getattr(points[i], name) for points in networks] for i in range(len(epochs))]
     means, stds = [statistics.fmean(column) for column in columns], [statistics.pstdev(c) for c in columns]

@@ -1,4 +1,4 @@
-"""Renders pages from templates, each as one file that needs no network."""
+"""Renders HTML pages from templates; each page is one file that works offline."""
 
 import base64
 from datetime import datetime
@@ -19,7 +19,12 @@ _environment = Environment(
 
 
 def render(template: str, **content: Any) -> str:
-    """Renders a template with its content, the version and the time for its footer."""
+    """Renders a template with its content, and with the version and the time in the footer.
+
+    Args:
+        template: file name in templates/.
+        content: values of the template's variables.
+    """
     now = datetime.now().astimezone()
     footer = {"version": gmlight.__version__, "written": f"{now:%Y-%m-%d %H:%M:%S %Z}"}
     return _environment.get_template(template).render(**content, **footer)

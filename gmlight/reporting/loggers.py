@@ -1,4 +1,4 @@
-"""Loggers of a run: metrics.csv, TensorBoard and W&B."""
+"""Builds the loggers of a run, metrics.csv, TensorBoard and W&B, and sends pictures and sets to them."""
 
 import os
 import re
@@ -24,12 +24,12 @@ MAX_TAG_LENGTH = 64  # characters; W&B refuses longer ones
 
 @dataclass(frozen=True)
 class DashboardLabels:
-    """The names by which a dashboard shows and finds a run.
+    """The labels of a run on a dashboard.
 
     Args:
         name: of the run.
-        group: the same for runs that differ in their seed alone.
-        tags: the choices that were made.
+        group: shared by runs that differ only in their seed.
+        tags: the run's dataset, labels and choices.
         config: the resolved configuration, as plain containers.
     """
 
@@ -40,7 +40,7 @@ class DashboardLabels:
 
 
 def dashboard_labels(record: RunRecord) -> DashboardLabels:
-    """Names a run for dashboards."""
+    """Labels a run for dashboards."""
     dataset, ipc = record.config["dataset"]["name"], f"ipc {record.config['ipc']}"
     group = f"{dataset}, {ipc}, {record.method}"
     if record.scale != "paper":
@@ -56,12 +56,12 @@ def dashboard_labels(record: RunRecord) -> DashboardLabels:
 
 
 def csv_logger(folder: Path, labels: DashboardLabels) -> Logger:
-    """Logs to metrics.csv in the run folder."""
+    """Builds the logger of metrics.csv in the run folder."""
     return MetricsCSVLogger(RunFolder(folder).metrics)
 
 
 def tensorboard_logger(folder: Path, labels: DashboardLabels) -> Logger:
-    """Logs events for `tensorboard --logdir` to tensorboard/ in the run folder.
+    """Builds a TensorBoard logger that writes to tensorboard/ in the run folder.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -75,17 +75,17 @@ def tensorboard_logger(folder: Path, labels: DashboardLabels) -> Logger:
 
 
 def wandb_logger(folder: Path, labels: DashboardLabels, *, project: str) -> Logger:
-    """Logs to W&B; offline and without a prompt if no key is set.
+    """Builds a W&B logger; without a key it works offline, and it never prompts.
 
     Args:
-        folder: of the run. A run that was logged there before keeps its id.
+        folder: of the run; a resumed run keeps its id.
         labels: of the run.
-        project: on W&B.
+        project: name of the project on W&B.
 
     Raises:
         ConfigError: the key is malformed.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")  # gmlight prints one line on where the run is
+    os.environ.setdefault("WANDB_SILENT", "true")  # gmlight prints the location of the run
     import wandb
 
     try:
@@ -111,7 +111,7 @@ def wandb_logger(folder: Path, labels: DashboardLabels, *, project: str) -> Logg
 
 @contextmanager
 def closing_loggers(trainer: lightning.Trainer) -> Iterator[None]:
-    """Finalizes every logger when the block ends, also by an error; a later run gets its own."""
+    """Finalizes all loggers when the block ends, also after an error, so that a later run gets new ones."""
     status = "failed"
     try:
         yield
@@ -131,7 +131,7 @@ def log_picture(loggers: Iterable[Logger], path: Path, step: int) -> None:
     Args:
         loggers: of the run.
         path: a PNG file.
-        step: number of image updates so far; W&B has a counter of its own.
+        step: number of image updates so far; W&B uses its own counter.
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
@@ -149,7 +149,7 @@ def log_artifact(
     Args:
         loggers: of the run.
         folder: of the condensed set.
-        record: of the run; becomes the artifact's metadata.
+        record: of the run; parts of it become the artifact's metadata.
         accuracy: of the set, as in the run's result.
     """
     config = record.config
@@ -173,7 +173,7 @@ def log_artifact(
 
 
 def dashboard_locations(loggers: Iterable[Logger]) -> Iterator[tuple[str, str]]:
-    """Yields the name of each dashboard, and where it shows the run or the command that gets it there."""
+    """Yields the name of each dashboard, and the run's URL or the command that shows or uploads it."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment

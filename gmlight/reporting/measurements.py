@@ -1,4 +1,4 @@
-"""Reads result files, and finds the cells of the paper's tables that their accuracies fill."""
+"""Reads result files, and finds the cells of the paper's tables for their accuracies."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.reporting.entries import MeasuredZeta
 from gmlight.reporting.paper import Cell, PaperAccuracy, cells_of_run, paper_dataset_name
 
-OTHER = "other"  # the table of runs that are in none of the paper's
+OTHER = "other"  # the table of runs outside the paper's tables
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class CellAccuracies:
     """Accuracies for one cell.
 
     Args:
-        cell: that they fill.
-        accuracies: in percent, one for each network.
-        storage_bytes: size of the set's numbers; None: older results do not have it.
+        cell: of a table.
+        accuracies: in percent, one per network.
+        storage_bytes: size of the set's stored values in bytes; None for older results.
     """
 
     cell: Cell
@@ -31,13 +31,12 @@ class Measurement:
     """The accuracies in one result file.
 
     Args:
-        dataset: its name in the run.
-        scale: label of the scale, with the protocol where it is not the plain one.
-        source: seed of the run; of a set that was evaluated again, the set's hash, whatever the seed of its
-            networks. A source counts once in each cell.
-        command: that measured them.
+        dataset: the dataset's name in the run.
+        scale: label of the scale, with the protocol unless it is plain.
+        source: seed of the run, or hash of a set that was evaluated again. Each cell counts a source once.
+        command: the command of the run or evaluation.
         cells: accuracies by cell.
-        zeta: how long the networks trained, where a run with `schedule=until_overfit` measured it.
+        zeta: measured zetas of a run with `schedule=until_overfit`; None for other runs.
     """
 
     dataset: str
@@ -49,7 +48,7 @@ class Measurement:
 
 
 def is_evaluated_again(result: Mapping[str, Any]) -> bool:
-    """Whether the result is that of `gmlight.evaluate`, not of a run."""
+    """Whether the result is of `gmlight.evaluate`, not of a run."""
     return "set" in result
 
 
@@ -61,7 +60,7 @@ def measure_run(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) 
         paper: accuracies of the paper's cells.
 
     Raises:
-        KeyError: it is no result of a run.
+        KeyError: the content is not the result of a run.
     """
     record = RunRecord.from_dict(result)
     config = record.config
@@ -87,14 +86,14 @@ def measure_run(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) 
 
 
 def measure_set(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) -> Measurement:
-    """Reads the result of a set that was evaluated again; it fills no cell of the paper's tables.
+    """Reads the result of a set that was evaluated again, for the table of other runs.
 
     Args:
         result: content of the file.
         paper: accuracies of the paper's cells.
 
     Raises:
-        KeyError: it is no such result.
+        KeyError: the content is not such a result.
     """
     config, origin = result["config"], result["set"]
     dataset = paper_dataset_name(config["dataset"]["name"], {cell.dataset for cell in paper})
@@ -111,9 +110,9 @@ def measure_set(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) 
 
 
 def scale_and_protocol(result: Mapping[str, Any]) -> str:
-    """Labels the scale, with the protocol where it is not the plain one.
+    """Labels the scale of a result, with the protocol unless it is plain.
 
-    Accuracies that differ in one of them are never pooled.
+    Accuracies with different labels are never pooled.
     """
     scale = f"{result['set']['scale']}, evaluated again" if is_evaluated_again(result) else result["scale"]
     if result.get("changed"):

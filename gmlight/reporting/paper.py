@@ -1,4 +1,4 @@
-"""The paper's tables: the cells that a run fills, and the accuracies that the paper reports there."""
+"""The paper's tables: their cells, the accuracies that the paper reports, and the cells of a run."""
 
 import csv
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ TITLES = {
     "overfitting": "Section 4.4: until overfitting",
     "relative_accuracy": "Section 4.5: accuracy relative to the whole set, in percent",
 }
-RELATIVE_FROM = 50  # images per class from which on section 4.5 compares with the whole set
+RELATIVE_FROM = 50  # smallest ipc that section 4.5 compares with the whole set
 _ACCURACIES = Path(__file__).with_name("paper.csv")
 _METHODS = {  # (matching, distance, schedule) of Table 3's rows
     ("intra", "cos", "fixed"): "dc",
@@ -31,14 +31,14 @@ _ORDER = ("random", "herding", *_METHODS.values(), "whole")
 
 @dataclass(frozen=True)
 class Cell:
-    """A place in one of the paper's tables.
+    """A cell of one of the paper's tables.
 
     Args:
         table: a key of `TITLES`.
         dataset: the paper's name of the dataset.
         ipc: images per class.
-        choice: what the table compares: a method, a matching rule, a distance or a source architecture.
-        target: the evaluated architecture; empty in tables that have one for all.
+        choice: the compared method, matching rule, distance, schedule or source architecture.
+        target: the evaluated architecture; empty in tables with a single one.
     """
 
     table: str
@@ -54,7 +54,7 @@ class PaperAccuracy:
 
     Args:
         mean: in percent.
-        std: in percentage points; None: the paper gives none.
+        std: in percentage points; None if the paper reports none.
     """
 
     mean: float
@@ -65,7 +65,7 @@ class PaperAccuracy:
 
 
 def read_paper_accuracies() -> dict[Cell, PaperAccuracy]:
-    """Reads every accuracy in the paper's tables, in their order."""
+    """Reads all accuracies of the paper's tables, in the paper's order."""
     with _ACCURACIES.open(newline="") as file:
         return {
             Cell(row["table"], row["dataset"], int(row["ipc"]), row["choice"], row["target"]): PaperAccuracy(
@@ -76,7 +76,7 @@ def read_paper_accuracies() -> dict[Cell, PaperAccuracy]:
 
 
 def cells_of_run(choices: Mapping[str, str], dataset: str, ipc: int, method: str, target: str) -> list[Cell]:
-    """Lists the cells that a run fills if nothing departs from the paper's protocol.
+    """Lists the cells of a run that follows the paper's protocol.
 
     Args:
         choices: the chosen option of each config group.
@@ -90,7 +90,7 @@ def cells_of_run(choices: Mapping[str, str], dataset: str, ipc: int, method: str
         row = 1 if method == "whole" else ipc  # the whole set is the same at every ipc
         return [Cell("table3", dataset, row, method)] if source == target == "convnet" else []
     matching, distance, schedule = (choices[group] for group in ("matching", "distance", "schedule"))
-    if ipc == 1:  # the network is never trained: the schedule plays no part
+    if ipc == 1:  # the network is never trained, so the schedule has no effect
         schedule = "fixed"
     table3_row = _METHODS.get((matching, distance, schedule))
     cells = []
@@ -110,29 +110,29 @@ def cells_of_run(choices: Mapping[str, str], dataset: str, ipc: int, method: str
 
 
 def paper_accuracies_for(record: RunRecord) -> list[tuple[Cell, PaperAccuracy]]:
-    """Lists what the paper reports for a run on its own architecture, then the baselines of that cell.
+    """Lists the paper's accuracies for a run on its architecture, then those of the baselines.
 
-    Baselines are Random, Herding and the whole training set. The list is empty where the run departs from
-    the paper's protocol.
+    Baselines are Random, Herding and the whole training set. The list is empty if the run departs from the
+    paper's protocol.
     """
-    known, ipc = read_paper_accuracies(), record.config["ipc"]
+    reported, ipc = read_paper_accuracies(), record.config["ipc"]
     if record.departures or "," in record.architecture:
         return []
-    dataset = paper_dataset_name(record.config["dataset"]["name"], {cell.dataset for cell in known})
+    dataset = paper_dataset_name(record.config["dataset"]["name"], {cell.dataset for cell in reported})
     target = record.architecture.split(" ")[0]
     cells = cells_of_run(record.choices, dataset, ipc, record.method, target)
     if cells and target == "convnet":
         baselines = ((ipc, "random"), (ipc, "herding"), (1, "whole"))
         cells += [Cell("table3", dataset, row, choice) for row, choice in baselines]
-    return [(cell, known[cell]) for cell in dict.fromkeys(cells) if cell in known]
+    return [(cell, reported[cell]) for cell in dict.fromkeys(cells) if cell in reported]
 
 
 def choice_order(choice: str) -> tuple[int, str]:
-    """A key that sorts choices as Table 3 does, and other choices after them."""
+    """Returns a sort key: choices in Table 3's order, then other choices by name."""
     return (_ORDER.index(choice) if choice in _ORDER else len(_ORDER)), choice
 
 
-def paper_dataset_name(dataset: str, known: Collection[str]) -> str:
-    """The paper's name of a dataset if it is a known one: `cifar10-jpeg` -> `cifar10`."""
+def paper_dataset_name(dataset: str, paper_datasets: Collection[str]) -> str:
+    """Returns the paper's name of a dataset, `cifar10` for `cifar10-jpeg`; other datasets keep their name."""
     base = dataset.split("-")[0]
-    return base if base in known else dataset
+    return base if base in paper_datasets else dataset

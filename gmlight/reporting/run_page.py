@@ -1,4 +1,4 @@
-"""The page of one run: progress, accuracies, pictures and curves in one file that needs no network."""
+"""Writes the page of one run: progress, accuracies, pictures and curves in one file that works offline."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +18,16 @@ from gmlight.reporting.paper import TITLES, paper_accuracies_for
 from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.console import format_bytes, format_duration, pluralize
 
-PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # on one page at most
+PICTURES, PICTURES_BYTES = 24, 12 * 2**20  # most pictures on a page, and their total size
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
         name: `condensing`, `evaluating`, `finished` or `stopped`.
-        done: outer iterations so far.
+        done: outer iterations done.
         total: outer iterations of the run.
         elapsed: seconds since the run started or resumed; None: unknown.
         left: estimated seconds until the last outer iteration; None: unknown.
@@ -45,13 +45,13 @@ class State:
 @dataclass(frozen=True)
 class _Picture:
     iteration: int
-    text: str  # for readers who cannot see it
+    text: str  # alternative text
     source: str  # a data URI
 
 
 @dataclass(frozen=True)
 class _Row:
-    # Of the table of accuracies, as it is shown.
+    # A row of the table of accuracies, as it is printed.
     name: str
     images: object
     network: str
@@ -69,10 +69,10 @@ def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str],
         folder: of the run.
         record: of the run.
         classes: class names, by label.
-        state: how far the run is.
+        state: progress of the run.
 
     Returns:
-        The page.
+        The page's path.
     """
     config, metrics = record.config, read_metrics(folder.metrics)
     result = folder.read_result() if state.name == "finished" and folder.result.exists() else None
@@ -102,12 +102,12 @@ def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str],
 
 
 def choose_pictures(paths: Sequence[Path], number: int, total_bytes: int) -> list[Path]:
-    """Chooses pictures that are evenly spread over time, the last one among them.
+    """Chooses pictures at even intervals, including the last picture.
 
     Args:
-        paths: oldest first.
-        number: of pictures at most.
-        total_bytes: of all chosen pictures at most.
+        paths: of the pictures, oldest first.
+        number: largest number of pictures.
+        total_bytes: largest total size of the chosen pictures.
     """
     if not paths:
         return []
@@ -128,7 +128,7 @@ def _shown_state(state: State) -> dict[str, Any]:
 
 
 def _environment(result: Mapping[str, Any] | None) -> dict[str, str]:
-    # Without the machine's name, for pages are shared.
+    # Without the host's name, because users share pages.
     if result is None:
         return {}
     times = {f"time {name}": format_duration(seconds) for name, seconds in result["seconds"].items()}
@@ -157,8 +157,8 @@ def _accuracy_rows(
     record: RunRecord, metrics: Sequence[Mapping[str, str]], result: Mapping[str, Any] | None
 ) -> list[_Row]:
     if result is not None:
-        own = result["evaluations"][0]["name"]
-        rows = [_result_row(row, ours=row["name"] == own) for row in result["evaluations"]]
+        set_name = result["evaluations"][0]["name"]
+        rows = [_result_row(row, ours=row["name"] == set_name) for row in result["evaluations"]]
     else:
         evaluated = [row for row in metrics if row.get("accuracy/mean")]
         rows = [_metrics_row(record, row) for row in evaluated[-1:]]
@@ -180,7 +180,7 @@ def _result_row(row: Mapping[str, Any], ours: bool) -> _Row:
 
 
 def _metrics_row(record: RunRecord, row: Mapping[str, str]) -> _Row:
-    # The set as it was at a quick evaluation.
+    # The set at the last quick evaluation.
     config = record.config
     return _Row(
         name=f"condensed, after {float(row['iteration']):.0f} iterations",
@@ -207,13 +207,12 @@ def _paper_rows(record: RunRecord) -> Iterable[_Row]:
 
 
 def _baselines(record: RunRecord, result: Mapping[str, Any] | None) -> dict[str, float]:
-    # Accuracies that the curve of the set's is compared with: the run's own baselines and the paper's cell.
+    # Accuracies to compare the accuracy curve with: the run's baselines and the paper's cell.
     evaluations = [] if result is None else result["evaluations"]
-    own = evaluations[:1]
     measured = {
         row["name"]: row["accuracy"]["mean"]
         for row in evaluations[1:]
-        if row["name"] != own[0]["name"] and row["architecture"] == own[0]["architecture"]
+        if row["name"] != evaluations[0]["name"] and row["architecture"] == evaluations[0]["architecture"]
     }
     paper = {f"the paper, {cell.choice}": accuracy.mean for cell, accuracy in paper_accuracies_for(record)}
     return measured | dict(list(paper.items())[:1])

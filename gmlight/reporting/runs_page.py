@@ -1,4 +1,4 @@
-"""The page of many runs: a table of all runs, the condensed images side by side, the paper's tables."""
+"""Writes the page of many runs: a table of the runs, their condensed images, the paper's tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ _NUMERIC_HEADINGS = {"ipc", "storage", "ours", "between", "paper", "diff"}
 @dataclass(frozen=True)
 class _Cell:
     text: str
-    value: str = ""  # what a number is sorted by
+    value: str = ""  # sort key of a number
     number: bool = False
 
 
 def write_runs_page(path: Path, runs: RunCollection) -> None:
-    """Writes the page.
+    """Writes the page of many runs.
 
     Args:
         path: of the page.
-        runs: that it shows.
+        runs: the runs to show.
     """
     pictures, left_out = _pictures(runs.results)
     content = render(
@@ -94,7 +94,7 @@ def _sortable(table: ResultTable) -> dict[str, Any]:
 
 
 def _pictures(results: Mapping[Path, Mapping[str, Any]]) -> tuple[list[dict[str, str]], int]:
-    # The last picture of each run, and how many are left out because the page would be too large.
+    # Returns the last picture of each run, and the number of pictures left out to limit the page's size.
     pictures, bytes_left, left_out = [], PICTURES_BYTES, 0
     for folder, result in results.items():
         for path in RunFolder(folder).all_samples[-1:]:

@@ -1,4 +1,4 @@
-"""Tables of accuracies: on the terminal, in Markdown, in CSV."""
+"""Lays out tables of accuracies for the terminal, Markdown and CSV."""
 
 import csv
 import io
@@ -24,9 +24,9 @@ COLUMNS = (
 HEADINGS = ("ipc", "choice", "target", "scale", "storage", "ours", "between", "n", "paper", "diff")
 EXPLANATION = (
     "ours: test accuracy in percent, mean ± population std over the networks of all seeds; "
-    "between: std of the seeds' means; n: seeds x networks of each; "
+    "between: std of the seeds' means; n: seeds x networks per seed; "
     "paper: the paper's accuracy; diff: our mean minus the paper's, in units of the paper's std; "
-    "storage: size of the set's numbers, 4 bytes each"
+    "storage: size of the set's stored values, 4 bytes each"
 )
 
 
@@ -35,9 +35,9 @@ class ResultTable:
     """One of the paper's tables for one dataset.
 
     Args:
-        title: the table and the dataset.
-        rows: texts in the order of `HEADINGS`.
-        commands: that made the results.
+        title: names the table and the dataset.
+        rows: cells as text, in the order of `HEADINGS`.
+        commands: commands that gave the results.
     """
 
     title: str
@@ -49,8 +49,8 @@ def print_table(evaluations: Sequence[Evaluation], headline: str, console: Conso
     """Prints the accuracies of one run or of one evaluation.
 
     Args:
-        evaluations: one for each row.
-        headline: of the run that made the set.
+        evaluations: one per row.
+        headline: of the set's run.
         console: where to print.
     """
     title = f"{headline}, protocol {evaluations[0].accuracy.protocol}"
@@ -73,7 +73,7 @@ def print_table(evaluations: Sequence[Evaluation], headline: str, console: Conso
 
 
 def result_tables(runs: RunCollection) -> list[ResultTable]:
-    """Lays out the runs as the paper's tables, in the paper's order, one table for each dataset."""
+    """Lays out the runs as the paper's tables, in the paper's order, one table per dataset."""
     titles = TITLES | {OTHER: "Other runs, not in the paper's tables"}
     tables = []
     for table, title in titles.items():
@@ -90,15 +90,15 @@ def table_rows(runs: RunCollection, table: str, dataset: str) -> list[list[str]]
     Args:
         runs: of any tables and datasets.
         table: a key of `TITLES`, or `OTHER`.
-        dataset: its name in the runs.
+        dataset: the dataset's name in the runs.
 
     Returns:
-        Rows in the order of `HEADINGS`: first the paper's cells in its order, with nothing of ours in cells
-        that were not run, then other cells. Of the paper's table, only rows with a run in them are shown.
+        Rows in the order of `HEADINGS`: first the paper's cells in the paper's order, then other cells. Rows
+        of the paper's table without a run are left out; cells without a run have no accuracy of ours.
     """
     entries = _entries(runs, table, dataset)
-    begun = {_paper_row(entry.cell) for entry in entries}
-    in_paper = [cell for cell in runs.paper if _paper_row(cell) in begun]
+    rows_with_runs = {_paper_row(entry.cell) for entry in entries}
+    in_paper = [cell for cell in runs.paper if _paper_row(cell) in rows_with_runs]
     beyond = {entry.cell for entry in entries} - set(in_paper)
     rows = []
     for cell in in_paper + sorted(beyond, key=_cell_order):
@@ -108,7 +108,7 @@ def table_rows(runs: RunCollection, table: str, dataset: str) -> list[list[str]]
 
 
 def print_tables(runs: RunCollection, console: Console) -> None:
-    """Prints the tables, the commands behind them, the explanation and the notes."""
+    """Prints the tables with their commands, the explanation and the notes."""
     for table in result_tables(runs):
         _print_result_table(table, console)
         for command in table.commands:
@@ -120,7 +120,7 @@ def print_tables(runs: RunCollection, console: Console) -> None:
 
 
 def as_markdown(runs: RunCollection) -> str:
-    """Writes the tables, the commands behind them, the explanation and the notes as Markdown."""
+    """Formats the tables with their commands, the explanation and the notes as Markdown."""
     lines: list[str] = []
     for table in result_tables(runs):
         lines += [f"## {table.title}", "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
@@ -132,7 +132,7 @@ def as_markdown(runs: RunCollection) -> str:
 
 
 def as_csv(runs: RunCollection) -> str:
-    """Writes a row for each cell and scale as CSV, with accuracies as numbers."""
+    """Formats the accuracies as CSV, one row per cell and scale."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -147,7 +147,7 @@ def _entries(runs: RunCollection, table: str, dataset: str) -> list[Entry]:
 
 
 def _paper_row(cell: Cell) -> tuple[str, str, int, str]:
-    # In tables with targets a row is a source architecture, else it is a dataset at an ipc.
+    # Tables with targets have a row per source architecture; others a row per dataset and ipc.
     return cell.table, cell.dataset, cell.ipc, cell.choice if cell.target else ""
 
 
@@ -183,7 +183,7 @@ def _csv_row(entry: Entry, paper: PaperAccuracy | None) -> list[Any]:
 
 
 def _print_result_table(table: ResultTable, console: Console) -> None:
-    # Columns that are empty in all rows are left out.
+    # Leaves out columns that are empty in all rows.
     used = [i for i in range(len(HEADINGS)) if any(row[i] for row in table.rows)]
     printed = Table(
         title=table.title,

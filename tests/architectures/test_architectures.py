@@ -80,7 +80,7 @@ def test_result_names_the_norm_that_evaluates_a_batch_norm_source(
     run: Callable[..., Path], capsys: pytest.CaptureFixture
 ) -> None:
     folder = run("architecture=convnet_bn")
-    said = "convnet_bn is evaluated with instance norm in the place of batch norm"
+    said = "convnet_bn is evaluated with instance norm instead of batch norm"
     assert said in capsys.readouterr().out.splitlines()
     row = json.loads((folder / "result.json").read_text())["evaluations"][0]
     assert row["architecture"] == "convnet_bn (instance)"

@@ -57,7 +57,7 @@ def test_damaged_checkpoints_fall_back_to_the_previous_one(tmp_path: Path) -> No
         damaged.append(bytes(flipped))
     for content in damaged:
         last.write_bytes(content)
-        line = f"{last}: not a checkpoint as it was written; the one before it is used"
+        line = f"{last}: damaged, or not a checkpoint of gmlight; using the previous checkpoint"
         assert found(folder) == (folder.previous_checkpoint, [line])
     shutil.copy(last, folder.previous_checkpoint)
     with pytest.raises(ConfigError, match=r"no checkpoint can be read, start a new run"):
@@ -98,7 +98,9 @@ def test_full_disk_leaves_the_old_checkpoint_intact(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(ConfigError, match=r"cannot write .*last.ckpt: No space left on device; make room"):
+    with pytest.raises(
+        ConfigError, match=r"cannot write .*last.ckpt: No space left on device; free disk space"
+    ):
         save(folder, global_step=2)
     assert last.read_bytes() == before
     assert list(folder.checkpoints.iterdir()) == [last]

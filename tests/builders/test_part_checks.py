@@ -49,8 +49,11 @@ def refused(check: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("distance", "line"),
     [
-        (scalar, "distance: gave a tensor of float32 of shape [] for [2, 3, 4], not a tensor of shape [2]"),
-        (lambda synthetic, real: 3.0, "gave float 3.0"),
+        (
+            scalar,
+            "distance: returned a tensor of float32 of shape [] for [2, 3, 4], not a tensor of shape [2]",
+        ),
+        (lambda synthetic, real: 3.0, "returned float 3.0"),
         (lambda synthetic, real: (synthetic - real).sum(-1), "of shape [2, 3] for [2, 3, 4]"),
         (lambda synthetic, real: scalar(synthetic, real).expand(synthetic.shape[:-2]), "mixes classes"),
         (lambda synthetic, real: (synthetic - real).detach().sum((-2, -1)), "leave out detach()"),
@@ -62,14 +65,17 @@ def refused(check: Callable[[], object]) -> str:
 def test_distances(distance: Any, line: str) -> None:
     found = refused(lambda: check_distance(distance))
     assert line in found
-    assert "distance(synthetic, real) takes rows [..., out, length]" in found
+    assert "distance(synthetic, real) must take rows [..., out, length]" in found
 
 
 @pytest.mark.parametrize(
     ("rule", "line"),
     [
-        (lambda synthetic, real, distance, k: torch.zeros(3), "gave a tensor of float32 of shape [3] at k=0"),
-        (lambda synthetic, real, distance, k: {}, "gave dict at k=0"),
+        (
+            lambda synthetic, real, distance, k: torch.zeros(3),
+            "returned a tensor of float32 of shape [3] at k=0",
+        ),
+        (lambda synthetic, real, distance, k: {}, "returned dict at k=0"),
         (
             lambda synthetic, real, distance, k: {
                 "all": distance(synthetic.layers["weight"], real.layers["weight"])
@@ -88,7 +94,7 @@ def test_rules(rule: Any, line: str) -> None:
 @pytest.mark.parametrize(
     ("schedule", "line"),
     [
-        (lambda t, losses: 3, "gave int 3; schedule(t, losses) is a generator"),
+        (lambda t, losses: 3, "returned int 3; schedule(t, losses) must be a generator"),
         (lambda t: iter(()), "TypeError"),
         (divide, "ZeroDivisionError: integer division or modulo by zero (test_part_checks.py:"),
     ],
@@ -102,7 +108,7 @@ def test_schedules(schedule: Any, line: str) -> None:
     [
         (
             lambda: nn.Flatten(),
-            "gave a tensor of float32 of shape [2, 64] for images [2, 1, 8, 8], not [2, 10]",
+            "returned a tensor of float32 of shape [2, 64] for images [2, 1, 8, 8], not [2, 10]",
         ),
         (lambda: nn.Linear(7, 10), "RuntimeError"),
         (lambda: 3, "TypeError"),
@@ -143,10 +149,10 @@ class Train:
 @pytest.mark.parametrize(
     ("start", "line"),
     [
-        (torch.zeros(4, *SHAPE), "gave a tensor of float32"),
+        (torch.zeros(4, *SHAPE), "returned a tensor of float32"),
         (LabelledImages(torch.zeros(3, *SHAPE), torch.tensor([0, 0, 1])), "not float32 [4, 1, 8, 8]"),
         (LabelledImages(torch.zeros(4, *SHAPE).byte(), torch.tensor([0, 0, 1, 1])), "tensor of uint8"),
-        (LabelledImages(torch.zeros(4, *SHAPE), torch.tensor([0, 1, 0, 1])), "gave labels that are not"),
+        (LabelledImages(torch.zeros(4, *SHAPE), torch.tensor([0, 1, 0, 1])), "returned labels that are not"),
     ],
 )
 def test_initializations(start: Any, line: str) -> None:
@@ -161,11 +167,11 @@ IMAGES, LABELS = torch.zeros(4, *SHAPE, dtype=torch.uint8), torch.arange(4)
 @pytest.mark.parametrize(
     ("splits", "line"),
     [
-        ((IMAGES, LABELS, IMAGES), "load gave tuple"),
+        ((IMAGES, LABELS, IMAGES), "load returned tuple"),
         (((IMAGES, LABELS), IMAGES), "as test"),
-        (((IMAGES, LABELS), (IMAGES.float(), LABELS)), "load gave test images a tensor of float32"),
-        (((IMAGES[0], LABELS), (IMAGES, LABELS)), "load gave train images a tensor of uint8"),
-        (((IMAGES, LABELS[:3]), (IMAGES, LABELS)), "load gave train labels"),
+        (((IMAGES, LABELS), (IMAGES.float(), LABELS)), "load returned test images a tensor of float32"),
+        (((IMAGES[0], LABELS), (IMAGES, LABELS)), "load returned train images a tensor of uint8"),
+        (((IMAGES, LABELS[:3]), (IMAGES, LABELS)), "load returned train labels"),
     ],
 )
 def test_datasets(splits: Any, line: str) -> None:
@@ -186,10 +192,10 @@ def test_what_a_part_draws_is_drawn_again() -> None:
     ("words", "yaml", "line"),
     [
         (["distance=mine"], ("distance", "mine.scaler"), "module mine has no scaler; did you mean scalar?"),
-        (["distance=mine"], ("distance", "mine.scalar"), "gave a tensor of float32 of shape []"),
+        (["distance=mine"], ("distance", "mine.scalar"), "returned a tensor of float32 of shape []"),
         (["distance=mine"], ("distance", "nowhere.scalar"), "No module named 'nowhere'"),
         (["architecture=mine"], ("architecture", "torch.nn.Flatten"), "unexpected keyword argument"),
-        (["schedule=mine"], ("schedule", "mine.number"), "schedule(t, losses) is a generator"),
+        (["schedule=mine"], ("schedule", "mine.number"), "schedule(t, losses) must be a generator"),
         (["initialization=mine"], ("initialization", "mine.number"), "cannot be called"),
     ],
 )

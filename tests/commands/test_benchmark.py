@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gmlight.benchmarking.table import ratios, work
-from gmlight.benchmarking.textbook import epochs_between, refuse_what_the_textbook_lacks, textbook_iteration
+from gmlight.benchmarking.table import iteration_flops, speedups
+from gmlight.benchmarking.textbook import check_textbook_config, epochs_between, textbook_iteration
 from gmlight.builders.data import build_data
 from gmlight.builders.parts import build_factory
 from gmlight.config.validate import check
@@ -40,14 +40,14 @@ def test_against_the_plain_loop(command: Run, forked: Run, tmp_path: Path) -> No
     for profile in found["profiles"].values():
         assert set(profile["parts"]) == set(PARTS)
         assert 0 < sum(profile["parts"].values()) < profile["seconds"]
-    assert work(found, "plain") == work(found, "gmlight")
+    assert iteration_flops(found, "plain") == iteration_flops(found, "gmlight")
     assert found["settings"]["gmlight"]["engine"][0]["compiled"] is False
-    assert "gradients on real images in microbatches of 8, classes at once 1" in result.stdout
+    assert "gradients on real images in microbatches of 8, classes at once: 1" in result.stdout
     assert [test["images"] for test in found["tests"]["plain"]] == [360] * 3
     expected = [
         a["seconds"] / b["seconds"] for a, b in zip(iterations["plain"], iterations["gmlight"], strict=True)
     ]
-    assert ratios(found) == expected
+    assert speedups(found) == expected
     assert f"{statistics.median(expected):.3g} (" in result.stdout
     assert found["environment"]["torch"] == torch.__version__
 
@@ -89,7 +89,7 @@ def test_settings_without_a_plain_loop_are_refused(command: Run, tmp_path: Path)
 )
 def test_refusals_of_the_plain_loop(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        refuse_what_the_textbook_lacks(composed(*TINY, *overrides, name="benchmark"))
+        check_textbook_config(composed(*TINY, *overrides, name="benchmark"))
 
 
 def test_epochs_are_those_of_the_schedule() -> None:

@@ -162,7 +162,7 @@ def test_lossless_format_needs_no_data(made: Path, typed: Run, tmp_path: Path) -
     )
     result = typed("export", f"run={made}", "format=npz")
     assert result.returncode == 0, result.stderr
-    assert "holds the set as it is" in result.stdout
+    assert "holds the images without loss" in result.stdout
     (exported,) = made.glob("exports/*/condensed.npz")
     again = typed("export", f"run={made}", "format=npz", f"to={exported.parent}")
     assert "choose another" in refusal(again)

@@ -149,14 +149,14 @@ def test_requeued_job_resumes_its_run(typed: Run, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     again = typed("train", *words)  # the run had finished when the job was requeued
     assert again.returncode == 0, again.stderr
-    assert "finished already" in again.stdout
+    assert "already finished" in again.stdout
     other = typed("train", *words, "seed=1")  # another run that has come to the same folder
     assert other.returncode == 1
     assert "seed=1 (was 0)" in other.stderr
     (tmp_path / "here" / "result.json").unlink()  # it was not
     again = typed("train", *words)
     assert again.returncode == 0, again.stderr
-    assert "goes on after image update" in again.stdout
+    assert "resumed after image update" in again.stdout
     assert (tmp_path / "here" / "result.json").exists()
 
 
@@ -209,7 +209,7 @@ def test_signal_ends_all_parallel_runs(signum: int, status: int, tmp_path: Path)
     os.killpg(sweep.pid, signum) if signum == signal.SIGINT else sweep.terminate()
     _, errors = sweep.communicate(timeout=30)
     assert sweep.returncode == status
-    assert "resume a run that has begun with resume=" in errors
+    assert "resume a started run with resume=" in errors
     assert "Traceback" not in errors
     with pytest.raises(ProcessLookupError):  # no process of the group is left
         wait_until_gone(sweep.pid)

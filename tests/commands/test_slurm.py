@@ -77,7 +77,7 @@ def test_sweep_with_one_preempted_run(slurm: Cluster, tmp_path: Path) -> None:
     stopped = [path for path, text in logs.items() if "stopped by SIGTERM" in text]
     assert len(stopped) == 1
     gone_on = [
-        int(step) for text in logs.values() for step in re.findall(r"goes on after image update (\d+)", text)
+        int(step) for text in logs.values() for step in re.findall(r"resumed after image update (\d+)", text)
     ]
     assert len(gone_on) == 1
     assert 100 < gone_on[0] < 400  # later than the checkpoint that was due
@@ -117,7 +117,7 @@ def test_run_of_two_tasks_is_resumed(slurm: Cluster, tmp_path: Path, how: str, n
     assert slurm.state(job)["Restarts"] == "1"
     printed = output.read_text()
     assert "stopped by SIGTERM" in printed
-    (update,) = re.findall(r"goes on after image update (\d+)", printed)
+    (update,) = re.findall(r"resumed after image update (\d+)", printed)
     assert 100 < int(update) < 400  # later than the checkpoint that was due
     alone = tmp_path / "alone"
     undisturbed(alone, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "ipc=1")
@@ -139,7 +139,7 @@ def test_sweep_at_its_time_limit(slurm: Cluster, tmp_path: Path) -> None:
     assert sweep.returncode == 0, (tmp_path / "printed").read_text()
     logs = "".join(path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*_log.*"))
     assert "stopped by SIGUSR2" in logs
-    (update,) = re.findall(r"goes on after image update (\d+)", logs)
+    (update,) = re.findall(r"resumed after image update (\d+)", logs)
     assert 100 < int(update) < 400
     undisturbed(tmp_path / "alone", "trainer=cpu", "ipc=1")
     assert CondensedDataset(folder).images.equal(CondensedDataset(tmp_path / "alone").images)

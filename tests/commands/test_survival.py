@@ -114,7 +114,7 @@ def test_full_disk_prints_one_line_and_the_run_can_be_resumed(tmp_path: Path) ->
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     (line,) = [line for line in output.splitlines() if line.startswith("gmlight: ")]
-    assert "last.ckpt: File too large; make room and go on with resume=" in line
+    assert "last.ckpt: File too large; free disk space, then use resume=" in line
     assert "Traceback" not in output
     # With room again, the run resumes and nothing is lost.
     finish(start(tmp_path, f"resume={run}"))
@@ -211,7 +211,7 @@ def test_two_processes_are_stopped_and_one_resumes(tmp_path: Path) -> None:
     finish(start(tmp_path, f"resume={run}", "trainer=cpu"))
     assert condensed(run) == condensed(alone)
     output = finish(start(tmp_path, f"resume={run}", *DDP, "iterations=32"))
-    assert output.count("goes on after image update 60") == 1  # told by one process
+    assert output.count("resumed after image update 60") == 1  # told by one process
     finish(start(tmp_path, f"resume={alone}", "iterations=32"))
     assert condensed(run) == condensed(alone)
 
@@ -220,4 +220,4 @@ def test_sweep_with_several_processes_per_run_is_refused(tmp_path: Path) -> None
     process = start(tmp_path, "-m", *RANKED, *DDP, "seed=0,1")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "2 processes a run in a sweep, each would run the whole sweep; start the runs one by one" in output
+    assert "each of a run's 2 processes would start the whole sweep; start single runs, or" in output

@@ -205,6 +205,15 @@ def test_architecture_label() -> None:
     )
 
 
+def test_of_an_override_typed_twice_the_last_one_is_labelled() -> None:
+    config = composed("architecture.width=8", "architecture.width=64", "architecture.width=64")
+    assert label(config, "architecture") == "convnet, width=64"
+    assert config.architecture.width == 64
+    twice = describe(composed("distance.weight=3", "distance.weight=2", "distance.weight=2"))
+    assert twice.method == "mda with distance.weight=2"
+    assert twice.departures == ["distance.weight=2"]
+
+
 def test_table_of_epochs_must_start_at_0() -> None:
     config = composed()
     config.schedule.epochs = {3: 5}
@@ -231,7 +240,7 @@ def test_mlp_has_a_smaller_image_learning_rate() -> None:
         (["ipc=1.5"], "ipc=1.5: must be a whole number"),
         (["ipc=true"], "ipc=True: must be a whole number"),
         (["iterations=-1"], "iterations=-1: must be a whole number of at least 0"),
-        (["iterations=0"], "iterations=0: noise would stay noise"),
+        (["iterations=0"], "iterations=0: noise would be evaluated"),
         (["updates=0"], "updates=0"),
         (["real_batch=0"], "real_batch=0"),
         (["train_batch=0"], "train_batch=0"),

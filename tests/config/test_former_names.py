@@ -69,7 +69,7 @@ def test_old_run_is_resumed(typed: Run, tmp_path: Path) -> None:
     folder = copied("stopped", tmp_path)
     done = typed("train", f"resume={folder}", *SAME)
     assert done.returncode == 0, done.stderr
-    assert "goes on after image update 3" in done.stdout
+    assert "resumed after image update 3" in done.stdout
     words = json.loads((folder / "result.json").read_text())["overrides"]
     assert typed("train", *words, "download=false", "hydra.run.dir=whole").returncode == 0
     resumed, whole = (

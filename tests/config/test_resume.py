@@ -108,7 +108,7 @@ def test_steps_beyond_the_paper_resume_in_the_same_bits(
         session = ["resume=made"]
     result = typed("train", *session)
     assert result.returncode == 0, result.stderr
-    assert "goes on after image update 5\n" in result.stdout
+    assert "resumed after image update 5\n" in result.stdout
     assert outcome(tmp_path / "made") == outcome(tmp_path / "undisturbed")
 
 
@@ -122,11 +122,11 @@ def test_stopped_and_resumed_after_every_update(
         assert stopped.returncode == 143
         assert stopped.stderr == f"gmlight: stopped by SIGTERM; continue with resume={tmp_path / 'run'}\n"
         if update > 1:  # the previous session finished its update
-            assert f"goes on after image update {update - 1}\n" in stopped.stdout
+            assert f"resumed after image update {update - 1}\n" in stopped.stdout
         session = ["resume=run"]
     resumed = typed("train", *session)
     assert resumed.returncode == 0, resumed.stderr
-    assert "goes on after image update 6\n" in resumed.stdout
+    assert "resumed after image update 6\n" in resumed.stdout
     assert outcome(tmp_path / "run") == undisturbed
 
 
@@ -243,8 +243,10 @@ def test_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, t
     last, previous = folder.last_checkpoint, folder.previous_checkpoint
     last.write_bytes(last.read_bytes()[:-1])
     resumed = typed("train", "resume=run")
-    assert "last.ckpt: not a checkpoint as it was written; the one before it is used" in resumed.stdout
-    assert "goes on after image update 4\n" in resumed.stdout
+    assert (
+        "last.ckpt: damaged, or not a checkpoint of gmlight; using the previous checkpoint" in resumed.stdout
+    )
+    assert "resumed after image update 4\n" in resumed.stdout
     assert outcome(tmp_path / "run") == undisturbed
     for checkpoint in (last, previous):
         checkpoint.write_bytes(b"")
@@ -254,7 +256,7 @@ def test_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, t
     for checkpoint in (last, previous):
         checkpoint.unlink()
         del before[checkpoint]
-    assert "has no checkpoint any more" in refusal(typed("train", "resume=run", "iterations=9"))
+    assert "is finished and has no checkpoint" in refusal(typed("train", "resume=run", "iterations=9"))
     del before[tmp_path / "run" / ".lock"]
     assert all(path.read_bytes() == content for path, content in before.items())
 

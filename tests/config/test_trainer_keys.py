@@ -4,10 +4,11 @@ import inspect
 
 import lightning
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from gmlight.config.error_lines import explain_error
 from gmlight.config.trainer_keys import PASSED_ON, REFUSED, check_trainer
+from gmlight.config.validate import check
 from gmlight.errors import ConfigError
 from helpers.runs import composed
 
@@ -39,6 +40,29 @@ def test_an_environment_variable_of_lightning_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("PL_TRAINER_MAX_TIME", "00:00:01:00")
     with pytest.raises(ConfigError, match="PL_TRAINER_MAX_TIME is set: stop the run with SIGTERM"):
         check_trainer(OmegaConf.create({}))
+
+
+@pytest.mark.parametrize(
+    ("command_key", "words", "message"),
+    [
+        ("run", "profiler=simple", "has no effect here, only in gmlight.train; leave it out"),
+        ("run", "enable_progress_bar=False", "has no effect here, only in gmlight.train; leave it out"),
+        ("run", "detect_anomaly=True", "has no effect here, only in gmlight.train; leave it out"),
+        ("dry_run", "profiler=simple", "dry_run=true uses its own profiler; leave out one of the two"),
+        ("against", "profiler=simple", "the benchmark uses its own profiler; use it in gmlight.train"),
+    ],
+)
+def test_an_argument_without_effect_is_refused_by_name(command_key: str, words: str, message: str) -> None:
+    config = composed(f"+trainer.{words}" if "profiler" not in words else f"trainer.{words}")
+    check(config)  # in gmlight.train it has an effect
+    with open_dict(config):
+        config[command_key] = {"run": "a folder", "dry_run": True, "against": "plain"}[command_key]
+    with pytest.raises(ConfigError) as error:
+        check(config)
+    assert str(error.value) == f"trainer.{words}: {message}"
+    with open_dict(config):
+        del config.trainer[words.split("=")[0]]
+    check(config)
 
 
 def test_an_unknown_argument() -> None:

@@ -153,7 +153,7 @@ def test_page_error_does_not_end_the_run(
 
     monkeypatch.setattr(page, "write_run_page", failing)
     assert (run() / "result.json").exists()
-    assert "report.html cannot be made: RuntimeError('no fonts')" in capsys.readouterr().out
+    assert "report.html cannot be written: RuntimeError('no fonts')" in capsys.readouterr().out
 
 
 def test_page_of_a_failed_run_shows_the_error(run: Callable[..., Path], tmp_path: Path) -> None:
