@@ -297,8 +297,8 @@ def test_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
 
 def test_set_is_never_tested_on_its_training_images(typed: Run, tmp_path: Path) -> None:
     folder = tmp_path / "here"
-    made = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "ipc=1")
-    assert made.returncode == 0, made.stderr
+    trained = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "ipc=1")
+    assert trained.returncode == 0, trained.stderr
     assert "holdout=0.2: the set was made with holdout=0.1" in refusal(
         typed("evaluate", f"run={folder}", "holdout=0.2")
     )

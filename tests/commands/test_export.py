@@ -20,7 +20,7 @@ from helpers.runs import TINY, Run, refusal
 
 
 @pytest.fixture
-def made(typed: Run, tmp_path: Path) -> Path:
+def run_folder(typed: Run, tmp_path: Path) -> Path:
     """Folder of a finished run."""
     result = typed("train", *TINY, "hydra.run.dir=made")
     assert result.returncode == 0, result.stderr
@@ -74,15 +74,15 @@ def test_npz_and_pt_are_exact(tmp_path: Path) -> None:
 
 
 def test_parquet_is_read_by_hugging_face_datasets(
-    made: Path, typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow")
     datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
-    result = typed("export", f"run={made}", "format=parquet", "to=hf", "compare=0")
+    result = typed("export", f"run={run_folder}", "format=parquet", "to=hf", "compare=0")
     assert result.returncode == 0, result.stderr
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
     read = datasets.load_dataset(str(tmp_path / "hf"), split="train", cache_dir=str(tmp_path / "cache"))
-    condensed = CondensedDataset(made)
+    condensed = CondensedDataset(run_folder)
     assert read.features["label"].names == condensed.classes
     assert read["label"] == condensed.labels.tolist()
     images = torch.stack(
@@ -137,10 +137,10 @@ def test_images_that_png_cannot_store_are_refused(tmp_path: Path) -> None:
     export_formats.npz(tmp_path, condensed)
 
 
-def test_loss_of_a_format_is_measured_and_printed(made: Path, typed: Run, tmp_path: Path) -> None:
-    result = typed("export", f"run={made}", "format=png", "to=out", "compare=2")
+def test_loss_of_a_format_is_measured_and_printed(run_folder: Path, typed: Run, tmp_path: Path) -> None:
+    result = typed("export", f"run={run_folder}", "format=png", "to=out", "compare=2")
     assert result.returncode == 0, result.stderr
-    condensed = CondensedDataset(made)
+    condensed = CondensedDataset(run_folder)
     pixels = condensed.images * condensed.std[0] + condensed.mean[0]
     share = ((pixels < 0) | (pixels > 1)).double().mean().item()
     assert f"{share:.1%} of them" in result.stdout
@@ -155,21 +155,21 @@ def test_loss_of_a_format_is_measured_and_printed(made: Path, typed: Run, tmp_pa
     Image.open(next((tmp_path / "out").glob("*/*.png"))).verify()
 
 
-def test_lossless_format_needs_no_data(made: Path, typed: Run, tmp_path: Path) -> None:
-    path = made / "condensed" / "metadata.json"
+def test_lossless_format_needs_no_data(run_folder: Path, typed: Run, tmp_path: Path) -> None:
+    path = run_folder / "condensed" / "metadata.json"
     condensed_set.update_metadata(
         path.parent, config=json.loads(path.read_text())["config"] | {"data_dir": "nowhere"}
     )
-    result = typed("export", f"run={made}", "format=npz")
+    result = typed("export", f"run={run_folder}", "format=npz")
     assert result.returncode == 0, result.stderr
     assert "holds the images without loss" in result.stdout
-    (exported,) = made.glob("exports/*/condensed.npz")
-    again = typed("export", f"run={made}", "format=npz", f"to={exported.parent}")
+    (exported,) = run_folder.glob("exports/*/condensed.npz")
+    again = typed("export", f"run={run_folder}", "format=npz", f"to={exported.parent}")
     assert "choose another" in refusal(again)
 
 
-def test_unknown_format_lists_the_options(made: Path, typed: Run) -> None:
-    result = typed("export", f"run={made}", "format=jpeg")
+def test_unknown_format_lists_the_options(run_folder: Path, typed: Run) -> None:
+    result = typed("export", f"run={run_folder}", "format=jpeg")
     assert result.returncode == 1
     assert "npz" in result.stderr
     assert "png" in result.stderr

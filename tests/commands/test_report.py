@@ -38,9 +38,9 @@ def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> P
             {
                 "name": name,
                 "architecture": target,
-                "accuracy": {"values": of_row, "protocol": protocol},
+                "accuracy": {"values": accuracies, "protocol": protocol},
             }
-            for name, of_row in (("condensed", values), ("random images", [1.0]))
+            for name, accuracies in (("condensed", values), ("random images", [1.0]))
         ],
     }  # fmt: skip
     (folder / "config.yaml").touch()
@@ -114,8 +114,8 @@ def test_all_different_commands_are_listed(tmp_path: Path) -> None:
 
 def test_run_folders_do_not_make_commands_different(tmp_path: Path) -> None:
     for seed in (0, 1):
-        made = f"python -m gmlight.train 'dataset.mean=[.5]' seed={seed} hydra.run.dir=here/{seed}"
-        write(tmp_path / str(seed), [91.0], seed=seed, command=made)
+        command = f"python -m gmlight.train 'dataset.mean=[.5]' seed={seed} hydra.run.dir=here/{seed}"
+        write(tmp_path / str(seed), [91.0], seed=seed, command=command)
     (entry,) = collect_runs([str(tmp_path)]).entries["table3"]
     assert entry.command == "python -m gmlight.train -m 'dataset.mean=[.5]' seed=0,1"
 

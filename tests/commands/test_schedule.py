@@ -51,7 +51,7 @@ def test_table_of_two_runs_is_used_in_a_run(
     schedule.main()
     words = capsys.readouterr().out.split()
     assert words[0] == "schedule=table"
-    made = run("ipc=3", *words)
-    found = json.loads((made / "result.json").read_text())
+    folder = run("ipc=3", *words)
+    found = json.loads((folder / "result.json").read_text())
     assert [[epochs[0]] * 2 for epochs in found["zeta_used"]] == found["zeta_used"]
     assert words[1] == f"schedule.epochs=[{','.join(str(epochs[0]) for epochs in found['zeta_used'])}]"

@@ -33,9 +33,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("slurm", numbered=True)
     for parent in folder.parents[:2]:  # munge's user needs access
         parent.chmod(0o755)
-    with cluster(folder, cores=2) as made:
-        made.environment["OMP_NUM_THREADS"] = "1"
-        yield made
+    with cluster(folder, cores=2) as started:
+        started.environment["OMP_NUM_THREADS"] = "1"
+        yield started
 
 
 def wait(condition: Callable[[], object], what: str, slurm: Cluster | None = None) -> None:
@@ -76,11 +76,11 @@ def test_sweep_with_one_preempted_run(slurm: Cluster, tmp_path: Path) -> None:
     logs = {path: path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*_log.*")}
     stopped = [path for path, text in logs.items() if "stopped by SIGTERM" in text]
     assert len(stopped) == 1
-    gone_on = [
+    resumed_after = [
         int(step) for text in logs.values() for step in re.findall(r"resumed after image update (\d+)", text)
     ]
-    assert len(gone_on) == 1
-    assert 100 < gone_on[0] < 400  # later than the checkpoint that was due
+    assert len(resumed_after) == 1
+    assert 100 < resumed_after[0] < 400  # later than the last scheduled checkpoint
     undisturbed(tmp_path / "alone", "-m", "trainer=cpu", "ipc=1", "seed=0,1,2,3")
     for folder in folders:
         found, expected = CondensedDataset(folder), CondensedDataset(tmp_path / "alone" / folder.name)
@@ -112,13 +112,13 @@ def test_run_of_two_tasks_is_resumed(slurm: Cluster, tmp_path: Path, how: str, n
         slurm.run("sbatch", "--partition=high", "--ntasks=3", "--wrap=sleep 5", cwd=tmp_path)
     else:  # as --signal= does shortly before the time limit
         slurm.run("scancel", "--signal=TERM", job)
-    wait(lambda: (folder / "result.json").exists(), "the run that goes on", slurm)
+    wait(lambda: (folder / "result.json").exists(), "the resumed run", slurm)
     wait(lambda: slurm.state(job)["JobState"] == "COMPLETED", "the job's end")
     assert slurm.state(job)["Restarts"] == "1"
     printed = output.read_text()
     assert "stopped by SIGTERM" in printed
     (update,) = re.findall(r"resumed after image update (\d+)", printed)
-    assert 100 < int(update) < 400  # later than the checkpoint that was due
+    assert 100 < int(update) < 400  # later than the last scheduled checkpoint
     alone = tmp_path / "alone"
     undisturbed(alone, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "ipc=1")
     assert CondensedDataset(folder).images.equal(CondensedDataset(alone).images)

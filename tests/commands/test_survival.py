@@ -75,8 +75,8 @@ def test_run_killed_at_random_moments_gives_the_same_bits(tmp_path: Path) -> Non
     rng, run, killed, sessions = random.Random(0), tmp_path / "run", 0, 0
     finished: list[Path] = []
     while killed < KILLS:
-        begun = (run / "config.yaml").exists()
-        words = [f"resume={run}"] if begun else [*WORDS, f"hydra.run.dir={run}"]
+        started_before = (run / "config.yaml").exists()
+        words = [f"resume={run}"] if started_before else [*WORDS, f"hydra.run.dir={run}"]
         process = start(tmp_path, *words, environment=environment)
         sessions += 1
         try:
@@ -211,7 +211,7 @@ def test_two_processes_are_stopped_and_one_resumes(tmp_path: Path) -> None:
     finish(start(tmp_path, f"resume={run}", "trainer=cpu"))
     assert condensed(run) == condensed(alone)
     output = finish(start(tmp_path, f"resume={run}", *DDP, "iterations=32"))
-    assert output.count("resumed after image update 60") == 1  # told by one process
+    assert output.count("resumed after image update 60") == 1  # printed by one process
     finish(start(tmp_path, f"resume={alone}", "iterations=32"))
     assert condensed(run) == condensed(alone)
 
