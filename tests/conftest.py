@@ -1,4 +1,4 @@
-"""Fixtures of all tests: no network, fixed threads, and runs in this process or in another one."""
+"""Shared fixtures: no network, fixed threads, and runs in this process or in another one."""
 
 import importlib
 import io
@@ -45,7 +45,7 @@ def _threads() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_curves(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Pages of runs in this process have no curves, but in tests/reporting: half of a tiny run's time."""
+    """Leaves the curves out of report pages, except in tests/reporting, to halve the time of a tiny run."""
     savefig = Figure.savefig
 
     def save(self: Figure, file: object, **options: object) -> None:
@@ -62,7 +62,7 @@ def _no_curves(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Runs gmlight.train in this process, tiny unless told otherwise; gives the run folder."""
+    """Returns a function that runs gmlight.train in this process, tiny by default, and returns its folder."""
     numbers = iter(range(1000))
 
     def _run(*overrides: str) -> Path:
@@ -75,14 +75,14 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def user_environment(home: Path) -> dict[str, str]:
-    """The environment of a user without data and without a key."""
+    """Returns the environment variables of a user without data and without a wandb key."""
     hidden = ("GMLIGHT_DATA_DIR", "WANDB_API_KEY", "HYDRA_FULL_ERROR")
     return {name: value for name, value in os.environ.items() if name not in hidden} | {"HOME": str(home)}
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Run:
-    """`python -m gmlight.<module> ...` in an empty folder, without a terminal and without a key."""
+    """Returns a function that runs `python -m gmlight.<module> ...` in a new folder, without a terminal."""
 
     def _command(module: str, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -96,7 +96,7 @@ def command(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def forked(tmp_path: Path) -> Run:
-    """The same in a process of its own that need not import everything anew."""
+    """Returns the same function as `command`, in a forked process that has imported gmlight already."""
 
     def _forked(module: str, *words: str) -> subprocess.CompletedProcess:
         return run_forked(
@@ -109,7 +109,7 @@ def forked(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Run:
-    """The same in this process, where starting one for each of many mistakes would take minutes."""
+    """Returns the same function as `command`, in this process, which saves seconds per call."""
 
     def _typed(module: str, *words: str) -> subprocess.CompletedProcess:
         monkeypatch.chdir(tmp_path)

@@ -6,9 +6,9 @@ from gmlight.architectures import blocks
 
 
 class AlexNet(nn.Sequential):
-    """Five convolutions with three 2x2 max pools, then a linear layer. [N, channels, H, W] -> [N, classes].
+    """Five convolutions with three 2x2 max pools, then a linear layer.
 
-    The first convolution pads 1x28x28 images to 32x32.
+    [N, channels, H, W] -> [N, classes]. The first convolution pads 1x28x28 images to 32x32.
 
     Args:
         channels: of the images.

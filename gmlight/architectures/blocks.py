@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from gmlight.errors import ConfigError
 
-MNIST_SHAPE = (1, 28, 28)  # channels, height, width of images that first convolutions pad to 32x32
+MNIST_SHAPE = (1, 28, 28)  # channels, H, W of images that the first convolution pads to 32x32
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}
 POOLINGS = ("none", "avg", "max")
@@ -35,16 +35,28 @@ class LayerNames:
 
 
 def activation(name: str) -> nn.Module:
-    """Makes an activation: `sigmoid`, `relu`, `leaky_relu` (slope 0.01) or `swish`."""
+    """Makes an activation: `sigmoid`, `relu`, `leaky_relu` (slope 0.01) or `swish`.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
     if name not in list(ACTIVATIONS):
         raise ConfigError(f"architecture.activation={name}: choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
 
 
 def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
-    """Makes the normalisation of a [channels, *size] map: `none`, `batch`, `layer`, `instance` or `group`.
+    """Makes the normalisation of a map: `none`, `batch`, `layer`, `instance` or `group`.
 
     `instance` is GroupNorm with one group per channel, `group` has four groups.
+
+    Args:
+        name: the normalisation.
+        channels: of the map.
+        size: (H, W) of the map; used by `layer` only.
+
+    Raises:
+        ConfigError: the name is unknown, or the channels do not divide into groups.
     """
     match name:
         case "none":
@@ -66,7 +78,11 @@ def norm(name: str, channels: int, size: tuple[int, int]) -> nn.Module:
 
 
 def pooling(name: str) -> nn.Module:
-    """Makes a 2x2 pool with stride 2: `avg`, `max` or `none`."""
+    """Makes a 2x2 pool with stride 2: `avg`, `max` or `none`.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
     match name:
         case "avg":
             return AveragePool()
@@ -80,8 +96,8 @@ def pooling(name: str) -> nn.Module:
 class AveragePool(nn.Module):
     """`nn.AvgPool2d(2)`, faster on a CPU: [..., H, W] -> [..., H // 2, W // 2].
 
-    torch's pool takes as long as a convolution there. A product with a matrix of quarters is as fast as other
-    matrix products, also in the backward pass. When compiled, sums of slices are faster still.
+    torch's pool takes as long as a convolution on a CPU. A product with a matrix of quarters is as fast as
+    other matrix products, also in the backward pass. When compiled, sums of slices are faster still.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -98,7 +114,7 @@ class AveragePool(nn.Module):
 @functools.cache
 def _quarters(width: int) -> np.ndarray:
     # [2 * width, width // 2]: 1/4 if an entry of two rows lies in a window. Cached as an array, because a
-    # tensor made inside torch.func's transforms would belong to them.
+    # tensor made inside a torch.func transform is not valid outside.
     window = np.arange(width) // 2
     return (np.concatenate([window, window])[:, None] == np.arange(width // 2)) / 4
 
@@ -107,7 +123,7 @@ def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int
     """Returns the number of features per image.
 
     Args:
-        features: layers, the last of which flattens.
+        features: layers that end with a flatten layer.
         channels: of the images.
         size: (H, W) of the images.
 
@@ -123,11 +139,12 @@ def flat_size(features: Sequence[nn.Module], channels: int, size: tuple[int, int
     network.train()
     if units == 0:
         raise ConfigError(
-            f"the architecture leaves nothing of a {size[0]}x{size[1]} image; use larger images or another"
+            f"the architecture leaves nothing of a {size[0]}x{size[1]} image; use larger images or another "
+            "architecture"
         )
     return units
 
 
 def uses_batch_norm(network: nn.Module) -> bool:
-    """Whether any layer has running statistics, which matching must update and freeze."""
+    """Whether any layer is a batch norm, whose running statistics matching must update and freeze."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

@@ -6,9 +6,9 @@ from gmlight.architectures import blocks
 
 
 class LeNet(nn.Sequential):
-    """5x5-6, pool, 5x5-16, pool, then hidden layers of 120 and 84. [N, channels, H, W] -> [N, classes].
+    """Two 5x5 convolutions of 6 and 16 maps with 2x2 max pools, then linear layers of 120 and 84 units.
 
-    The first convolution pads 1x28x28 images to 32x32.
+    [N, channels, H, W] -> [N, classes]. The first convolution pads 1x28x28 images to 32x32.
 
     Args:
         channels: of the images.

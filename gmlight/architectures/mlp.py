@@ -8,7 +8,9 @@ from gmlight.architectures import blocks
 
 
 class MLP(nn.Sequential):
-    """Hidden layers on the flattened image, then a linear layer. [N, channels, H, W] -> [N, classes].
+    """Hidden layers on the flattened image, then a linear layer.
+
+    [N, channels, H, W] -> [N, classes].
 
     Args:
         channels: of the images.

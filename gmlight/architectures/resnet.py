@@ -15,7 +15,7 @@ class BasicBlock(nn.Module):
         channels: of the input.
         width: channels of the output.
         halved: whether height and width are halved.
-        pooled: halve by a 2x2 average pool instead of a stride.
+        pooled: whether a 2x2 average pool halves the map instead of a stride.
         norm: see `blocks.norm`.
     """
 
@@ -53,10 +53,10 @@ class ResNet18(nn.Sequential):
         size: (H, W) of the images.
         classes: number of classes.
         norm: see `blocks.norm`; not `layer`.
-        pooled: use 2x2 average pools instead of strides, and no final pool.
+        pooled: whether 2x2 average pools replace the strides and the final pool.
 
     Raises:
-        ConfigError: the pools leave nothing of the image, or the norm needs the size of the map.
+        ConfigError: the pools leave nothing of the image, or the norm is `layer`.
     """
 
     def __init__(

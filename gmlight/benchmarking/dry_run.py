@@ -117,7 +117,7 @@ def evaluation_seconds(evaluator: Evaluator, images: LabelledImages, networks: i
     """
     shorter = evaluator.with_epochs(EPOCHS)
     device = evaluator.data.test.device
-    members = list(range(min(evaluator.together(images), networks)))
+    members = list(range(min(evaluator.parallel_networks(images), networks)))
     with explain_out_of_memory(
         "the training of evaluation networks", "evaluation.networks_at_once", lambda: len(members)
     ):

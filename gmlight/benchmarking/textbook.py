@@ -7,8 +7,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from gmlight.builders.condenser import build_schedule, build_start
-from gmlight.builders.parts import build_augmentation, build_factory, build_rule, needs_statistics
+from gmlight.builders.condenser import build_start
+from gmlight.builders.parts import (
+    build_augmentation,
+    build_factory,
+    build_rule,
+    build_schedule,
+    needs_statistics,
+)
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
 from gmlight.data.datamodule import CondensationData

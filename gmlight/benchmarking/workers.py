@@ -27,7 +27,7 @@ from gmlight.benchmarking.textbook import (
 from gmlight.builders.condenser import build_condenser, build_start
 from gmlight.builders.data import build_data, build_matched_data
 from gmlight.builders.evaluators import build_evaluator
-from gmlight.builders.parts import build_compilation, build_factory, build_loggers
+from gmlight.builders.parts import build_factory, build_loggers, build_parts
 from gmlight.builders.trainer import build_trainer
 from gmlight.callbacks.metrics import MetricsLines
 from gmlight.callbacks.progress_bar import ProgressBar
@@ -132,10 +132,9 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     endless = config.copy()  # never ends by itself; values that depend on K come from `config`
     endless.iterations = 10**9
     notes: list[str] = []
-    factory = build_factory(config.architecture, config.dataset)
-    data = build_matched_data(endless, factory)
-    compilation = build_compilation(config, notes.append)
-    evaluator = build_evaluator(config, config.architecture, data, compilation)
+    built = build_parts(config, notes.append)
+    data = build_matched_data(endless, built)
+    evaluator = build_evaluator(config, config.architecture, data, built.compilation)
     parts = PartTimer(torch.device("cpu"))
     loop = MeasuredLoop(pipe, first, parts, config)
     trainer = build_trainer(
@@ -151,8 +150,8 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     device = parts.device = trainer.strategy.root_device
     data.prepare_data()
     data.load(device)
-    condenser = build_condenser(config, build_start(config, data), data, factory, compilation)
-    network = fresh_network(config, factory, 0).to(device)
+    condenser = build_condenser(config, build_start(config, data), data, built)
+    network = fresh_network(config, built.factory, 0).to(device)
     loop.others = {
         "test": lambda: _test(evaluator, network, config.evaluation.networks),
         "evaluation": lambda: _evaluation(evaluator, config),
@@ -177,7 +176,7 @@ def _evaluation(evaluator: Evaluator, config: DictConfig) -> Measurement:
     data = evaluator.data
     few = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
     shorter = evaluator.with_epochs(EPOCHS_TIMED)
-    members = list(range(min(evaluator.together(few), config.evaluation.networks)))
+    members = list(range(min(evaluator.parallel_networks(few), config.evaluation.networks)))
     shorter.trained(few, members)
     seconds = measure_seconds(lambda: shorter.trained(few, members), data.train.device)
     return {"seconds": seconds, "networks": len(members), "epochs": EPOCHS_TIMED}

@@ -6,20 +6,15 @@ from collections.abc import Callable
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import nn
 
-from gmlight.builders.part_checks import check_schedule, checked_initialization
-from gmlight.builders.parts import build_augmentation, build_distance, build_rule, unless_auto, without
+from gmlight.builders.parts import Parts, build_initialization, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
-from gmlight.condensation.schedules import Schedule
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
-from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import none
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.dsa import Siamese
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
@@ -29,13 +24,19 @@ from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
 
 
-def build_start(config: DictConfig, data: CondensationData, console: Console | None = None) -> TrainingSet:
-    """Builds the initial images: of the synthetic set, or of a real set that is only evaluated.
+def build_start(
+    config: DictConfig,
+    data: CondensationData,
+    console: Console | None = None,
+    initialization: Callable[..., TrainingSet] | None = None,
+) -> TrainingSet:
+    """Makes the initial synthetic set, or the real set that is only evaluated.
 
     Args:
         config: of the run.
         data: the loaded dataset.
         console: shows the progress of herding; None: no progress.
+        initialization: makes the set; None: the configuration's.
 
     Returns:
         Images sorted by class; or the whole training set.
@@ -44,7 +45,7 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
     # Noise has as many images as are stored; real images are as many as are decoded from the stored images.
     noise = answer(config.initialization, "draws_noise")
     images_per_class = config.ipc if noise else config.ipc * config.synthetic.get("factor", 1) ** 2
-    initialize = build_initialization(config)
+    initialize = initialization or build_initialization(config)
     if console is None or config.initialization.get("features") != "network":
         return initialize(data.train, images_per_class, rng)
     epochs = config.initialization.epochs
@@ -52,34 +53,11 @@ def build_start(config: DictConfig, data: CondensationData, console: Console | N
         return initialize(data.train, images_per_class, rng, progress=progress)
 
 
-def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
-    """Builds the function that chooses the initial images, with checks of its output."""
-    return checked_initialization(build_part("initialization", config.initialization))
-
-
-def check_parts(config: DictConfig) -> None:
-    """Builds and checks the small parts of a condensation, before the data is read.
-
-    Raises:
-        ConfigError: a part cannot be built, or breaks its interface.
-    """
-    build_rule(config)
-    build_schedule(config)
-    build_augmentation(config)
-    build_initialization(config)
-
-
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:
     """Builds the synthetic set before its first update."""
     images = start.images.unflatten(0, (len(data.classes), -1))
     rng = generator(config.seed, "synthetic")
     return instantiate(config.synthetic)(images, ipc=config.ipc, mean=data.mean, std=data.std, rng=rng)
-
-
-def build_schedule(config: DictConfig) -> Schedule:
-    """Builds the schedule, a function of t and the losses; the inner loop gets its unit."""
-    schedule = build_part("schedule", without(config.schedule, "unit"))
-    return check_schedule(schedule) if config.updates > 1 else schedule
 
 
 def build_engine(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientEngine:
@@ -106,45 +84,36 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
     )
 
 
-def build_matcher(config: DictConfig, data: CondensationData, compilation: Compilation) -> GradientMatcher:
+def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> GradientMatcher:
     """Builds the matcher, which computes the gradient of the matching loss in the images."""
     return GradientMatcher(
         data.info,
-        build_rule(config),
-        build_distance(config),
-        build_engine(config, data, compilation),
+        parts.rule,
+        parts.distance,
+        build_engine(config, data, parts.compilation),
         classes_per_chunk=unless_auto(config.memory.classes_per_chunk),
         mixed_synthetic=config.matching.get("mixed_synthetic", 0),
     )
 
 
-def build_inner_loop(
-    config: DictConfig, data: CondensationData, factory: Callable[[], nn.Module]
-) -> InnerLoop:
+def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -> InnerLoop:
     """Builds the inner loop, which trains the network between image updates."""
     return InnerLoop(
-        factory,
-        build_schedule(config),
+        parts.factory,
+        parts.schedule,
         optimizer=functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum),
         unit=config.schedule.unit,
         batch_size=config.train_batch,
         train_on=data.train if config.network_images == "real" else None,
-        augmentation=build_dsa(config) or none,
+        augmentation=parts.dsa or none,
     )
-
-
-def build_dsa(config: DictConfig) -> Siamese | None:
-    """Builds the augmentation of matched images; None if the augmentation is for evaluation only."""
-    augmentation = build_augmentation(config)
-    return augmentation if augmentation.while_matching else None  # type: ignore[return-value]
 
 
 def build_condenser(
     config: DictConfig,
     start: TrainingSet,
     data: CondensationData,
-    factory: Callable[[], nn.Module],
-    compilation: Compilation,
+    parts: Parts,
 ) -> Condenser:
     """Builds the module that learns the synthetic set.
 
@@ -152,8 +121,7 @@ def build_condenser(
         config: of the run.
         start: the initial images, sorted by class.
         data: the loaded dataset.
-        factory: makes a fresh network.
-        compilation: decides what is compiled.
+        parts: of the run.
 
     Raises:
         ConfigError: the start is the whole training set, or the device lacks the precision.
@@ -162,14 +130,14 @@ def build_condenser(
         raise ConfigError("initialization=whole: the whole training set is not condensed; use iterations=0")
     return Condenser(
         build_synthetic(config, start, data),
-        build_matcher(config, data, compilation),
-        build_inner_loop(config, data, factory),
+        build_matcher(config, data, parts),
+        build_inner_loop(config, data, parts),
         updates=config.updates,
         image_optimizer=functools.partial(
             torch.optim.SGD, lr=config.image_lr, momentum=config.image_momentum
         ),
         image_steps=config.image_steps,
-        dsa=build_dsa(config),
+        dsa=parts.dsa,
         diagnose_every=config.diagnose_every,
         seed=config.seed,
     )

@@ -9,14 +9,16 @@ from omegaconf import DictConfig
 from torch import nn
 
 from gmlight.builders.part_checks import checked_loader
-from gmlight.builders.parts import build_rule, needs_statistics
+from gmlight.builders.parts import Parts, build_rule, needs_statistics
 from gmlight.config.compose import data_root, instantiate
 from gmlight.config.part_errors import build_part
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
 from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
+from gmlight.matching.rules import Rule
 from gmlight.runtime.distributed import ranks
+from gmlight.training.steps import SGDSettings
 
 
 def build_source(config: DictConfig) -> DataSource:
@@ -38,6 +40,7 @@ def build_data(
     *,
     statistics: bool = False,
     sampler: Sampler = random_sampling,
+    rule: Rule | None = None,
     source: DataSource | None = None,
 ) -> CondensationData:
     """Builds the data module; reads no files.
@@ -46,7 +49,8 @@ def build_data(
         config: the composed configuration.
         statistics: whether image updates need a batch for the statistics of batch norm.
         sampler: draws the real batches.
-        source: reads the images; None: the dataset that the configuration names.
+        rule: says when mixed batches are matched; None: the configuration's.
+        source: of the images; None: the dataset that the configuration names.
     """
     return CondensationData(
         build_source(config) if source is None else source,
@@ -59,14 +63,15 @@ def build_data(
         updates=config.updates,
         seed=config.seed,
         sampler=sampler,
-        needs_mixed_batches=build_rule(config).needs_mixed_batches,
+        needs_mixed_batches=(rule or build_rule(config)).needs_mixed_batches,
         device_share=config.memory.device_share,
     )
 
 
-def build_matched_data(config: DictConfig, factory: Callable[[], nn.Module]) -> CondensationData:
-    """Builds the data module for matching with networks of a factory."""
-    return build_data(config, statistics=needs_statistics(factory), sampler=build_sampler(config, factory))
+def build_matched_data(config: DictConfig, parts: Parts) -> CondensationData:
+    """Builds the data module for matching with these parts."""
+    statistics, sampler = needs_statistics(parts.factory), build_sampler(config, parts.factory)
+    return build_data(config, statistics=statistics, sampler=sampler, rule=parts.rule)
 
 
 def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:
@@ -81,9 +86,7 @@ def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampl
         return sampler
     return sampler(
         factory=factory,
-        batch_size=config.train_batch,
-        lr=config.network_lr,
-        momentum=config.network_momentum,
+        sgd=SGDSettings(config.train_batch, config.network_lr, config.network_momentum, weight_decay=0.0),
         seed=config.seed,
     )
 

@@ -10,7 +10,7 @@ from gmlight.condensation import initialization
 from gmlight.config.compose import choose
 from gmlight.config.former_names import with_former_names
 from gmlight.config.labels import protocol_label
-from gmlight.data.augmentation import CutMix
+from gmlight.data.augmentation import CutMix, NamedAugmentation
 from gmlight.data.datamodule import CondensationData
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
@@ -38,6 +38,7 @@ def build_evaluators(
     source: str,
     compilation: Compilation,
     console: Console,
+    protocol: EvaluationProtocol | None = None,
 ) -> dict[str, Evaluator]:
     """Builds an evaluator for each entry of evaluation.architectures.
 
@@ -47,12 +48,10 @@ def build_evaluators(
         source: label of the run's architecture, which is evaluated if none are listed.
         compilation: decides whether tests are compiled.
         console: gets a line for each architecture whose batch norm is replaced.
-
-    Returns:
-        Evaluators by the architecture's name in tables.
+        protocol: how networks are trained; None: the configuration's.
     """
     source_name = source.split(",")[0]  # "convnet, width=64" is this run's convnet
-    evaluators = {}
+    evaluators, protocol = {}, protocol or build_protocol(config)
     for name in config.evaluation.architectures or [source_name]:
         node = config.architecture if name == source_name else choose(config, "architecture", name)
         target = evaluation_architecture(node, config.evaluation.batch_norm)
@@ -61,14 +60,16 @@ def build_evaluators(
             console.print(f"{name} is evaluated with instance norm instead of batch norm")
             label += " (instance)"
         option = None if name == source_name else name
-        evaluators[label] = build_evaluator(config, target, data, compilation, option)
+        evaluators[label] = build_evaluator(config, target, data, compilation, option, protocol)
     return evaluators
 
 
-def build_quick_evaluator(config: DictConfig, data: CondensationData, compilation: Compilation) -> Evaluator:
-    """Builds the evaluator for quick evaluations during condensation, on the run's architecture."""
+def build_quick_evaluator(
+    config: DictConfig, data: CondensationData, compilation: Compilation, protocol: EvaluationProtocol
+) -> Evaluator:
+    """Builds what evaluates the synthetic set during condensation, on the run's own architecture."""
     target = evaluation_architecture(config.architecture, config.evaluation.batch_norm)
-    return build_evaluator(config, target, data, compilation)
+    return build_evaluator(config, target, data, compilation, protocol=protocol)
 
 
 def build_evaluator(
@@ -77,20 +78,22 @@ def build_evaluator(
     data: CondensationData,
     compilation: Compilation,
     option: str | None = None,
+    protocol: EvaluationProtocol | None = None,
 ) -> Evaluator:
-    """Builds the evaluator of one architecture with the protocol of config.evaluation.
+    """Builds the evaluator of an architecture.
 
     Args:
         config: the composed configuration.
-        architecture: the architecture's node.
+        architecture: the node of the architecture.
         data: the data module.
         compilation: decides whether tests are compiled.
-        option: the architecture's name, for messages; None: the chosen architecture.
+        option: the architecture's name, if it is not the chosen one.
+        protocol: how networks are trained; None: the configuration's.
     """
     return Evaluator(
         build_factory(architecture, config.dataset, option),
         data,
-        build_protocol(config),
+        protocol or build_protocol(config),
         seed=config.seed,
         test_batch=unless_auto(config.evaluation.test_batch),
         networks_at_once=unless_auto(config.evaluation.networks_at_once),
@@ -98,13 +101,18 @@ def build_evaluator(
     )
 
 
-def build_protocol(config: DictConfig) -> EvaluationProtocol:
-    """Builds the training protocol of evaluation networks, from config.evaluation and config.augmentation."""
+def build_protocol(config: DictConfig, augmentation: NamedAugmentation | None = None) -> EvaluationProtocol:
+    """Builds how evaluation networks are trained, from config.evaluation.
+
+    Args:
+        config: the composed configuration.
+        augmentation: of the training; None: the configuration's.
+    """
     node = config.evaluation
     return EvaluationProtocol(
         epochs=node.epochs,
         sgd=SGDSettings(node.batch_size, node.lr, node.momentum, node.weight_decay),
-        augmentation=build_augmentation(config),
+        augmentation=augmentation or build_augmentation(config),
         cutmix=CutMix(node.cutmix) if node.get("cutmix") else None,
         name=protocol_label(config),
     )

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,71 @@ from gmlight.builders.part_checks import (
     check_distance,
     check_factory,
     check_rule,
+    check_schedule,
+    checked_initialization,
 )
+from gmlight.condensation.schedules import Schedule
 from gmlight.config.compose import instantiate
 from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import NamedAugmentation, as_augmentation
+from gmlight.data.dsa import Siamese
+from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.distances import Distance
 from gmlight.matching.rules import Rule, as_rule
 from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run that need no data, each built and checked once.
+
+    Args:
+        factory: makes networks of the architecture that is matched.
+        rule: what is matched.
+        distance: between gradients.
+        schedule: how long the network trains between image updates.
+        initialization: makes the initial synthetic set.
+        augmentation: of evaluation networks' training, and of matching if it is Siamese.
+        compilation: decides what is compiled.
+    """
+
+    factory: Callable[[], nn.Module]
+    rule: Rule
+    distance: Distance
+    schedule: Schedule
+    initialization: Callable[..., TrainingSet]
+    augmentation: NamedAugmentation
+    compilation: Compilation
+
+    @property
+    def dsa(self) -> Siamese | None:
+        """The transform of images that are matched; None if the augmentation is not Siamese."""
+        return self.augmentation if self.augmentation.while_matching else None  # type: ignore[return-value]
+
+
+def build_parts(config: DictConfig, notify: Callable[[str], None]) -> Parts:
+    """Builds the parts of a run that need no data, so that a wrong one is refused before the data is read.
+
+    Args:
+        config: the composed configuration.
+        notify: called with a line on each compilation.
+
+    Raises:
+        ConfigError: a part cannot be built, or does not do what it has to.
+    """
+    distance = build_distance(config)
+    return Parts(
+        factory=build_factory(config.architecture, config.dataset),
+        rule=build_rule(config, distance),
+        distance=distance,
+        schedule=build_schedule(config),
+        initialization=build_initialization(config),
+        augmentation=build_augmentation(config),
+        compilation=build_compilation(config, notify),
+    )
 
 
 def build_factory(
@@ -74,14 +130,18 @@ def build_augmentation(config: DictConfig) -> NamedAugmentation:
     return as_augmentation(augmentation)
 
 
-def build_rule(config: DictConfig) -> Rule:
+def build_rule(config: DictConfig, distance: Distance | None = None) -> Rule:
     """Builds the matching rule; wraps a user-defined function.
+
+    Args:
+        config: the composed configuration.
+        distance: to try the rule with; None: the configuration's.
 
     Raises:
         ConfigError: `matching.mixed_real` is set, but the rule needs class batches at every outer iteration.
     """
     rule = as_rule(build_part("matching", without(config.matching, "mixed_real", "mixed_synthetic")))
-    check_rule(rule, build_distance(config), len(config.dataset.classes))
+    check_rule(rule, distance or build_distance(config), len(config.dataset.classes))
     mixed = config.matching.get("mixed_real", 0)
     if mixed and not any(rule.needs_mixed_batches(k) for k in range(2)):
         raise ConfigError(
@@ -93,6 +153,17 @@ def build_rule(config: DictConfig) -> Rule:
 def build_distance(config: DictConfig) -> Distance:
     """Builds the distance between two gradients of a layer."""
     return check_distance(build_part("distance", config.distance))
+
+
+def build_schedule(config: DictConfig) -> Schedule:
+    """Builds the schedule as a function of t and the losses; its unit belongs to the inner loop."""
+    schedule = build_part("schedule", without(config.schedule, "unit"))
+    return check_schedule(schedule) if config.updates > 1 else schedule
+
+
+def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
+    """Builds what makes the initial set."""
+    return checked_initialization(build_part("initialization", config.initialization))
 
 
 def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:

@@ -10,15 +10,16 @@ from rich.console import Console
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord, base_name
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.builders.condenser import build_condenser, build_start, check_parts
+from gmlight.builders.condenser import build_condenser, build_start
 from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
     build_evaluators,
+    build_protocol,
     build_quick_evaluator,
     evaluation_protocol,
 )
-from gmlight.builders.parts import build_callbacks, build_compilation, build_factory, build_loggers
+from gmlight.builders.parts import build_callbacks, build_loggers, build_parts
 from gmlight.builders.trainer import build_trainer, refuse_processes_in_a_sweep
 from gmlight.callbacks.checkpoints import Checkpoints
 from gmlight.callbacks.evaluation import QuickEvaluation
@@ -86,12 +87,10 @@ def build_run(
     Raises:
         ConfigError: a part of the configuration is invalid, or does not work on this machine.
     """
-    check_parts(config)
-    factory = build_factory(config.architecture, config.dataset)
-    data = build_matched_data(config, factory)
-    compilation = build_compilation(config, console.print)
-    evaluators = build_evaluators(config, data, record.architecture, compilation, console)
-    quick_evaluator = build_quick_evaluator(config, data, compilation)
+    parts = build_parts(config, console.print)
+    data, protocol = build_matched_data(config, parts), build_protocol(config, parts.augmentation)
+    evaluators = build_evaluators(config, data, record.architecture, parts.compilation, console, protocol)
+    quick_evaluator = build_quick_evaluator(config, data, parts.compilation, protocol)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)
     loggers = [] if config.dry_run else build_loggers(config, folder.path, dashboard_labels(record))
     trainer = build_trainer(
@@ -101,10 +100,13 @@ def build_run(
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: with iterations=0 one process evaluates; use trainer=auto")
     load_data(data, trainer)
-    start = _find_start(config, folder, data, console, resumed=resumed)
-    condenser = None
-    if config.iterations:
-        condenser = build_condenser(config, start, data, factory, compilation)
+    chosen = folder.condensed if resumed and not config.iterations else None
+    if chosen is not None and chosen.exists():
+        # The images stay those that were chosen before: networks may have been evaluated on them already.
+        start: TrainingSet = CondensedDataset(chosen).labelled().to(data.train.device)
+    else:
+        start = build_start(config, data, console, parts.initialization)
+    condenser = build_condenser(config, start, data, parts) if config.iterations else None
     name = "condensed" if config.iterations else f"{base_name(record.method)} images"
     evaluation = FinalEvaluation(
         evaluators,
@@ -126,12 +128,3 @@ def _build_callbacks(
         QuickEvaluation(evaluator, protocol.every, protocol.quick_networks, folder, console),
         RunPage(folder, record, evaluator.data.classes, console),
     )
-
-
-def _find_start(
-    config: DictConfig, folder: RunFolder, data: CondensationData, console: Console, *, resumed: bool
-) -> TrainingSet:
-    if resumed and not config.iterations and folder.condensed.exists():
-        # Keeps the chosen images, because networks may have been evaluated on them already.
-        return CondensedDataset(folder.condensed).labelled().to(data.train.device)
-    return build_start(config, data, console)

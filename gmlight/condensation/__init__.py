@@ -1,1 +1,1 @@
-"""The LightningModule, its inner loop, schedules, the synthetic set and how it starts."""
+"""The LightningModule, its inner loop, schedules, the synthetic set and its initialization."""

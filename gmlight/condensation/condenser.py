@@ -1,4 +1,4 @@
-"""The LightningModule: it calls the parts of Algorithm 1 in order and decides nothing itself."""
+"""The LightningModule of condensation: it calls the parts of Algorithm 1 in order."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from gmlight.condensation.finiteness import FiniteWatch, describe_failure
 from gmlight.condensation.inner_loop import InnerLoop, MakeOptimizer
 from gmlight.condensation.synthetic import Synthetic, flatten
 from gmlight.data.dsa import Siamese
-from gmlight.data.images import ByLabel, ClassDraw, RealBatch
+from gmlight.data.images import ClassDraw, LabelTransform, RealBatch
 from gmlight.matching.diagnostics import image_statistics, losses
 from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.matching.joint import MatchingResult
@@ -22,24 +22,24 @@ from gmlight.matching.real_gradients import RealGradients
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator
 
-IMAGE_SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)  # of the paper
+IMAGE_SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)  # the paper's
 
 
 class Condenser(lightning.LightningModule):
     """Learns the synthetic set by gradient matching; one `training_step` is one image update.
 
-    The batch names the update t of outer iteration k. The network is made afresh at t = 0. It is not trained
-    after the last t, where nothing would use it. It stays outside the module tree: only the synthetic set is
-    a parameter here.
+    The batch holds the outer iteration k and the update t. A new network is made at t = 0. It is not trained
+    after the last t, because no update would use it. It is not a submodule, so only the synthetic set has
+    parameters here.
 
     Args:
-        synthetic: maps what is learned to images [C, n, channels, H, W].
-        matcher: gives the gradient of the images.
+        synthetic: the synthetic set; its parameters are learned and decoded to images [C, n, channels, H, W].
+        matcher: computes the gradient of the images.
         inner_loop: the network and its training between updates.
         updates: T, image updates in an outer iteration.
         image_optimizer: makes the optimizer of the synthetic set; by default the paper's.
         image_steps: zeta_S, image steps in an update (Eq. 10).
-        dsa: transforms the real and the synthetic images of a class alike before they are matched; None: no
+        dsa: applies one transform to the real and the synthetic images of a class before matching; None: no
             transform. The augmentation of the network's training belongs to the inner loop.
         diagnose_every: image updates between measurements of gradients, losses and images; 0: never.
         seed: of every random draw.
@@ -47,7 +47,7 @@ class Condenser(lightning.LightningModule):
     Attributes:
         zeta_used: epochs or steps of the inner loop, a list for each t but the last, in the order of k.
         last_good: the last synthetic set whose loss and gradients were finite.
-        metrics: of the last update, by name.
+        metrics: metrics of the last update by name, [] each.
     """
 
     def __init__(
@@ -83,16 +83,16 @@ class Condenser(lightning.LightningModule):
         return self._make_optimizer(self.synthetic.parameters())
 
     def on_fit_start(self) -> None:
-        # Shown by Lightning's profilers and read by gmlight.benchmark; free of cost without a profiler.
+        # Used by Lightning's profilers and gmlight.benchmark; costs nothing without a profiler.
         self._timed = self.matcher.timed = self.trainer.profiler.profile  # type: ignore[attr-defined]
 
     def training_step(self, batch: RealBatch, batch_idx: int) -> None:
-        """One pass of lines 4-13 of Algorithm 1."""
+        """Runs lines 4-13 of Algorithm 1 for one t."""
         if batch.t == 0:
             self.inner_loop.start(self.seed, batch.k, self.device)
         assert self.network is not None, "an update t > 0 needs the network of the update before"
         if batch.statistics is not None:
-            self.inner_loop.move_running_statistics(batch.statistics)
+            self.inner_loop.update_running_statistics(batch.statistics)
 
         metrics = self._update_images(self.network, batch)
         zeta = 0
@@ -100,7 +100,7 @@ class Condenser(lightning.LightningModule):
             if batch.t < self.updates - 1:
                 zeta = self.inner_loop.train(self.synthetic.labelled(), batch, self.seed)
                 self.zeta_used[batch.t].append(zeta)
-        # Made on the device: copying a number there waits for the device.
+        # Filled on the device, because copying a number there waits for the device.
         metrics["zeta"] = torch.full((), float(zeta), device=self.device)
         self.metrics = metrics
         shown = {name: metrics[name] for name in ("matching_loss/total", "zeta")}
@@ -109,14 +109,14 @@ class Condenser(lightning.LightningModule):
     def _update_images(self, network: nn.Module, batch: RealBatch) -> dict[str, Tensor]:
         # Lines 5-9. In eval mode batch norm keeps its running statistics, so that samples are independent.
         network.eval()
-        transform = None if self.dsa is None else self.dsa.of_update(self.seed, batch.k, batch.t)
+        transform = None if self.dsa is None else self.dsa.update_transform(self.seed, batch.k, batch.t)
         if batch.matched is None:
             real = self.matcher.real_gradients(network, _transformed(batch.images, transform))
         else:
             images, labels = batch.matched
             images = images if transform is None else transform(images, labels.cpu())
             real = self.matcher.mixed_real_gradient(network, images, labels)
-        # Lightning counts the steps of its own optimizer: one in an update, whatever image_steps is.
+        # Lightning counts the steps of its wrapped optimizer: one per update for any number of image steps.
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         step = functools.partial(self._step_images, network, batch, real, transform)
@@ -130,7 +130,7 @@ class Condenser(lightning.LightningModule):
         network: nn.Module,
         batch: RealBatch,
         real: RealGradients,
-        transform: ByLabel | None,
+        transform: LabelTransform | None,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
         *,
         diagnose: bool,
@@ -153,7 +153,7 @@ class Condenser(lightning.LightningModule):
             good.copy_(torch.where(finite, parameter.detach(), good))
             parameter.grad = gradient
         optimizer.step()
-        # A copy: on an accelerator the watch reads it after the next update.
+        # A copy, because on an accelerator the watch reads it after the next update.
         images = self.synthetic().detach().clone()
         describe = functools.partial(
             describe_failure, self.matcher.info.classes, real, result.synthetic, (*gradients, images)
@@ -194,9 +194,9 @@ class Condenser(lightning.LightningModule):
 
 
 def _transformed(
-    images: Tensor | Sequence[Tensor] | ClassDraw, transform: ByLabel | None
+    images: Tensor | Sequence[Tensor] | ClassDraw, transform: LabelTransform | None
 ) -> Tensor | Sequence[Tensor] | ClassDraw:
-    # The real images of every class.
+    # images: real images of every class.
     if transform is None:
         return images
     if isinstance(images, ClassDraw):

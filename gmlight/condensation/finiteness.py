@@ -12,23 +12,24 @@ from gmlight.matching.real_gradients import RealGradients
 
 
 class FiniteWatch:
-    """Reads the verdict on an update at once on a CPU, and one update later on an accelerator.
+    """Checks the finiteness flag of an update: immediately on a CPU, one update later on an accelerator.
 
-    There the verdict on one update is copied while the next is computed, so that neither side waits.
+    An accelerator copies the flag of one update while it computes the next, so that neither it nor the CPU
+    waits.
     """
 
     def __init__(self) -> None:
         self._pending: deque[tuple[Tensor, torch.Event | None, Callable[[], str]]] = deque()
 
     def note(self, finite: Tensor, describe: Callable[[], str]) -> None:
-        """Adds a verdict and reads those that are due.
+        """Adds a flag and checks the flags that are due.
 
         Args:
-            finite: the verdict, [] bool.
-            describe: returns the message for a false verdict; called only then.
+            finite: whether all numbers of the update are finite, [] bool.
+            describe: returns the error message; called only if a flag is false.
 
         Raises:
-            NonFiniteError: a verdict that was read is false.
+            NonFiniteError: a checked flag is false.
         """
         event = None
         if finite.device.type != "cpu":
@@ -37,18 +38,18 @@ class FiniteWatch:
             event.record()
         self._pending.append((finite, event, describe))
         while len(self._pending) > (event is not None):
-            self._read()
+            self._check_next()
 
     def settle(self) -> None:
-        """Reads all verdicts that are pending.
+        """Checks all pending flags.
 
         Raises:
-            NonFiniteError: a verdict is false.
+            NonFiniteError: a flag is false.
         """
         while self._pending:
-            self._read()
+            self._check_next()
 
-    def _read(self) -> None:
+    def _check_next(self) -> None:
         finite, event, describe = self._pending.popleft()
         if event is not None:
             event.synchronize()
@@ -64,15 +65,18 @@ def describe_failure(
     k: int,
     t: int,
 ) -> str:
-    """Names the update, the class and the first quantity that is not finite, and what to change.
+    """Describes the first quantity that is not finite.
 
     Args:
         class_names: in the order of the labels.
         real: gradients on real images, of the classes of this rank.
-        synthetic: gradients on synthetic images, of all classes or of a mixed batch; empty where not known.
+        synthetic: gradients on synthetic images, of all classes or of a mixed batch; empty if unknown.
         images: the images and their gradients, of all classes, [C, ...] each.
         k: outer iteration.
-        t: update in it.
+        t: image update within it.
+
+    Returns:
+        One line that names the update, the class, the quantity and the setting to change.
     """
     learning_rates = "lower image_lr or network_lr"
     all_classes = range(len(class_names))

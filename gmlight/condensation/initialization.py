@@ -1,8 +1,8 @@
 """The initial synthetic set: noise, random real images, herding, a condensed set, the whole training set.
 
-An initialization takes the training set, the number of images per class and a generator. It may answer:
-    draws_noise: it draws what is stored, which means nothing before it is learned.
-    needs_pixels: what it returns can only be learned as pixels.
+An initialization takes the training set, the number of images per class and a generator. It may declare:
+    draws_noise: it draws noise for the stored images, which are useless before training.
+    needs_pixels: its images can only be learned with synthetic=pixels.
 """
 
 import torch
@@ -27,8 +27,12 @@ def noise(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
 
 
 def random(train: RealImages, ipc: int, rng: torch.Generator) -> LabelledImages:
-    """Draws ipc real images of each class without replacement (Table 3, Random)."""
-    _refuse_too_many(train, ipc)
+    """Draws ipc real images of each class without replacement (Table 3, Random).
+
+    Raises:
+        ConfigError: a class has fewer images.
+    """
+    _check_class_sizes(train, ipc)
     images = train.draw_per_class(ipc, rng)
     assert isinstance(images, Tensor)
     return flatten(images)
@@ -50,23 +54,23 @@ def herding(
     progress: ProgressCallback = no_progress,
     **sgd: float,
 ) -> LabelledImages:
-    """Chooses ipc real images of each class whose mean feature stays nearest the class's (Table 3, Herding).
+    """Chooses ipc real images of each class with nearly the class's mean feature (Table 3, Herding).
 
     Args:
         train: the real images.
         ipc: images per class.
-        rng: of the network's training.
-        features: `network`: of one network trained on the real images, before its last layer; or `pixels`.
-        network: makes that network, given `channels`, `size` and `classes`; a Sequential whose last layer is
+        rng: CPU generator of the network's initialization and training.
+        features: `network`: the input of the last layer of a network trained on the real images; or `pixels`.
+        network: makes that network from `channels`, `size` and `classes`; a Sequential whose last layer is
             the classifier.
-        epochs: of its training.
+        epochs: number of epochs of its training.
         progress: called with the number of epochs done.
         sgd: batch_size, lr, momentum and weight_decay of its training, as in `SGDSettings`.
 
     Raises:
         ConfigError: a class has fewer images.
     """
-    _refuse_too_many(train, ipc)
+    _check_class_sizes(train, ipc)
     extract: nn.Module = nn.Flatten()
     if features == "network":
         with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
@@ -82,16 +86,16 @@ def herding(
             sgd=settings,
             progress=lambda steps: progress(steps / per_epoch),
         )
-    chosen = [own[herd(features_of(extract, train, own), ipc)] for own in train.class_indices()]
+    chosen = [indices[herd(features_of(extract, train, indices), ipc)] for indices in train.class_indices()]
     return LabelledImages(*train.batch(torch.cat(chosen)))
 
 
 def herd(features: Tensor, number: int) -> Tensor:
-    """Chooses rows greedily, so that their mean stays nearest to the mean of all rows.
+    """Chooses rows one by one; each brings the mean of the chosen rows nearest to the mean of all rows.
 
     Args:
         features: [N, length].
-        number: of rows to choose.
+        number: number of rows to choose.
 
     Returns:
         Indices in the order of the choice, [number].
@@ -110,6 +114,12 @@ def herd(features: Tensor, number: int) -> Tensor:
 @answers(needs_pixels=True)
 def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | None) -> LabelledImages:
     """Reads the condensed set of an artifact or run folder, to condense it further or to evaluate it.
+
+    Args:
+        train: the real images, which the set must fit.
+        ipc: images per class of the set.
+        rng: not used.
+        path: the artifact or run folder.
 
     Raises:
         ConfigError: there is no complete set, or it does not fit the dataset and ipc.
@@ -133,7 +143,7 @@ def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | 
     return LabelledImages(dataset.images[order], dataset.labels[order]).to(train.device)
 
 
-def _refuse_too_many(train: RealImages, ipc: int) -> None:
+def _check_class_sizes(train: RealImages, ipc: int) -> None:
     smallest = min(train.counts)
     if ipc > smallest:
         name = train.classes[train.counts.index(smallest)]

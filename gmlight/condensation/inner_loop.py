@@ -1,4 +1,4 @@
-"""The inner loop: a network trains between image updates (Algorithm 1, lines 10 to 13)."""
+"""The inner loop: training of the network between image updates (Algorithm 1, lines 10 to 13)."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -20,25 +20,25 @@ from gmlight.training.steps import steps_per_epoch, training_steps
 # Makes an optimizer of parameters, such as functools.partial(torch.optim.SGD, lr=0.01).
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
-NETWORK_SGD = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.5)  # of the paper
+NETWORK_SGD = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.5)  # the paper's
 EQUATION_12 = functools.partial(adaptive, epochs={0: 50, 1: 40, 2: 30, 3: 20, 4: 10, 10: 5})
 
 
 class InnerLoop:
-    """A network of one outer iteration, and its training between image updates.
+    """The network of one outer iteration, and its training between image updates.
 
     Args:
-        factory: makes a network; called under a seed of its own at each outer iteration.
-        schedule: how long the network trains after each image update.
+        factory: makes a network; called with a different seed at each outer iteration.
+        schedule: decides how long the network trains after each image update.
         optimizer: makes the network's optimizer; by default the paper's.
-        unit: of the schedule, `epochs` over the synthetic set or mini-batch `steps`.
-        batch_size: of the network's training.
-        train_on: images that the network trains on, for as many steps as the schedule's epochs over the
-            synthetic set have; None: the synthetic set.
-        augmentation: of the images that the network trains on.
+        unit: unit of the schedule, `epochs` over the synthetic set or mini-batch `steps`.
+        batch_size: images in a mini-batch.
+        train_on: images that the network trains on; None: the synthetic set. An epoch always has as many
+            steps as an epoch over the synthetic set.
+        augmentation: transforms each mini-batch.
 
     Attributes:
-        network: that of the current outer iteration; None before the first.
+        network: the network of the current outer iteration; None before the first.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class InnerLoop:
         self._optimizer = self._make_optimizer(self.network.parameters())
 
     @torch.no_grad()
-    def move_running_statistics(self, images: Tensor) -> None:
+    def update_running_statistics(self, images: Tensor) -> None:
         """Updates batch norm's running statistics by one forward pass on images [n, channels, H, W]."""
         assert self.network is not None
         self.network.train()
         self.network(images)
 
     def train(self, synthetic: LabelledImages, batch: RealBatch, seed: int) -> int:
-        """Trains the network for as many epochs, or single steps, as the schedule yields.
+        """Trains the network for as many epochs or steps as the schedule yields.
 
         Args:
             synthetic: the synthetic set after the image update.
@@ -84,7 +84,7 @@ class InnerLoop:
         Returns:
             zeta, the number of epochs or steps.
         """
-        assert self.network is not None, "start() makes the network"
+        assert self.network is not None, "call start() first"
         assert self._optimizer is not None
         steps = training_steps(
             Ensemble([self.network]),
@@ -100,14 +100,14 @@ class InnerLoop:
             for _ in range(unit_steps):
                 next(steps)
             zeta += 1
-        # On an accelerator the same steps may end in other digits: all ranks take those of rank 0.
+        # On an accelerator the same steps may round differently on each rank: all take rank 0's values.
         ranks.broadcast_tensors(
             tensor.data for tensor in (*self.network.parameters(), *self.network.buffers())
         )
         return zeta
 
     def state_dict(self) -> dict[str, Any]:
-        """The network and its optimizer, for a checkpoint between two updates of one outer iteration."""
+        """Returns the state of network and optimizer, for a checkpoint between two updates of one k."""
         assert self.network is not None
         assert self._optimizer is not None
         return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
@@ -122,7 +122,7 @@ class InnerLoop:
 
 
 class _CurrentLosses:
-    """The losses that a schedule may measure between epochs, each in one pass through the network."""
+    """Losses that a schedule may measure between epochs, each in one pass through the network."""
 
     def __init__(self, network: nn.Module, batch: RealBatch, synthetic: LabelledImages) -> None:
         self._network, self._batch, self._synthetic = network, batch, synthetic

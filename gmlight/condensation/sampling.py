@@ -1,4 +1,4 @@
-"""Real batches that represent their classes: images near the centres of clusters in feature space.
+"""Representative real batches: images near the centres of clusters in feature space.
 
 Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023, section 3.3.
 """
@@ -22,84 +22,91 @@ from gmlight.runtime.seeding import generator, seeded
 from gmlight.training.features import features_of, trained_features
 from gmlight.training.steps import SGDSettings
 
-ROUNDS = 20  # of k-means, at most; the centres need not be exact
+MAX_ITERATIONS = 20  # of k-means; the centres need not be exact
 
 
 @dataclass
 class Representatives:
-    """Draws real batches of images that are nearest to the centres of clusters.
+    """Draws real batches from the images that are nearest to the centres of clusters.
 
-    k-means clusters the features of each class's images, as many clusters as the batch has images. The
-    features come from a fresh network that was trained on real batches for a few steps. Both are made anew
-    every so many outer iterations. The draws depend on the seed and on k alone.
+    k-means divides the features of each class's images into as many clusters as the batch has images of the
+    class. The features come from a fresh network, trained on real images for a few steps. A refresh computes
+    network and clusters again. The draws depend on the seed and on k and t alone.
 
     Args:
         factory: makes the network; a Sequential whose last layer is the classifier.
         every: outer iterations between refreshes.
-        steps: of the network's training.
+        steps: number of training steps of the network.
         nearest: images nearest to each centre, of which one is drawn at each update.
-        batch_size: of the network's training.
-        lr: of the network's training by SGD.
-        momentum: of the network's training by SGD.
+        sgd: batch size and optimizer of the network's training.
         seed: of the run.
 
     Attributes:
-        seconds: that the last refresh took.
+        seconds: duration of the last refresh.
     """
 
-    needs_class_batches: ClassVar[bool] = True  # it has no mixed batches
+    needs_class_batches: ClassVar[bool] = True  # it cannot draw mixed batches
 
     factory: Callable[[], nn.Module]
     every: int
     steps: int
     nearest: int
-    batch_size: int
-    lr: float
-    momentum: float
+    sgd: SGDSettings
     seed: int
     seconds: float = field(default=0.0, init=False)
-    _found: tuple[int, list[Tensor]] | None = field(default=None, init=False)  # refresh, images
+    # Number of the last refresh, and its result.
+    _refreshed: tuple[int, list[Tensor]] | None = field(default=None, init=False)
 
-    def foretold(self, iterations: int) -> float:
-        """Estimates the seconds that the refreshes of so many outer iterations take, from the last one."""
+    def estimate_seconds(self, iterations: int) -> float:
+        """Estimates the seconds of all refreshes in a number of outer iterations, from the last refresh."""
         return self.seconds * -(-iterations // self.every)
 
     def state_dict(self) -> dict[str, Any]:
-        """The images found last, for a checkpoint: another device may find other images."""
-        return {"found": self._found}
+        """Returns the result of the last refresh: on resume another device might find other images."""
+        return {"found": self._refreshed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._found = state["found"]
+        self._refreshed = state["found"]
 
     def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
-        """Draws `size` images of each class for outer iteration k, or all of a class that has fewer."""
+        """Draws the real images of one image update; a Sampler.
+
+        Args:
+            train: the training images.
+            size: number of images of each class; a class that has fewer gives all.
+            k: outer iteration.
+            rng: CPU generator of the draw among the nearest images.
+
+        Raises:
+            ConfigError: the features are not finite.
+        """
         refresh = k // self.every
-        if self._found is None or self._found[0] != refresh:
+        if self._refreshed is None or self._refreshed[0] != refresh:
             started = time.perf_counter()
-            self._found = refresh, ranks.broadcast(self._candidates(train, size, refresh))
+            self._refreshed = refresh, ranks.broadcast(self._candidates(train, size, refresh))
             self.seconds = time.perf_counter() - started
         indices = []
-        for candidates in self._found[1]:  # [clusters, nearest]
+        for candidates in self._refreshed[1]:  # [clusters, nearest]
             columns = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
             indices.append(candidates.gather(1, columns).squeeze(1))
         return ClassDraw(train, indices)
 
     def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
-        # For each class the indices of the images nearest to each centre, [clusters, nearest].
+        # Returns for each class the indices of the images nearest to each centre, [clusters, nearest].
         extract, candidates = self._features(train, refresh), []
-        for own in train.class_indices():
-            if len(own) <= size:
-                candidates.append(own.unsqueeze(1))
+        for indices in train.class_indices():
+            if len(indices) <= size:
+                candidates.append(indices.unsqueeze(1))
                 continue
-            features = features_of(extract, train, own)
+            features = features_of(extract, train, indices)
             if not features.isfinite().all():
                 raise ConfigError(
                     f"sampling.steps={self.steps}: the network whose features are clustered has diverged; "
-                    "use fewer, or a lower network_lr"
+                    "use fewer steps or a lower network_lr"
                 )
             rng = generator(self.seed, "representatives-clusters", refresh, len(candidates))
             seed = int(torch.randint(2**31, (), generator=rng))
-            candidates.append(own[near_centres(features, size, self.nearest, seed)])
+            candidates.append(indices[near_centres(features, size, self.nearest, seed)])
         return candidates
 
     def _features(self, train: RealImages, refresh: int) -> nn.Module:
@@ -110,7 +117,7 @@ class Representatives:
             train,
             steps=self.steps,
             rng=generator(self.seed, "representatives-batches", refresh),
-            sgd=SGDSettings(self.batch_size, self.lr, self.momentum, weight_decay=0.0),
+            sgd=self.sgd,
         )
 
 
@@ -120,23 +127,24 @@ def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Te
     Args:
         features: [n, length].
         clusters: number of centres.
-        nearest: rows of each cluster.
+        nearest: number of rows of each cluster.
         seed: of k-means.
 
     Returns:
-        Indices [clusters, nearest], the nearest first, no row in two clusters. A cluster with fewer rows
-        repeats its first. An empty cluster, which equal features give, has a row that is first in no other.
+        Indices [clusters, nearest], the nearest first; no row is in two clusters. A cluster with fewer rows
+        repeats its first row. An empty cluster, possible with equal features, gets a row that is not first in
+        any other cluster.
     """
     values = features.double().cpu()
-    with threadpool_limits(1), warnings.catch_warnings():  # threads would add in any order
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of features that are equal
-        found = KMeans(clusters, n_init=1, max_iter=ROUNDS, random_state=seed).fit(values.numpy())
-    distances = torch.cdist(torch.from_numpy(found.cluster_centers_), values)
-    labels, rows = torch.from_numpy(found.labels_), []
+    with threadpool_limits(1), warnings.catch_warnings():  # threads add in random order
+        warnings.simplefilter("ignore", ConvergenceWarning)  # raised for equal features
+        result = KMeans(clusters, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed).fit(values.numpy())
+    distances = torch.cdist(torch.from_numpy(result.cluster_centers_), values)
+    labels, rows = torch.from_numpy(result.labels_), []
     for c in range(clusters):
-        own = (labels == c).nonzero().squeeze(1)
-        rows.append(own[distances[c, own].argsort(stable=True)][:nearest])
-    taken = {int(cluster[0]) for cluster in rows if len(cluster)}
-    free = (i for i in range(len(values)) if i not in taken)
-    filled = [cluster if len(cluster) else torch.tensor([next(free)]) for cluster in rows]
-    return torch.stack([torch.cat([each, each[:1].expand(nearest - len(each))]) for each in filled])
+        members = (labels == c).nonzero().squeeze(1)
+        rows.append(members[distances[c, members].argsort(stable=True)][:nearest])
+    first = {int(cluster[0]) for cluster in rows if len(cluster)}
+    others = (i for i in range(len(values)) if i not in first)
+    filled = [cluster if len(cluster) else torch.tensor([next(others)]) for cluster in rows]
+    return torch.stack([torch.cat([row, row[:1].expand(nearest - len(row))]) for row in filled])

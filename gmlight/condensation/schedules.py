@@ -1,7 +1,7 @@
-"""Schedules: how many epochs the network trains between image updates (section 3.3).
+"""Schedules: number of epochs that the network trains between image updates (section 3.3).
 
 A schedule takes the update t and the losses. It yields once per network epoch, and may measure the losses
-before it yields again. It may answer `needs_list`: its `epochs` are a list with an entry for each t.
+before it yields again. It may declare `needs_list`: its `epochs` are a list with an entry for each t.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ def fixed(t: int, losses: Losses, *, ipc: int, epochs: int | Mapping[int, int]) 
         t: image update.
         losses: not measured.
         ipc: images per class.
-        epochs: a number, or a table by ipc; between its entries the next smaller one counts.
+        epochs: a number, or a table by ipc; an ipc between two entries uses the smaller one.
     """
     for _ in range(look_up(epochs, ipc)):
         yield
@@ -42,7 +42,7 @@ def adaptive(t: int, losses: Losses, *, epochs: int | Mapping[int, int]) -> Iter
     Args:
         t: image update.
         losses: not measured.
-        epochs: a number, or a table by t; between its entries the next smaller one counts.
+        epochs: a number, or a table by t; a t between two entries uses the smaller one.
     """
     for _ in range(look_up(epochs, t)):
         yield
@@ -50,13 +50,21 @@ def adaptive(t: int, losses: Losses, *, epochs: int | Mapping[int, int]) -> Iter
 
 @answers(needs_list=True)
 def table(t: int, losses: Losses, *, epochs: Sequence[int]) -> Iterator[None]:
-    """Yields zeta(t) epochs from a list, an entry for each t but the last."""
+    """Yields zeta(t) epochs from a list.
+
+    Args:
+        t: image update.
+        losses: not measured.
+        epochs: zeta of each t but the last.
+    """
     for _ in range(epochs[t]):
         yield
 
 
 def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limit: int) -> Iterator[None]:
-    """Yields epochs until the network overfits the synthetic set, without going back (section 3.3).
+    """Yields epochs until the network overfits the synthetic set (section 3.3).
+
+    The network keeps its last state; an earlier one is not restored.
 
     Args:
         t: image update; not used.
@@ -64,7 +72,7 @@ def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limi
         criterion: `rise` ends after the first epoch that raised the real loss; `gap` after the first epoch
             that left L(T) - L(S) above the margin.
         margin: in nats, for `gap`.
-        limit: on the epochs at one t.
+        limit: largest number of epochs at one t.
     """
     before = losses.real()
     for _ in range(limit):
@@ -76,5 +84,5 @@ def until_overfit(t: int, losses: Losses, *, criterion: str, margin: float, limi
 
 
 def look_up(epochs: int | Mapping[int, int], key: int) -> int:
-    """Returns the entry of the table's largest key that is at most `key`; a number is returned as it is."""
+    """Returns the entry of the table's largest key that is at most `key`; a number is returned unchanged."""
     return epochs if isinstance(epochs, int) else epochs[max(entry for entry in epochs if entry <= key)]

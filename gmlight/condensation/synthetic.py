@@ -1,7 +1,7 @@
 """Parameterizations of the synthetic set and their differentiable decoding to images.
 
-A function that makes one takes the images it starts from, and as keywords ipc, mean, std and rng. It may
-answer `stores_pixels`: it learns and stores the images themselves.
+A factory function takes the initial images, and ipc, mean, std and rng as keywords. It may declare
+`stores_pixels`: the images themselves are learned and stored.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from gmlight.runtime.answers import answers
 
 
 class Synthetic(nn.Module):
-    """A synthetic set. Its parameters are learned and stored; forward maps them to images."""
+    """A synthetic set. Its parameters are learned and stored; forward decodes them to images."""
 
     stores_pixels = False
 
@@ -27,7 +27,7 @@ class Synthetic(nn.Module):
         raise NotImplementedError
 
     def stored(self) -> Stored:
-        """What an artifact stores: the images, unless `artifacts.decoding` knows the parameterization."""
+        """Returns what an artifact stores: the images, or parameters that `artifacts.decoding` decodes."""
         return Stored({"images": self().detach().flatten(0, 1)}, {"name": "pixels"})
 
     @property
@@ -36,15 +36,15 @@ class Synthetic(nn.Module):
         return sum(tensor.numel() for tensor in self.stored().tensors.values())
 
     def labelled(self) -> LabelledImages:
-        """Decodes a training set, detached: images [C * n, channels, H, W], labels [C * n]."""
+        """Decodes a detached training set: images [C * n, channels, H, W], labels [C * n]."""
         return flatten(self().detach(), self.floats)
 
 
 class Pixels(Synthetic):
-    """The images themselves.
+    """Images that are learned and stored as they are.
 
     Args:
-        images: to start from, normalised, [C, ipc, channels, H, W].
+        images: initial images, normalised, [C, ipc, channels, H, W].
     """
 
     stores_pixels = True
@@ -58,14 +58,14 @@ class Pixels(Synthetic):
 
 
 class MultiFormation(Synthetic):
-    """Stored images that are cut into factor x factor parts, each of which is enlarged to an image.
+    """Stored images that are cut into factor x factor parts; each part is enlarged to an image.
 
     Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, section 4:
-    ipc stored images yield ipc * factor^2 images, by bilinear interpolation. If the size is no multiple of
-    the factor, some parts are a pixel larger.
+    ipc stored images yield ipc * factor^2 images, by bilinear interpolation. If the size is not a multiple of
+    the factor, some parts are one pixel larger.
 
     Args:
-        stored: [C, ipc, channels, H, W].
+        stored: initial stored images, normalised, [C, ipc, channels, H, W].
         factor: parts in each direction.
     """
 
@@ -82,13 +82,13 @@ class MultiFormation(Synthetic):
 
 
 class SharedComponents(Synthetic):
-    """Images whose pixels are the sigmoid of weighted sums of the components that a class shares.
+    """Images of a class as the sigmoid of weighted sums of its shared components.
 
     Wiewel and Yang, "Condensed Composite Memory Continual Learning", IJCNN 2021, section III.
 
     Args:
-        components: [C, p, channels, H, W].
-        weights: of each image's sum, [C, n, p].
+        components: initial components, [C, p, channels, H, W].
+        weights: initial weights of each image, [C, n, p].
         mean: per channel, of pixels in 0..1.
         std: per channel, of pixels in 0..1.
     """
@@ -121,7 +121,7 @@ def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiF
     """Makes `synthetic=multi_formation`.
 
     Args:
-        start: [C, ipc, channels, H, W], stored as it is; or [C, ipc * factor^2, ...], each reduced to a part.
+        start: [C, ipc, channels, H, W], stored unchanged; or [C, ipc * factor^2, ...], each shrunk to a part.
         ipc: stored images per class.
         factor: parts in each direction.
 
@@ -134,10 +134,10 @@ def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiF
     if start.shape[1] == ipc:
         return MultiFormation(start, factor)
     stored = start.new_empty(len(start), ipc, *start.shape[2:])
-    images_of_parts = start.unflatten(1, (ipc, factor**2))
+    images_by_part = start.unflatten(1, (ipc, factor**2))
     for i, (rows, columns) in enumerate(parts(height, width, factor)):
         size = rows.stop - rows.start, columns.stop - columns.start
-        reduced = interpolate(images_of_parts[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
+        reduced = interpolate(images_by_part[:, :, i].flatten(0, 1), size, mode="bilinear", antialias=True)
         stored[..., rows, columns] = reduced.unflatten(0, stored.shape[:2])
     return MultiFormation(stored, factor)
 
@@ -145,23 +145,23 @@ def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiF
 def shared_components(
     start: Tensor, *, mean: Sequence[float], std: Sequence[float], rng: torch.Generator, images: int, **_: Any
 ) -> SharedComponents:
-    """Makes `synthetic=shared_components`: the starting images are components; each image begins as one.
+    """Makes `synthetic=shared_components`: the initial images become the components.
 
     Args:
-        start: [C, p, channels, H, W].
+        start: initial images, normalised, [C, p, channels, H, W].
         mean: per channel, of pixels in 0..1.
         std: per channel, of pixels in 0..1.
-        rng: draws the first weights.
-        images: n, per class.
+        rng: CPU generator of the initial weights.
+        images: n, images per class.
     """
     classes, p = start.shape[:2]
     shape = (-1, 1, 1)
     channel_mean, channel_std = (start.new_tensor(values).view(shape) for values in (mean, std))
-    visible = (start * channel_std + channel_mean).clamp(0.02, 0.98)  # where the sigmoid has a slope
+    clamped = (start * channel_std + channel_mean).clamp(0.02, 0.98)  # where the sigmoid has a slope
     chosen = torch.eye(p)[torch.arange(images) % p].expand(classes, -1, -1)
-    # Images that begin alike would stay alike.
+    # Noise, because images with equal weights would stay equal.
     weights = chosen + 0.1 * torch.randn(classes, images, p, generator=rng)
-    return SharedComponents(visible.logit(), weights.to(start), mean, std)
+    return SharedComponents(clamped.logit(), weights.to(start), mean, std)
 
 
 def flatten(images: Tensor, floats: int | None = None) -> LabelledImages:
@@ -169,7 +169,7 @@ def flatten(images: Tensor, floats: int | None = None) -> LabelledImages:
 
     Args:
         images: [C, n, channels, H, W].
-        floats: number of floats that are stored for it; None: those of the images.
+        floats: number of floats that are stored for the set; None: the images are stored.
     """
     classes, n = images.shape[:2]
     labels = torch.arange(classes, device=images.device).repeat_interleave(n)

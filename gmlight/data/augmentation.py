@@ -1,4 +1,4 @@
-"""Tensor transforms of a batch of normalised images while a network trains on it.
+"""Augmentation: tensor transforms of a batch of normalised images while a network trains on it.
 
 An augmentation takes images [N, channels, H, W] and a CPU generator, and returns images of the same shape.
 """
@@ -21,7 +21,7 @@ CROP, SCALE, ROTATE = range(3)
 
 @runtime_checkable
 class NamedAugmentation(Protocol):
-    """An augmentation that answers questions about itself."""
+    """An augmentation that names its protocol and says whether it applies during matching."""
 
     @property
     def protocol(self) -> str:
@@ -37,7 +37,7 @@ class NamedAugmentation(Protocol):
 
 @dataclass(frozen=True)
 class TrainingAugmentation:
-    """A function that is an augmentation of training batches alone.
+    """Wraps a function that augments training batches only.
 
     Args:
         transform: the function, or a partial of it.
@@ -47,14 +47,14 @@ class TrainingAugmentation:
 
     @property
     def protocol(self) -> str:
-        """The function's name."""
+        """Name of the function."""
         transform = self.transform
         function = transform.func if isinstance(transform, functools.partial) else transform
         return getattr(function, "__name__", type(function).__name__)
 
     @property
     def while_matching(self) -> bool:
-        """False."""
+        """False: images that are matched are not transformed."""
         return False
 
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
@@ -63,7 +63,7 @@ class TrainingAugmentation:
 
 
 def as_augmentation(augmentation: NamedAugmentation | Augmentation) -> NamedAugmentation:
-    """Makes a function answer as a `NamedAugmentation`; what answers already stays as it is."""
+    """Wraps a function as a `NamedAugmentation`; a `NamedAugmentation` is returned unchanged."""
     return augmentation if isinstance(augmentation, NamedAugmentation) else TrainingAugmentation(augmentation)
 
 
@@ -75,7 +75,7 @@ class CutMix:
     the image is cut off.
 
     Args:
-        probability: that a batch is mixed.
+        probability: probability that a batch is mixed.
     """
 
     probability: float
@@ -88,8 +88,8 @@ class CutMix:
             rng: CPU generator.
 
         Returns:
-            The mixed images [N, channels, H, W], for each the index of the pasted image [N], and the share of
-            the area that is not pasted.
+            The mixed images [N, channels, H, W], the index of the image pasted into each [N], and the share
+            of the area that is not pasted.
         """
         order = torch.randperm(len(images), generator=rng)
         drawn, area, down, right = torch.rand(4, generator=rng).tolist()
@@ -139,7 +139,7 @@ def crop_scale_rotate(
         (SCALE, rescale, factors),
         (ROTATE, lambda chosen, amount: rotate(chosen, amount, fill.mean()), angles),
     ):
-        chosen = (kind == index).nonzero().squeeze(1)  # on the CPU, so that its length needs no wait
+        chosen = (kind == index).nonzero().squeeze(1)  # on the CPU, so its length is known at once
         if len(chosen):
             chosen = to_device(chosen, images.device)
             result[chosen] = transform(images[chosen], amounts[chosen])
@@ -149,7 +149,7 @@ def crop_scale_rotate(
 def crop_or_noise(images: Tensor, rng: torch.Generator, *, padding: int, noise: float) -> Tensor:
     """Applies a `crop` as in `crop_scale_rotate`, or noise, to each image, chosen at random.
 
-    For evaluating networks with batch norm: its statistics degrade on a few images that are always the same.
+    Use it to evaluate networks with batch norm, whose statistics degrade if a few images never change.
 
     Args:
         images: [N, channels, H, W].
@@ -207,13 +207,13 @@ def rotate(images: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
     radians = degrees.to(images.dtype).deg2rad()
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
     ratio = images.shape[2] / images.shape[3]  # the grid's units are half the height and half the width
-    turn = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3)
-    grid = affine_grid(turn, list(images.shape), align_corners=False)
+    rotation = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3)
+    grid = affine_grid(rotation, list(images.shape), align_corners=False)
     return grid_sample(images - fill, grid, align_corners=False) + fill
 
 
 def _nearest(factors: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    # The source of each pixel, and whether the pixel lies inside the resized image: [N, size] each.
+    # Returns the source of each pixel, and whether it lies inside the resized image: [N, size] each.
     resized = (factors * size).floor().long().clamp_min(1).unsqueeze(1)  # [N, 1]
     margin = (resized - size).clamp_min(0) // 2 - (size - resized).clamp_min(0) // 2
     position = torch.arange(size, device=factors.device) + margin

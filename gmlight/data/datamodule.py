@@ -44,14 +44,15 @@ class CondensationData(lightning.LightningDataModule):
     `prepare_data` in one process and then `load` in all.
 
     Args:
-        source: of the images.
+        source: reads the images.
         batches: sizes of the batches.
         updates: T, image updates of an outer iteration.
         seed: of the draws.
         sampler: draws the real batches of the classes.
-        needs_mixed_batches: whether outer iteration k matches mixed batches, if `batches.matched` is not 0;
-            a matching rule answers this.
-        device_share: share of an accelerator's memory; images that need more stay in the CPU's memory.
+        needs_mixed_batches: returns whether outer iteration k matches mixed batches; called if
+            `batches.matched` is not 0; see `MatchingRule.needs_mixed_batches`.
+        device_share: largest share of an accelerator's memory for the images; larger datasets stay in the
+            CPU's memory.
 
     Attributes:
         train: the training images, after `load`.
@@ -98,7 +99,7 @@ class CondensationData(lightning.LightningDataModule):
         return list(self.info.std)
 
     def prepare_data(self) -> None:
-        """Lightning's hook, for one process of a node: downloads what is missing, if the source may.
+        """Lightning's hook, for one process of a node: downloads missing files if `source.download` is set.
 
         Raises:
             ConfigError: the files are absent or damaged, or do not fit the description.
@@ -114,6 +115,12 @@ class CondensationData(lightning.LightningDataModule):
 
     def load(self, device: torch.device) -> "CondensationData":
         """Reads both splits, without downloading, and puts them on the device.
+
+        Args:
+            device: where the images are used.
+
+        Returns:
+            This data module.
 
         Raises:
             ConfigError: the files are absent or damaged, or a class has too few images.
@@ -138,12 +145,12 @@ class CondensationData(lightning.LightningDataModule):
             )
 
     def sampling_seconds(self, iterations: int) -> float:
-        """Estimates the seconds that a sampler spends on choosing images in so many outer iterations."""
-        foretold = getattr(self._sampler, "foretold", None)
-        return foretold(iterations) if foretold is not None else 0.0
+        """Estimates the seconds that the sampler needs for a number of outer iterations; 0 if negligible."""
+        estimate = getattr(self._sampler, "estimate_seconds", None)
+        return estimate(iterations) if estimate is not None else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's hook: the sampler's state, for a checkpoint."""
+        """Lightning's hook: returns the sampler's state, for a checkpoint."""
         return self._sampler.state_dict() if hasattr(self._sampler, "state_dict") else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -159,7 +166,7 @@ class CondensationData(lightning.LightningDataModule):
         return DataLoader(_RealBatches(self, steps), batch_size=None)
 
     def draw(self, k: int, t: int) -> RealBatch:
-        """Draws the real images of one image update, a function of (seed, k, t) alone."""
+        """Draws the real images of image update t in outer iteration k; they depend on (seed, k, t) alone."""
 
         def rng(purpose: str) -> torch.Generator:
             return generator(self.seed, purpose, k, t)

@@ -21,10 +21,13 @@ def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> 
     """Loads scikit-learn's 1,797 handwritten digits, 8x8, in a stratified split.
 
     Args:
-        root: ignored, the digits come with scikit-learn.
+        root: ignored; the digits come with scikit-learn.
         download: ignored.
         test_share: share of the images in the test split.
         split_seed: seed of the split.
+
+    Returns:
+        Train and test split: images uint8 [N, 1, 8, 8], labels [N].
     """
     from sklearn.datasets import load_digits
 
@@ -37,7 +40,7 @@ def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> 
 def made_up(
     root: str, download: bool, *, number: int, images: int, size: Sequence[int], channels: int
 ) -> Splits:
-    """Makes noise, to measure time and memory with.
+    """Makes noise images, to measure time and memory.
 
     Args:
         root: ignored.
@@ -73,11 +76,14 @@ def torchvision_splits(
 
     Args:
         root: the data folder.
-        download: download what is missing.
+        download: whether missing files may be downloaded.
         dataset: the torchvision class.
         train: keywords that choose the train split.
         test: keywords that choose the test split.
-        files: pattern of the files under `root`, for the message when they are missing.
+        files: pattern of the files under `root`, for error messages.
+
+    Raises:
+        ConfigError: the files are absent or damaged.
     """
     train_split, test_split = (_read(dataset, root, split, files, download) for split in (train, test))
     return train_split, test_split

@@ -1,4 +1,4 @@
-"""Differentiable Siamese augmentation: one transform for both the real and the synthetic images of a class.
+"""Differentiable Siamese augmentation: the same transform for the real and synthetic images of a class.
 
 Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.2;
 details that the paper omits follow the authors' code. All transforms work in normalised space, fill with 0,
@@ -15,24 +15,24 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from gmlight.data.augmentation import crop, rotate
-from gmlight.data.images import ByLabel
+from gmlight.data.images import LabelTransform
 from gmlight.runtime.seeding import generator, to_device
 
-DRAWN = 3  # random numbers in [0, 1) for one transform; some need fewer
+DRAWN = 3  # random numbers in [0, 1) per transform; some transforms use fewer
 
 
 @dataclass(frozen=True)
 class Siamese:
-    """Applies one transform, chosen at random with its amounts.
+    """Applies one random transform by random amounts.
 
-    In training it draws one transform for a mini-batch, and amounts for each image. In matching, `of_update`
-    draws transform and amounts once for all images of a class.
+    In training, one transform is drawn for a mini-batch, and amounts for each image. In matching,
+    `update_transform` draws one transform and its amounts for all images of a class.
 
     Args:
         transforms: some of `color`, `crop`, `cutout`, `flip`, `scale`, `rotate`.
         brightness: range of the shift in brightness.
         saturation: range of the saturation factor.
-        contrast: least contrast factor.
+        contrast: smallest contrast factor.
         crop: largest shift, as a share of height and width.
         cutout: side of the blanked square, as a share of height and width.
         flip: probability of a mirrored image; 0: `flip` is never chosen.
@@ -40,9 +40,9 @@ class Siamese:
         rotate: largest angle, in degrees.
 
     Attributes:
-        drawn: the transforms to choose from.
+        drawn: transforms that can be drawn.
         protocol: name of the evaluation protocol.
-        while_matching: True, for it also transforms the images whose gradients are matched.
+        while_matching: True: it also transforms the images whose gradients are matched.
     """
 
     protocol: ClassVar[str] = "dsa"
@@ -64,14 +64,14 @@ class Siamese:
         object.__setattr__(self, "drawn", names)
 
     def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Transforms images [N, channels, H, W]: one transform, amounts for each image."""
+        """Transforms images [N, channels, H, W] by one transform, with different amounts for each image."""
         kind = self._kind(rng)
         return self.apply(
             kind, images, to_device(torch.rand(len(images), DRAWN, generator=rng), images.device)
         )
 
-    def of_update(self, seed: int, k: int, t: int) -> ByLabel:
-        """Returns the transform of an image update, the same for all images of a class, real or synthetic.
+    def update_transform(self, seed: int, k: int, t: int) -> LabelTransform:
+        """Returns the transform of an image update; it is the same for all images of a class.
 
         Args:
             seed: of the run.
@@ -84,20 +84,22 @@ class Siamese:
             rng = generator(seed, "siamese", k, t, c)
             return self._kind(rng), torch.rand(DRAWN, generator=rng)
 
-        def by_label(images: Tensor, labels: Tensor) -> Tensor:
-            # One call per transform, not per class.
+        def transform(images: Tensor, labels: Tensor) -> Tensor:
+            # One call per kind of transform, not per class.
             classes, positions = labels.unique(return_inverse=True)
             kinds, amounts = zip(*map(draw, classes.tolist()), strict=True)
             numbers = torch.stack(amounts)[positions]  # [N, DRAWN]
             parts, places = [], []
             for kind in dict.fromkeys(kinds):
-                chosen = torch.tensor([each == kind for each in kinds])[positions].nonzero().squeeze(1)
+                chosen = (
+                    torch.tensor([class_kind == kind for class_kind in kinds])[positions].nonzero().squeeze(1)
+                )
                 batch = images[to_device(chosen, images.device)]
                 parts.append(self.apply(kind, batch, to_device(numbers[chosen], images.device)))
                 places.append(chosen)
             return torch.cat(parts)[to_device(torch.cat(places).argsort(), images.device)]
 
-        return by_label
+        return transform
 
     def apply(self, kind: str, images: Tensor, numbers: Tensor) -> Tensor:
         """Applies one transform.

@@ -31,6 +31,9 @@ def image_folder(
         channels: 1 (grey) or 3 (colour), to which every image is converted.
         test_share: share of each class's images in the test split, if there is no test folder.
         split_seed: seed of that split.
+
+    Raises:
+        ConfigError: the folder is absent, a class is empty, or an image cannot be read.
     """
     top = _checked_root(root)
     read = functools.partial(_read_classes, size=size, channels=channels)
@@ -57,6 +60,9 @@ def tiny_imagenet(root: str, download: bool, *, size: Sequence[int]) -> Splits:
         root: the folder that contains `tiny-imagenet-200`.
         download: ignored.
         size: [H, W] to which every image is resized.
+
+    Raises:
+        ConfigError: the folder is absent or incomplete.
     """
     top = _tiny_imagenet_folder(root)
     labels = {name: label for label, name in enumerate(tiny_imagenet_classes(root))}
@@ -93,7 +99,7 @@ def _checked_root(root: str | None) -> Path:
     if root is None:
         raise ConfigError("dataset=image_folder: name the folder of your images by dataset.root=")
     if not Path(root).is_dir():
-        raise ConfigError(f"dataset.root={root}: no such folder; name the one that holds train/ and test/")
+        raise ConfigError(f"dataset.root={root}: no such folder; use the one that holds train/ and test/")
     return Path(root)
 
 
@@ -101,7 +107,7 @@ def _class_folders(folder: Path) -> list[str]:
     try:
         classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from None
+        raise ConfigError(f"{folder}: cannot be read ({error.strerror}); change its permissions") from None
     if len(classes) < 2:
         raise ConfigError(f"{folder}: {len(classes)} class folders there; at least 2 are needed")
     return classes
@@ -128,7 +134,7 @@ def _read_files(
                     raise ValueError(f"mode {picture.mode}, more than 8 bits a channel")
                 converted = ImageOps.exif_transpose(picture).convert("L" if channels == 1 else "RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ConfigError(f"{path}: cannot be read ({first_line(error)}); mend or remove it") from None
+            raise ConfigError(f"{path}: cannot be read ({first_line(error)}); repair or remove it") from None
         if converted.size != (size[1], size[0]):
             converted = converted.resize((size[1], size[0]), Image.Resampling.BICUBIC)
         images[i] = pixels(converted)

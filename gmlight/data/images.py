@@ -9,13 +9,14 @@ from torch import Tensor
 
 from gmlight.runtime.seeding import to_device
 
-# A transform chosen by label: images [N, channels, H, W], labels [N] on the CPU -> images of the same shape.
-ByLabel = Callable[[Tensor, Tensor], Tensor]
+# A transform that depends on the label:
+# images [N, channels, H, W], labels [N] on the CPU -> images of the same shape.
+LabelTransform = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known about a dataset besides its images.
+    """Description of a dataset: class names, normalisation, image shape, class shares.
 
     Args:
         classes: class names, in the order of the labels.
@@ -39,11 +40,11 @@ class TrainingSet(Protocol):
         """Number of images."""
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [n, channels, H, W] and labels [n]."""
+        """Returns normalised images [n, channels, H, W] and labels [n] at `indices` [n]."""
 
     @property
     def floats(self) -> int:
-        """Numbers that must be stored for the images, labels not counted."""
+        """Number of floats that must be stored for the images, without labels."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class LabelledImages:
     Args:
         images: [N, channels, H, W].
         labels: [N].
-        stored_floats: numbers that the images are computed from; None: the images themselves are stored.
+        stored_floats: number of floats from which the images are decoded; None: the images are stored.
     """
 
     images: Tensor
@@ -64,7 +65,7 @@ class LabelledImages:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [n, channels, H, W] and labels [n]."""
+        """Returns images [n, channels, H, W] and labels [n] at `indices` [n]."""
         indices = to_device(indices, self.labels.device)
         return self.images[indices], self.labels[indices]
 
@@ -74,7 +75,7 @@ class LabelledImages:
 
     @property
     def floats(self) -> int:
-        """Numbers that must be stored for the images, labels not counted."""
+        """Number of floats that must be stored for the images, without labels."""
         return self.images.numel() if self.stored_floats is None else self.stored_floats
 
 
@@ -85,8 +86,8 @@ class RealImages:
         images: uint8 [N, channels, H, W].
         labels: [N], positions in `info.classes`.
         info: classes and normalisation.
-        device: of the batches.
-        storage: of the images, `device` or the CPU; None: `device`.
+        device: device of the batches.
+        storage: device of the stored images, `device` or the CPU; None: `device`.
 
     Attributes:
         counts: number of images of each class, [C].
@@ -130,11 +131,11 @@ class RealImages:
 
     @property
     def floats(self) -> int:
-        """Numbers that must be stored for the images, labels not counted."""
+        """Number of floats that must be stored for the images, without labels."""
         return self.images.numel()
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [n, channels, H, W] and labels [n]."""
+        """Returns normalised images [n, channels, H, W] and labels [n] at `indices` [n]."""
         indices = to_device(indices, self.images.device)
         images = to_device(self.images[indices], self.device)
         labels = to_device(self.labels[indices], self.device)
@@ -172,8 +173,8 @@ class ClassDraw:
     """Lazy draw of real images of each class: indices are fixed, images are loaded when sliced.
 
     Args:
-        split: the images.
-        indices: of the drawn images, C tensors [n_c].
+        split: the split that images are drawn from.
+        indices: indices of the drawn images, C tensors [n_c].
         transform: applied when images are loaded.
 
     Attributes:
@@ -181,7 +182,7 @@ class ClassDraw:
     """
 
     def __init__(
-        self, split: RealImages, indices: Sequence[Tensor], transform: ByLabel | None = None
+        self, split: RealImages, indices: Sequence[Tensor], transform: LabelTransform | None = None
     ) -> None:
         self._split, self._indices, self._transform = split, indices, transform
         self.sizes = [len(drawn) for drawn in indices]
@@ -191,6 +192,9 @@ class ClassDraw:
 
     def __getitem__(self, classes: slice) -> Tensor | tuple[Tensor, ...]:
         """Loads the images of some classes.
+
+        Args:
+            classes: slice of the labels.
 
         Returns:
             [c, n, channels, H, W], or c tensors [n_c, channels, H, W] if classes differ in number.
@@ -204,12 +208,12 @@ class ClassDraw:
             return images.unflatten(0, (len(sizes), sizes[0]))
         return images.split(sizes)
 
-    def transformed(self, transform: ByLabel) -> "ClassDraw":
+    def transformed(self, transform: LabelTransform) -> "ClassDraw":
         """Returns the same draw with a transform."""
         return ClassDraw(self._split, self._indices, transform)
 
     @property
-    def bytes_of_class(self) -> int:
+    def class_bytes(self) -> int:
         """Bytes of the normalised images of the largest class."""
         return 4 * max(self.sizes) * self._split.images[0].numel()
 

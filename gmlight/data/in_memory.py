@@ -1,6 +1,6 @@
-"""A dataset that a Python program gave: `dataset=in_memory`.
+"""Datasets that a Python program passes in memory (`dataset=in_memory`).
 
-A run reads it through `read`, by its hash, for as long as it is `shared`.
+While a dataset is `shared`, runs in this process find it by its hash.
 """
 
 import functools
@@ -23,11 +23,11 @@ _shared: dict[str, "InMemoryData"] = {}  # by sha256
 
 @dataclass(frozen=True)
 class InMemoryData:
-    """A dataset that a program gave.
+    """A dataset in memory.
 
     Args:
         train: the training split.
-        test: the test split; None: a share of the training split is to be held out.
+        test: the test split; None: a share of the training split is held out.
         classes: class names by label.
     """
 
@@ -54,7 +54,7 @@ class InMemoryData:
 
 @contextmanager
 def shared(data: InMemoryData) -> Iterator[None]:
-    """Inside, `read` and `find_classes` know the data."""
+    """Makes the data available to `read` and `find_classes` inside the block."""
     _shared[data.sha256] = data
     try:
         yield
@@ -63,28 +63,28 @@ def shared(data: InMemoryData) -> Iterator[None]:
 
 
 def read(root: str | None, download: bool, *, sha256: str | None) -> Splits:
-    """The splits of the data with this hash, from memory.
+    """Returns the splits of the shared data with this hash.
 
     Args:
         root: ignored.
         download: ignored.
-        sha256: of `InMemoryData`.
+        sha256: hash of the `InMemoryData`.
 
     Raises:
         ConfigError: no such data is shared in this process.
     """
     data = _known(sha256)
-    # Without a test split a share of the training split is held out and takes its place.
+    # Without a test split, a share of the training split is held out later and replaces it.
     train, test = data.train, data.test or data.train
     return (train.images, train.labels), (test.images, test.labels)
 
 
 def find_classes(root: str | None, *, sha256: str | None) -> list[str]:
-    """The class names of the data with this hash.
+    """Returns the class names of the shared data with this hash.
 
     Args:
         root: ignored.
-        sha256: of `InMemoryData`.
+        sha256: hash of the `InMemoryData`.
 
     Raises:
         ConfigError: no such data is shared in this process.
@@ -95,7 +95,7 @@ def find_classes(root: str | None, *, sha256: str | None) -> list[str]:
 def _known(sha256: str | None) -> InMemoryData:
     if sha256 not in _shared:
         raise ConfigError(
-            "dataset=in_memory: its images were given from Python and are not on disk; call "
+            "dataset=in_memory: the images were passed from Python and are not on disk; call "
             "gmlight.condense(train, ..., folder=<run folder>, resume=True) with the same images, or "
             "gmlight.evaluate(set, test=...)"
         )
@@ -103,51 +103,53 @@ def _known(sha256: str | None) -> InMemoryData:
 
 
 def in_memory(train: Any, test: Any = None, columns: Columns | None = None) -> InMemoryData:
-    """Reads and checks what a program gave.
+    """Converts and checks the data that a program passes.
 
     Args:
         train: a dataset of (image, label), a pair (images, labels), or a Hugging Face dataset.
-        test: likewise; None: no test split.
-        columns: of Hugging Face datasets.
+        test: data in the same forms; None: no test split.
+        columns: column names of Hugging Face datasets; None: found automatically.
 
     Raises:
-        ConfigError: names what is wrong with which of the two.
+        ConfigError: a split cannot be used; the message names the split and the reason.
     """
-    first = read_split(train, "train", columns or Columns())
-    classes = first.classes or tuple(map(str, range(int(first.labels.max()) + 1)))
-    _check_labels(first.labels, classes, "train")
-    _check_classes(first.labels, classes)
+    train_split = read_split(train, "train", columns or Columns())
+    classes = train_split.classes or tuple(map(str, range(int(train_split.labels.max()) + 1)))
+    _check_labels(train_split.labels, classes, "train")
+    _check_classes(train_split.labels, classes)
     if test is None:
-        _check_holdout(first.labels, classes)
-        return InMemoryData(first, None, classes)
-    second = read_split(test, "test", columns or Columns())
-    check_fit(second, classes, tuple(first.images.shape[1:]), "train")
-    return InMemoryData(first, second, classes)
+        _check_holdout(train_split.labels, classes)
+        return InMemoryData(train_split, None, classes)
+    test_split = read_split(test, "test", columns or Columns())
+    check_fit(test_split, classes, tuple(train_split.images.shape[1:]), "train")
+    return InMemoryData(train_split, test_split, classes)
 
 
-def check_fit(test: Split, classes: Sequence[str], shape: Sequence[int], of: str) -> None:
-    """Refuses a test split that does not fit.
+def check_fit(test: Split, classes: Sequence[str], shape: Sequence[int], reference: str) -> None:
+    """Checks that a test split has the required classes and image shape.
 
     Args:
         test: the split.
-        classes: class names that it has to have.
-        shape: (channels, H, W) of its images.
-        of: what it has to fit, for the message.
+        classes: required class names, in the order of the labels.
+        shape: required (channels, H, W) of the images.
+        reference: name of the data that require them, for the message.
 
     Raises:
-        ConfigError: names both.
+        ConfigError: the classes, the labels or the shape differ.
     """
     if tuple(test.images.shape[1:]) != tuple(shape):
         raise ConfigError(
-            f"test: images are {shape_name(test.images.shape[1:])}, those of {of} {shape_name(shape)}"
+            f"test: images are {shape_name(test.images.shape[1:])}, those of {reference} {shape_name(shape)}"
         )
     if test.classes is not None and list(test.classes) != list(classes):
-        raise ConfigError(f"test: classes are {name_some(test.classes)}, those of {of} {name_some(classes)}")
+        raise ConfigError(
+            f"test: classes are {name_some(test.classes)}, those of {reference} {name_some(classes)}"
+        )
     _check_labels(test.labels, classes, "test")
 
 
 def convnet_depth(size: Sequence[int]) -> int:
-    """Blocks of a ConvNet for images of this size: 3 for 32x32, one more for twice the size, at least 2.
+    """Returns the depth of a ConvNet: 3 for 32x32, one more for twice the size, at least 2 if possible.
 
     Args:
         size: [H, W].
@@ -159,8 +161,8 @@ def convnet_depth(size: Sequence[int]) -> int:
 def _check_labels(labels: Tensor, classes: Sequence[str], name: str) -> None:
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= len(classes):
-        wanted = f"{len(classes)} classes are numbered 0 to {len(classes) - 1}"
-        raise ConfigError(f"{name}: labels from {least} to {most}; {wanted}")
+        numbers = f"{len(classes)} classes are numbered 0 to {len(classes) - 1}"
+        raise ConfigError(f"{name}: labels from {least} to {most}; {numbers}")
 
 
 def _check_classes(labels: Tensor, classes: Sequence[str]) -> None:
@@ -175,7 +177,7 @@ def _check_classes(labels: Tensor, classes: Sequence[str]) -> None:
 
 
 def _check_holdout(labels: Tensor, classes: Sequence[str]) -> None:
-    # What a stratified split into five parts needs.
+    # A stratified split with a fifth held out needs this many images.
     counts = labels.bincount(minlength=len(classes))
     if counts.min() < 3 or len(labels) < 5 * len(classes):
         fewest = int(counts.argmin())

@@ -1,6 +1,6 @@
-"""Images and labels in any form that a Python program has them, as one split of a dataset.
+"""Conversion of images and labels from a Python program to one split of a dataset.
 
-Accepted are a map-style dataset of (image, label), a pair (images, labels) of tensors or arrays, and a
+Accepted forms: a map-style dataset of (image, label), a pair (images, labels) of tensors or arrays, and a
 Hugging Face dataset.
 """
 
@@ -25,11 +25,11 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a Hugging Face dataset; None: found by their types and names.
+    """Column names of a Hugging Face dataset; None: found by type and usual names.
 
     Args:
-        image: of the images.
-        label: of the labels.
+        image: column of the images.
+        label: column of the labels.
     """
 
     image: str | None = None
@@ -43,7 +43,7 @@ class Split:
     Args:
         images: uint8 [N, channels, H, W].
         labels: int64 [N].
-        classes: class names by label; None where the data has none.
+        classes: class names by label; None if the data has none.
     """
 
     images: Tensor
@@ -52,15 +52,15 @@ class Split:
 
 
 def read_split(data: Any, name: str, columns: Columns) -> Split:
-    """One split as tensors.
+    """Converts data to a split.
 
     Args:
-        data: in any of the accepted forms.
+        data: in one of the accepted forms.
         name: `train` or `test`, for messages.
-        columns: of a Hugging Face dataset.
+        columns: column names of a Hugging Face dataset.
 
     Raises:
-        ConfigError: it has another form, images or labels cannot be used.
+        ConfigError: the data has another form, or its images or labels cannot be used.
     """
     if isinstance(data, Mapping) and not hasattr(data, "features"):
         raise ConfigError(f"{name}: has the splits {', '.join(map(str, data))}; give one, {name}=data[...]")
@@ -70,7 +70,7 @@ def read_split(data: Any, name: str, columns: Columns) -> Split:
         images, labels = to_pixels(data[0], name), to_labels(data[1], name)
         classes = None
     elif hasattr(data, "features") and hasattr(data, "column_names"):
-        data, classes = _columns_of(data, name, columns)
+        data, classes = _select_columns(data, name, columns)
         images, labels = _stack(data, name)
     elif hasattr(data, "__getitem__") and not hasattr(data, "ndim"):
         images, labels = _stack(data, name)
@@ -78,32 +78,32 @@ def read_split(data: Any, name: str, columns: Columns) -> Split:
     else:
         raise ConfigError(f"{name}: {type(data).__name__} cannot be read; give {_FORMS}")
     if len(images) != len(labels):
-        raise ConfigError(f"{name}: {len(images)} images and {len(labels)} labels; give as many")
+        raise ConfigError(f"{name}: {len(images)} images and {len(labels)} labels; give one label per image")
     if not len(images):
         raise ConfigError(f"{name}: is empty; give at least two images of each class")
     return Split(images, labels, _checked_names(classes, name))
 
 
-def _columns_of(data: Any, name: str, columns: Columns) -> tuple["_Columns", Sequence[str] | None]:
-    # A Hugging Face dataset as (image, label), and its class names.
+def _select_columns(data: Any, name: str, columns: Columns) -> tuple["_Columns", Sequence[str] | None]:
+    # Returns a Hugging Face dataset as (image, label), and its class names.
     kinds = {column: type(feature).__name__ for column, feature in data.features.items()}
     image = columns.image or _find(kinds, "Image", _IMAGE_COLUMNS)
     label = columns.label or _find(kinds, "ClassLabel", _LABEL_COLUMNS)
     for key, column in (("image_column", image), ("label_column", label)):
         if column not in kinds:
-            said = "cannot tell which column it is" if column is None else f"there is no column {column!r}"
-            raise ConfigError(f"{name}: {said}; name it by {key}=, one of {', '.join(kinds)}")
+            reason = "cannot tell which column it is" if column is None else f"there is no column {column!r}"
+            raise ConfigError(f"{name}: {reason}; name it by {key}=, one of {', '.join(kinds)}")
     return _Columns(data, str(image), str(label)), getattr(data.features[label], "names", None)
 
 
 def _find(kinds: Mapping[str, str], kind: str, names: Sequence[str]) -> str | None:
-    # A column of the type if there is just one, else one with a usual name.
-    fitting = [column for column, its in kinds.items() if its == kind]
-    return fitting[0] if len(fitting) == 1 else next((name for name in names if name in kinds), None)
+    # Returns the column of the type if it is the only one, else a column with a usual name.
+    columns = [column for column, column_kind in kinds.items() if column_kind == kind]
+    return columns[0] if len(columns) == 1 else next((name for name in names if name in kinds), None)
 
 
 class _Columns:
-    """Two columns of a Hugging Face dataset as pairs."""
+    """Pairs of two columns of a Hugging Face dataset."""
 
     def __init__(self, data: Any, image: str, label: str) -> None:
         self._data, self._image, self._label = data, image, label
@@ -114,15 +114,15 @@ class _Columns:
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         row = self._data[index]
         image = row[self._image]
-        if isinstance(image, list):  # of an array's type
+        if isinstance(image, list):  # a column of an array type
             array = np.array(image)
-            fits = array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255
-            image = array.astype(np.uint8) if fits else array
+            is_bytes = array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255
+            image = array.astype(np.uint8) if is_bytes else array
         return image, row[self._label]
 
 
 def _class_names(data: Any) -> Sequence[str] | None:
-    # torchvision's attributes; a Subset has them in the dataset inside.
+    # torchvision's attributes; a Subset has them in its inner dataset.
     while data is not None:
         by_name = getattr(data, "class_to_idx", None)
         classes = getattr(data, "classes", None)
@@ -138,16 +138,16 @@ def _checked_names(classes: Sequence[str] | None, name: str) -> tuple[str, ...] 
     if classes is None:
         return None
     names = tuple(map(str, classes))
-    for word in names:
-        if "${" in word or word == "???":  # OmegaConf would look for a value
-            raise ConfigError(f"{name}: a class is called {word!r}; rename it, without ${{ or ???")
+    for class_name in names:
+        if "${" in class_name or class_name == "???":  # OmegaConf would interpolate it
+            raise ConfigError(f"{name}: a class is called {class_name!r}; rename it, without ${{ or ???")
     if len(set(names)) < len(names):
         raise ConfigError(f"{name}: two classes have the same name: {name_some(names)}")
     return names
 
 
 def _stack(data: Any, name: str) -> tuple[Tensor, Tensor]:
-    # Items (image, label) as images uint8 [N, channels, H, W] and labels [N].
+    # Converts items (image, label) to images uint8 [N, channels, H, W] and labels [N].
     images, labels = [], []
     for i in range(len(data)):
         item = data[i]
@@ -158,12 +158,12 @@ def _stack(data: Any, name: str) -> tuple[Tensor, Tensor]:
         if images[i].shape[1:] != images[0].shape[1:]:
             sizes = [shape_name(image.shape[1:]) for image in (images[i], images[0])]
             raise ConfigError(f"{name}: image {i} is {sizes[0]}, image 0 {sizes[1]}; resize all to one size")
-    channels = max((len(image) for image in images), default=1)  # grey ones among colour are colour
+    channels = max((len(image) for image in images), default=1)  # with one colour image, all become colour
     stacked = [image.expand(channels, -1, -1) for image in images]
     return torch.stack(stacked) if stacked else torch.empty(0, 1, 1, 1), torch.tensor(labels)
 
 
 def name_some(names: Sequence[str]) -> str:
-    """The first five names, and how many there are."""
+    """Formats the first five names, and the number of names if there are more."""
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown}, ... ({len(names)})"

@@ -1,4 +1,4 @@
-"""Pictures, arrays and tensors of any usual layout as uint8 [N, channels, H, W], and labels as int64 [N]."""
+"""Conversion of pictures, arrays and tensors to uint8 [N, channels, H, W], and of labels to int64 [N]."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +14,15 @@ CHANNELS = (1, 3)  # grey, colour
 
 
 def picture_to_pixels(picture: Any, what: str) -> Tensor:
-    """One image as uint8 [channels, H, W].
+    """Converts one image to uint8 [channels, H, W].
 
     Args:
         picture: a PIL image; or an array or tensor, uint8 or float in 0..1, [H, W] or with 1 or 3 channels
             first or last.
-        what: its name, for messages.
+        what: name of the image, for messages.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the image has another type, shape or range.
     """
     if isinstance(picture, Image.Image):
         if picture.mode.startswith(("I", "F")):
@@ -39,14 +39,14 @@ def picture_to_pixels(picture: Any, what: str) -> Tensor:
 
 
 def to_pixels(images: Any, name: str) -> Tensor:
-    """All images as uint8 [N, channels, H, W].
+    """Converts all images to uint8 [N, channels, H, W].
 
     Args:
         images: an array or tensor, uint8 or float in 0..1, [N, H, W] or with 1 or 3 channels first or last.
-        name: of the split, for messages.
+        name: name of the split, for messages.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the images have another type, shape or range.
     """
     what = f"{name}: images"
     tensor, channels_last = _tensor(images, what)
@@ -59,7 +59,7 @@ def to_pixels(images: Any, name: str) -> Tensor:
 
 
 def _tensor(images: Any, what: str) -> tuple[Tensor, bool]:
-    # A tensor on the host, and whether channels come last where the shape leaves it open.
+    # Returns a CPU tensor, and whether channels come last if the shape does not tell.
     if isinstance(images, Tensor):
         return images.detach().cpu(), False
     try:
@@ -87,21 +87,21 @@ def _in_bytes(images: Tensor, what: str) -> Tensor:
     if not images.numel():
         return images.byte()
     least, most = images.min().item(), images.max().item()
-    if not (least >= 0 and most <= 1):  # also where one is not a number
-        mend = "divide them by 255" if least >= 0 and 1 < most <= 255 else "give them before normalisation"
-        raise ConfigError(f"{what}: float values from {least:.3g} to {most:.3g}; must be in 0..1: {mend}")
+    if not (least >= 0 and most <= 1):  # also true for nan
+        advice = "divide them by 255" if least >= 0 and 1 < most <= 255 else "give them before normalisation"
+        raise ConfigError(f"{what}: float values from {least:.3g} to {most:.3g}; must be in 0..1: {advice}")
     return (images * 255).round().byte().contiguous()
 
 
 def to_labels(labels: Any, name: str) -> Tensor:
-    """All labels as int64 [N].
+    """Converts all labels to int64 [N].
 
     Args:
         labels: whole numbers, [N].
-        name: of the split, for messages.
+        name: name of the split, for messages.
 
     Raises:
-        ConfigError: they are something else.
+        ConfigError: the labels have another type or shape.
     """
     tensor, _ = _tensor(labels, f"{name}: labels")
     if tensor.ndim != 1:
@@ -112,14 +112,14 @@ def to_labels(labels: Any, name: str) -> Tensor:
 
 
 def to_label(label: Any, what: str) -> int:
-    """One label.
+    """Converts one label to an int.
 
     Args:
-        label: a whole number.
-        what: its name, for messages.
+        label: a whole number, also as a tensor or array [].
+        what: name of the label, for messages.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the label is not a whole number.
     """
     if isinstance(label, Tensor | np.ndarray) and label.ndim == 0:
         label = label.item()
@@ -129,7 +129,7 @@ def to_label(label: Any, what: str) -> int:
 
 
 def shape_name(shape: Sequence[int]) -> str:
-    """`3x32x32`."""
+    """Formats a shape: `3x32x32`."""
     return "x".join(map(str, shape))
 
 

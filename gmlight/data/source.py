@@ -1,4 +1,4 @@
-"""Where the images of a run come from."""
+"""Source of a run's images."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ class DataSource:
     """A dataset that is read on demand.
 
     Args:
-        load: called with whether it may download; returns the train and the test split, each as images uint8
+        load: called with True if it may download; returns the train and the test split, each as images uint8
             [N, channels, H, W] and labels [N].
         classes: class names, in the order of the labels.
         shape: (channels, H, W) of an image.
@@ -46,11 +46,11 @@ class DataSource:
 
         Args:
             train: images uint8 [N, channels, H, W] and labels int64 [N].
-            test: likewise; None: a stratified fifth of the training images is held out.
+            test: images and labels as in `train`; None: a stratified fifth of `train` is held out.
             classes: class names, in the order of the labels; None: the labels are the names.
 
         Raises:
-            ConfigError: the images have not four dimensions, or there are none.
+            ConfigError: the images do not have four dimensions, or there are none.
         """
         images, labels = train
         if images.ndim != 4 or not len(images):
@@ -68,6 +68,9 @@ class DataSource:
 
         Args:
             download: whether missing files may be downloaded now.
+
+        Returns:
+            The splits, and their description.
 
         Raises:
             ConfigError: the files are absent or damaged, or the images do not fit the description.

@@ -17,7 +17,7 @@ Splits = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def stratified(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Splits:
-    """Splits images such that every class has the same share of test images.
+    """Splits images so that every class has the same share of test images.
 
     Args:
         images: uint8 [N, channels, H, W].
@@ -63,7 +63,7 @@ def allocate(count: int, *shape: int) -> Tensor:
     """Allocates uint8 images [count, *shape].
 
     Raises:
-        ConfigError: the machine has too little memory. Without this check the system would kill the process
+        ConfigError: the machine has too little memory. Without this check the system might kill the process
             without a message.
     """
     needed = 2 * count * math.prod(shape)  # the images are copied once, to sort them by class
@@ -94,14 +94,20 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 def check_images(images: Tensor, labels: Tensor, classes: Sequence[str], shape: tuple[int, ...]) -> None:
     """Checks that a split fits the class names and the image shape.
 
+    Args:
+        images: required to be uint8 [N, *shape].
+        labels: required to be [N], each a position in `classes`.
+        classes: class names.
+        shape: (channels, H, W).
+
     Raises:
-        ConfigError: the type or shape of the images is another one, or a label has no class name.
+        ConfigError: the images have another type or shape, or a label has no class name.
     """
     if images.dtype != torch.uint8:
         raise ConfigError(f"the images are {images.dtype}, they must be torch.uint8, 0 to 255")
     if tuple(images.shape[1:]) != shape:
         raise ConfigError(
-            f"the images are {tuple(images.shape[1:])}, by dataset.channels and dataset.size {shape}"
+            f"the images are {tuple(images.shape[1:])}, but dataset.channels and dataset.size say {shape}"
         )
     if len(labels) != len(images):
         raise ConfigError(f"there are {len(images)} images and {len(labels)} labels; each image needs one")

@@ -15,7 +15,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 Layers = dict[str, Tensor]
-# As `block_gradients`: weights, other parameters and buffers, images [b, m, channels, H, W], labels [b, m].
+# As `block_gradients` without `network`: weights, other parameters and buffers,
+# images [b, m, channels, H, W], labels [b, m] -> gradients.
 BlockGradients = Callable[[Layers, Layers, Tensor, Tensor], Layers]
 
 
@@ -23,7 +24,7 @@ BlockGradients = Callable[[Layers, Layers, Tensor, Tensor], Layers]
 class ClassGradients:
     """The gradients g_c of every class c (Algorithm 1, line 7).
 
-    Where a mixed batch stands in for the class batches, layers and sizes have one entry, for its gradient.
+    With a mixed batch instead of class batches, layers and sizes have a single entry.
 
     Args:
         layers: weight name -> [C, *weight.shape].
@@ -37,17 +38,17 @@ class ClassGradients:
 
 
 def matched_weights(network: nn.Module) -> list[str]:
-    """Names of the parameters whose gradients are compared: those with two or more dimensions."""
+    """Returns the names of the parameters that are matched: those with two or more dimensions."""
     return [name for name, parameter in network.named_parameters() if parameter.ndim >= 2]
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """How many classes and images are differentiated at once; the numbers change by rounding at most.
+    """Numbers of classes and images that are differentiated at once; they change results by rounding at most.
 
     Args:
         microbatch: images of a class at once; None: all.
-        classes_per_block: classes at once, by vmap; 1 where classes differ in their number of images.
+        classes_per_block: classes at once, by vmap; ignored if classes differ in their number of images.
         compute: returns the summed gradients of one block and microbatch; None: `block_gradients`.
     """
 
@@ -69,11 +70,11 @@ def class_gradients(
     """Computes the gradient of each class's mean cross-entropy; no sum over classes (Algorithm 1, line 7).
 
     Args:
-        network: in the mode and with the buffers it is to be used with, where an image's output must not
-            depend on the other images of its batch; nothing of it is changed.
+        network: used in its present mode and not changed. An image's output must not depend on the other
+            images of its batch, so batch norm must be in eval mode.
         images: [C, n, channels, H, W], or C tensors [n_c, channels, H, W]; class c's images at index c.
-        labels: of each batch of images, [n_c] each, where a batch is not that of one class.
-        first_class: the class that is at index 0, where the images are those of some classes.
+        labels: C tensors [n_c], for batches of mixed classes; None: labels are index + `first_class`.
+        first_class: label of the images at index 0, if the images are those of some classes only.
         create_graph: whether the gradients can be differentiated with respect to the images.
         weights: names of the parameters to differentiate; None: `matched_weights`.
         blocks: how many images are differentiated at once.
@@ -87,7 +88,7 @@ def class_gradients(
     others = state | dict(network.named_buffers())
     compute = blocks.compute or functools.partial(block_gradients, network, create_graph=create_graph)
 
-    def of_block(inputs: Tensor, targets: Tensor) -> Layers:
+    def mean_gradients(inputs: Tensor, targets: Tensor) -> Layers:
         size = blocks.microbatch or inputs.shape[1]
         total: Layers = {}
         for part in zip(_microbatches(inputs, size), _microbatches(targets, size), strict=True):
@@ -96,11 +97,11 @@ def class_gradients(
         return {name: gradient / inputs.shape[1] for name, gradient in total.items()}
 
     pairs = _blocks(images, labels, first_class, blocks.classes_per_block)
-    gradients = (of_block(inputs, targets) for inputs, targets in pairs)
+    gradients = (mean_gradients(inputs, targets) for inputs, targets in pairs)
     if create_graph:
         parts = list(gradients)
         return {name: torch.cat([part[name] for part in parts]) for name in names}
-    return _written_in_place(gradients, len(images))
+    return _join_in_place(gradients, len(images))
 
 
 def block_gradients(
@@ -129,7 +130,7 @@ def block_gradients(
     """
     loss = functools.partial(_summed_loss, network, precision)
     if len(images) == 1 and not torch.compiler.is_compiling():
-        # One class alone needs no vmap, and without torch.func autograd keeps only what it needs.
+        # A single class needs no vmap, and without torch.func autograd keeps only what it needs.
         with torch.enable_grad():
             leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
             gradients = torch.autograd.grad(
@@ -138,12 +139,12 @@ def block_gradients(
         return {name: gradient.unsqueeze(0) for name, gradient in zip(weights, gradients, strict=True)}
     with torch.set_grad_enabled(create_graph):
         if len(images) == 1:
-            of_class = grad(loss)(weights, others, images[0], labels[0])
-            return {name: gradient.unsqueeze(0) for name, gradient in of_class.items()}
+            single = grad(loss)(weights, others, images[0], labels[0])
+            return {name: gradient.unsqueeze(0) for name, gradient in single.items()}
         return vmap(grad(loss), in_dims=(None, None, 0, 0))(weights, others, images, labels)
 
 
-def _written_in_place(blocks: Iterable[Layers], classes: int) -> Layers:
+def _join_in_place(blocks: Iterable[Layers], classes: int) -> Layers:
     # Joins the gradients of blocks of classes without a second copy, which is costly with many classes.
     joined: Layers = {}
     first = 0
@@ -164,7 +165,7 @@ def _blocks(
     first_class: int,
     classes_per_block: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    # Images [b, n, channels, H, W] and labels [b, n] of each block of classes.
+    # Yields images [b, n, channels, H, W] and labels [b, n] of each block of classes.
     if isinstance(images, Tensor) and labels is None:
         classes, count = images.shape[:2]
         numbers = torch.arange(first_class, first_class + classes, device=images.device)
@@ -177,7 +178,7 @@ def _blocks(
 
 
 def _microbatches(block: Tensor, size: int) -> Sequence[Tensor]:
-    # [b, n, ...] -> [b, m, ...] each. One class alone has the same strides whatever its n: one compilation.
+    # [b, n, ...] -> [b, m, ...] each. A single class has the same strides for any n, so it compiles once.
     if len(block) == 1:
         return [part.unsqueeze(0) for part in block[0].split(size)]
     return block.split(size, 1)

@@ -1,8 +1,8 @@
 """Diagnostics of one image update: norms and angles of the gradients, losses, statistics of the images.
 
-The paper argues about these: that the magnitude of gradients carries information beside their angle (section
-3.2), and that the network has to see gradients of the synthetic set that are alive (section 3.3). Measuring
-them changes no number of a run.
+The paper's arguments rest on these quantities: the magnitude of gradients carries information besides their
+angle (section 3.2), and gradients on the synthetic set vanish once the network overfits it (section 3.3).
+Measuring them does not change the results of a run.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from gmlight.data.images import RealBatch, class_sizes
 from gmlight.matching.class_gradients import Layers
 from gmlight.matching.losses import in_batches, summed_loss
 
-REAL_IMAGES = 256  # of all classes together, on which the loss is measured
+REAL_IMAGES = 256  # real images of all classes together on which the loss is measured
 Metrics = dict[str, Tensor]
 
 
@@ -22,7 +22,7 @@ class GradientDiagnosis:
     """Norms, angles and losses of class gradients, summed over chunks of classes and over ranks.
 
     Args:
-        active: whether anything is measured; if not, there are no metrics and no time is spent.
+        active: whether to measure; if not, there are no metrics and no cost.
     """
 
     def __init__(self, active: bool) -> None:
@@ -32,7 +32,7 @@ class GradientDiagnosis:
 
     @torch.no_grad()
     def note_classes(self, synthetic: Layers, real: Layers) -> None:
-        """Adds norms and angles of some classes, or of none.
+        """Adds norms and angles of c classes; c may be 0.
 
         Args:
             synthetic: weight name -> [c, *weight.shape].
@@ -53,7 +53,7 @@ class GradientDiagnosis:
         """Adds each layer's part of the matching loss.
 
         Args:
-            loss: a sum over layers and over the classes it is given.
+            loss: sums over the layers and classes that it gets.
             synthetic: gradients by weight name.
             real: gradients by weight name.
         """
@@ -62,27 +62,33 @@ class GradientDiagnosis:
             _add(self._losses, {f"matching_loss/layer/{layer_name(name)}": layer_loss})
 
     def tensors(self) -> list[Tensor]:
-        """All sums, in the same order on every rank."""
+        """Returns all sums, in the same order on every rank."""
         return [*self._sums.values(), *self._losses.values()]
 
     def metrics(self, classes: int) -> Metrics:
-        """Metrics of each layer and, as `overall`, of all layers together.
+        """Returns the metrics of each layer and, as `overall`, of all layers together.
+
+        Args:
+            classes: C.
 
         Returns:
             matching_loss/layer/<layer>; and the means over the classes of gradient_norm/synthetic/<layer>,
-            gradient_norm/real/<layer> (L2) and gradient_angle/<layer> (degrees; 90 where a gradient is zero).
+            gradient_norm/real/<layer> (L2) and gradient_angle/<layer> (degrees; 90 if a gradient is zero).
         """
         return {name: total / classes for name, total in self._sums.items()} | self._losses
 
 
 def losses(network: nn.Module, images: Tensor, labels: Tensor, batch: RealBatch) -> Metrics:
-    """Mean cross-entropy in nats, of the synthetic set and of a few real images of every class.
+    """Measures the mean cross-entropy on the synthetic set and on a few real images of every class.
 
     Args:
         network: in eval mode.
         images: of the synthetic set, [N, channels, H, W].
         labels: [N].
         batch: the real images of the update.
+
+    Returns:
+        loss/synthetic and loss/real in nats, [] each.
     """
     batches = {"loss/synthetic": in_batches(images, labels), "loss/real": _few_real(batch)}
     metrics = {}
@@ -94,7 +100,7 @@ def losses(network: nn.Module, images: Tensor, labels: Tensor, batch: RealBatch)
 
 @torch.no_grad()
 def image_statistics(images: Tensor) -> Metrics:
-    """Mean, standard deviation and range of all values of the normalised images."""
+    """Computes mean, standard deviation and range of all values of normalised images of any shape."""
     return {
         "images/mean": images.mean(),
         "images/std": images.std(correction=0),
@@ -104,7 +110,7 @@ def image_statistics(images: Tensor) -> Metrics:
 
 
 def layer_name(weight: str) -> str:
-    """`conv1.weight` -> `conv1`."""
+    """Returns the name of a weight's layer: `conv1.weight` -> `conv1`."""
     return weight.removesuffix(".weight")
 
 

@@ -52,7 +52,7 @@ def cos_mse(synthetic: Tensor, real: Tensor, weight: float) -> Tensor:
 
 
 def _row_norm(rows: Tensor) -> Tensor:
-    # The root is not taken of zero rows: its derivatives there are infinite, and times zero not a number.
+    # Rows of zeros avoid the root: its derivatives at zero are infinite, and zero times infinity is nan.
     squared = rows.square().sum(-1)
     zero = squared == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())

@@ -1,6 +1,7 @@
-"""How class gradients are computed on a device: sizes of blocks and microbatches, precision, compilation.
+"""Computation of class gradients on a device: sizes of blocks and microbatches, precision, compilation.
 
-A CPU's caches need few images at once, an accelerator as many as fit its memory.
+A CPU is fastest with a few images at once, which fit its caches. An accelerator is fastest with as many as
+fit its memory.
 """
 
 import copy
@@ -34,10 +35,10 @@ class GradientEngine:
     Args:
         microbatch: images of a class at once; None: by `automatic_sizes`, resolved once.
         classes_per_block: classes at once; None: by `automatic_sizes`, resolved once.
-        precision: of the gradients on real images: `float32` (that of the network), or `tf32` and `bfloat16`,
-            which are inexact.
+        precision: of the gradients on real images: `float32` (that of the network), or the less exact `tf32`
+            and `bfloat16`.
         compilation: decides whether the gradients on real images are compiled; None: they are not.
-        real_images: number of real images that the run will see in all.
+        real_images: total number of real images of the run, by which `compilation` decides.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class GradientEngine:
         self._precision, self._real_images = precision, real_images
         self._compilation = compilation or Compilation(False, print)
         self._compiled: Compiled | None = None
-        # Resolved settings, which a resumed run keeps: (device, differentiable, C, images of the largest
+        # Resolved settings, kept on resume: (device, differentiable, C, images of the largest
         # class, channels, H, W) -> microbatch, classes per block; and whether to compile.
         self._automatic: dict[tuple[str | int, ...], tuple[int, int]] = {}
         self._compile: bool | None = None
@@ -81,14 +82,25 @@ class GradientEngine:
         first_class: int = 0,
         differentiable: bool = True,
     ) -> Layers:
-        """Computes the gradients on synthetic images, which can be differentiated with respect to these."""
+        """Computes the gradients on synthetic images.
+
+        Args:
+            network: as in `class_gradients`.
+            images: [C, n, channels, H, W].
+            labels: as in `class_gradients`.
+            first_class: as in `class_gradients`.
+            differentiable: whether the gradients can be differentiated with respect to the images.
+
+        Returns:
+            weight name -> [C, *weight.shape].
+        """
         blocks = Blocks(*self._sizes(network, images, differentiable=True))
         return class_gradients(
             network, images, labels, first_class=first_class, create_graph=differentiable, blocks=blocks
         )
 
     def classes_at_once(self, network: nn.Module, images: Tensor) -> int:
-        """Number of classes whose graphs fit the memory; resolved once.
+        """Returns the number of classes whose graphs fit the memory; resolved once.
 
         Args:
             network: as in `class_gradients`.
@@ -104,14 +116,14 @@ class GradientEngine:
 
     @property
     def microbatch(self) -> int:
-        """Real images of a class at once; 1 before it is resolved."""
+        """Real images of a class in one microbatch; 1 before the size is resolved."""
         resolved = [
             sizes[0] for (_, differentiable, *_), sizes in self._automatic.items() if not differentiable
         ]
         return self._microbatch or max(resolved, default=1)
 
     def state(self) -> dict[str, Any]:
-        """Settings that were resolved so far, for a checkpoint."""
+        """Returns the settings that are resolved so far, for a checkpoint."""
         return {
             "automatic": self._automatic,
             "compile": self._compile,
@@ -119,12 +131,12 @@ class GradientEngine:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restores resolved settings; sizes given to the constructor win over them."""
+        """Restores resolved settings; sizes given to the constructor take precedence."""
         self._automatic, self._compile = state["automatic"], state["compile"]
         self._classes_at_once = state["classes_at_once"]
 
     def describe(self) -> list[dict[str, str | int | bool]]:
-        """Settings in use, as plain containers."""
+        """Returns the settings in use, as plain containers."""
         return [
             {
                 "gradients": "synthetic" if differentiable else "real",
@@ -144,10 +156,10 @@ class GradientEngine:
     def _real_blocks(self, network: nn.Module, image: Tensor, microbatch: int) -> BlockGradients:
         precision = torch.bfloat16 if self._precision == "bfloat16" else None
         eager = functools.partial(block_gradients, network, precision=precision)
-        if not self._pays(network, image):
+        if not self._should_compile(network, image):
             return eager
         if self._compiled is None:
-            # Once for all networks: their values are inputs, and this copy stays in eval mode.
+            # Compiled once for all networks: their values are inputs, and this copy stays in eval mode.
             function = functools.partial(block_gradients, copy.deepcopy(network), precision=precision)
             self._compiled = Compiled(function, "the gradient on real images", self._compilation.notify)
         compiled = self._compiled
@@ -159,7 +171,7 @@ class GradientEngine:
 
         return compute
 
-    def _pays(self, network: nn.Module, image: Tensor) -> bool:
+    def _should_compile(self, network: nn.Module, image: Tensor) -> bool:
         if self._compile is None:
             self._compile = self._compilation.should_compile(
                 lambda: self._real_images * flops.count(network, image.shape).real, image.device
@@ -189,16 +201,19 @@ class GradientEngine:
 def automatic_sizes(
     network: nn.Module, images: Tensor, classes: int, differentiable: bool
 ) -> tuple[int, int]:
-    """Chooses microbatch and classes per block by what a CPU's caches or an accelerator's memory hold.
+    """Chooses sizes that fit a CPU's caches or an accelerator's memory.
 
-    On a CPU, several classes at once pay only for gradients that are differentiated again, which keep twice
-    as much. The others do without torch.func there.
+    On a CPU, several classes at once are faster only for gradients that are differentiated again, which keep
+    twice as much memory. Other gradients are computed there without torch.func.
 
     Args:
         network: as in `class_gradients`.
         images: of one class, [n, channels, H, W], on the device.
         classes: C.
         differentiable: whether the gradients are differentiated again.
+
+    Returns:
+        Images per microbatch, and classes per block.
     """
     at_once = fitting_batch_size(network, images[:1])
     in_block = at_once
@@ -208,7 +223,7 @@ def automatic_sizes(
 
 
 def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
-    """Whether class gradients of two classes at once have the same derivative as one after the other.
+    """Checks that class gradients of two classes at once have the same derivative as those of one at a time.
 
     torch's batching rules differentiate some layers wrongly a second time (layer norm: torch 2.15).
 
@@ -216,12 +231,12 @@ def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
         network: as in `class_gradients`.
         image: [1, channels, H, W].
     """
-    twin = copy.deepcopy(network).double()
+    network = copy.deepcopy(network).double()
     images = torch.stack([image, image.flip(-1)]).double().requires_grad_()
 
     def derivative(classes_per_block: int) -> Tensor:
         blocks = Blocks(classes_per_block=classes_per_block)
-        layers = class_gradients(twin, images, create_graph=True, blocks=blocks)
+        layers = class_gradients(network, images, create_graph=True, blocks=blocks)
         return torch.autograd.grad(torch.stack([g.square().sum() for g in layers.values()]).sum(), images)[0]
 
     expected = derivative(1)
@@ -230,7 +245,7 @@ def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    # Convolutions and matrix products in TF32; elsewhere gmlight has it off.
+    # Allows TF32 in convolutions and matrix products; gmlight disables it everywhere else.
     flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     try:

@@ -29,10 +29,10 @@ class Operations:
 
 
 def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
-    """Counts with torch's counter, on the meta device.
+    """Counts the operations per image with torch's counter, on the meta device.
 
     Args:
-        network: any.
+        network: any network; a copy is counted.
         shape: of an image, (channels, H, W).
     """
     network = copy.deepcopy(network).to("meta").eval()
@@ -44,7 +44,7 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
     others = {name: value for name, value in parameters.items() if name not in weights}
     others |= dict(network.named_buffers())
 
-    def counted(task: str) -> int:
+    def count_task(task: str) -> int:
         with torch.enable_grad(), FlopCounterMode(display=False) as counter:
             match task:
                 case "real":
@@ -58,8 +58,8 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
         return counter.get_total_flops()
 
     return Operations(
-        real=counted("real"),
-        synthetic=counted("synthetic"),
-        training=counted("training"),
+        real=count_task("real"),
+        synthetic=count_task("synthetic"),
+        training=count_task("training"),
         testing=forward_flops(network, shape),
     )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gmlight.data.images import ClassDraw, DatasetInfo
 from gmlight.errors import ConfigError
-from gmlight.matching.chunked import ChunkedMatching
+from gmlight.matching.chunked import ChunkedMatching, IterationLoss
 from gmlight.matching.class_gradients import ClassGradients, Layers
 from gmlight.matching.diagnostics import GradientDiagnosis
 from gmlight.matching.distances import Distance, cos_euclid
@@ -29,12 +29,12 @@ class GradientMatcher:
     """Matches the gradients on synthetic images to those on real images.
 
     Args:
-        info: of the dataset; its class names and each class's share of the training set.
-        rule: what is compared: gradients within classes, between classes, or both.
-        distance: how two gradients of a layer are compared.
-        engine: computes class gradients; None: with the settings that suit the device.
-        classes_per_chunk: of whose synthetic gradients the graph is held at once; None: as many as fit.
-        mixed_synthetic: synthetic images of any class that are matched to a mixed batch of real ones.
+        info: description of the dataset; only class names and priors are used.
+        rule: selects gradients within classes, between classes, or both.
+        distance: compares two gradients of a layer.
+        engine: computes class gradients; None: a `GradientEngine` with automatic settings.
+        classes_per_chunk: classes whose synthetic gradients keep a graph at once; None: as many as fit.
+        mixed_synthetic: number of synthetic images, of any class, that are matched to a mixed real batch.
 
     Attributes:
         timed: a context around each part of the work, such as a profiler's.
@@ -58,17 +58,17 @@ class GradientMatcher:
     def real_gradients(
         self, network: nn.Module, images: "Tensor | Sequence[Tensor] | ClassDraw"
     ) -> RealGradients:
-        """Computes the gradients on the real images of every class, on each rank of its share of them.
+        """Computes the gradients on real images; each rank computes those of its share of the classes.
 
         Args:
             network: in eval mode.
-            images: of all classes; a slice gives those of some.
+            images: real images of all classes, [C, B, channels, H, W] or C tensors [B_c, channels, H, W].
         """
         with self.timed("real gradients"):
             return real_gradients(self.engine, network, images, self._classes_per_chunk)
 
     def mixed_real_gradient(self, network: nn.Module, images: Tensor, labels: Tensor) -> RealGradients:
-        """Computes the one gradient on a batch of real images of any class.
+        """Computes the single gradient on a batch of real images of any class.
 
         Args:
             network: in eval mode.
@@ -86,12 +86,12 @@ class GradientMatcher:
         Args:
             network: in eval mode.
             images: synthetic, detached, [C, n, channels, H, W].
-            real: of `real_gradients`.
+            real: result of `real_gradients`.
             k: outer iteration.
-            diagnose: whether the gradients are measured.
+            diagnose: whether to measure the gradients.
 
         Raises:
-            ConfigError: a rule of one's own would need chunks of classes or several ranks.
+            ConfigError: a user-defined rule with several chunks or several ranks.
         """
         units = ranks.share(len(images)).units
         size = self._classes_per_chunk or self.engine.classes_at_once(network, images)
@@ -110,10 +110,9 @@ class GradientMatcher:
                     "matching: this rule needs all classes at once; use one device and "
                     f"memory.classes_per_chunk={len(images)}"
                 )
-            step = ChunkedMatching(
-                self.engine, network, images, real, self.rule, self.distance, k, self.info.priors, self.timed
-            )
-            return step.match(chunks, diagnosis)
+            loss = IterationLoss(self.rule, self.distance, k, self.info.priors)
+            matching = ChunkedMatching(self.engine, network, images, real, loss, self.timed)
+            return matching.match(chunks, diagnosis)
 
     def match_mixed(
         self,
@@ -129,16 +128,18 @@ class GradientMatcher:
         Args:
             network: in eval mode.
             images: synthetic, detached, [C, n, channels, H, W].
-            real: of `mixed_real_gradient`.
+            real: result of `mixed_real_gradient`.
             k: outer iteration.
             rng: draws the synthetic images.
-            diagnose: whether the gradients are measured.
+            diagnose: whether to measure the gradients.
 
         Raises:
-            ConfigError: several ranks cannot share what the rule compares.
+            ConfigError: several ranks with a user-defined rule or a rule that compares single classes.
         """
         if ranks.size > 1 and not (isinstance(self.rule, MatchingRule) and self.rule.needs_mixed_batches(k)):
-            raise ConfigError("mixed batches under this matching rule: use one device, or matching=inter")
+            raise ConfigError(
+                "matching.mixed_real: this matching rule needs one device; use one, or matching=inter"
+            )
         classes, count = images.shape[:2]
         drawn = torch.randperm(classes * count, generator=rng)[: self._mixed_synthetic]
         drawn = to_device(drawn, images.device)
@@ -163,7 +164,7 @@ class GradientMatcher:
         k: int,
         diagnosis: GradientDiagnosis,
     ) -> MatchingResult:
-        # images: the leaf from which the synthetic gradients come; sizes: images behind each of these.
+        # images: the leaf of the synthetic gradients; sizes: number of images behind each of these gradients.
         priors = self.info.priors
 
         def loss_terms(synthetic: Layers, real_layers: Layers) -> dict[str, Tensor]:

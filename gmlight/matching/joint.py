@@ -1,4 +1,4 @@
-"""The gradient of the matching loss with respect to the images, where one graph holds all classes."""
+"""The gradient of the matching loss with respect to the images, with one graph for all classes."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ Timed = Callable[[str], AbstractContextManager]
 
 
 def untimed(part: str) -> AbstractContextManager:
-    """Times nothing."""
+    """Returns a context that does nothing."""
     return nullcontext()
 
 
@@ -28,8 +28,8 @@ class MatchingResult:
     Args:
         terms: of the loss by name, of all classes, [] each.
         image_gradient: derivative of their sum with respect to the images, of the same shape.
-        synthetic: class gradients on the synthetic images, for error messages; empty where they were chunked.
-        diagnostics: metrics of the gradients, where they were asked for.
+        synthetic: class gradients on the synthetic images, for error messages; empty when chunked.
+        diagnostics: metrics of the gradients; empty unless requested.
     """
 
     terms: dict[str, Tensor]
@@ -50,15 +50,15 @@ def differentiate(
     """Differentiates the matching loss with respect to the images.
 
     Args:
-        images: the leaf from which the synthetic gradients were computed.
+        images: the leaf of the synthetic gradients, [..., channels, H, W].
         synthetic: gradients on the images, with a graph; weight name -> [c, *weight.shape].
         real: gradients on real images, weight name -> [c, *weight.shape].
-        loss_terms: the matching loss.
-        diagnosis: measures the gradients, where it is active.
+        loss_terms: computes the terms of the matching loss.
+        diagnosis: measures the gradients if it is active.
         timed: a context around each part of the work.
     """
     with timed("distance"):
-        # From class gradients to loss there is a graph apart from the one from images to class gradients.
+        # The graph from class gradients to the loss is separate from that from images to class gradients.
         leaves = as_leaves(synthetic)
         terms = loss_terms(leaves, real)
         layer_derivatives = derivatives(_total(terms), leaves)
@@ -72,12 +72,12 @@ def differentiate(
 
 
 def as_leaves(layers: Layers) -> Layers:
-    """The same values, to be differentiated with respect to."""
+    """Detaches the layers and makes them leaves that a loss can be differentiated with respect to."""
     return {name: layer.detach().requires_grad_() for name, layer in layers.items()}
 
 
 def derivatives(loss: Tensor, leaves: Layers) -> list[Tensor]:
-    """Of the loss with respect to each layer; zeros where it does not depend on one."""
+    """Differentiates a loss with respect to each layer; zeros for a layer that it does not depend on."""
     return list(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
 
 

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-IMAGES_AT_ONCE = 256  # in one pass through the network
+IMAGES_AT_ONCE = 256  # images in one pass through the network
 
 
 @torch.no_grad()
 def summed_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
-    """Sums the cross-entropy of the network, as it is, over the images of all batches.
+    """Sums the cross-entropy of the network over the images of all batches.
 
     Args:
         network: in eval mode.
-        batches: images [n, channels, H, W] and labels [n], each one pass through the network.
+        batches: pairs of images [n, channels, H, W] and labels [n]; one pass through the network each.
 
     Returns:
         The sum in nats, [], and the number of images; the mean is their quotient.

@@ -1,4 +1,4 @@
-"""Class gradients on real images, shared over ranks."""
+"""Class gradients on real images, divided among ranks."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from gmlight.matching.engine import GradientEngine
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.memory import explain_out_of_memory
 
-REAL_BYTES = 2**30  # of real images at once
+REAL_BYTES = 2**30  # bytes of real images that are loaded at once
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class RealGradients:
 
     Args:
         layers: weight name -> [classes of this rank, *weight.shape].
-        sizes: images behind each class's gradient, of all classes.
-        classes: those of this rank; None: one gradient, of a mixed batch.
+        sizes: images behind each class's gradient, [C]: of all classes, not only of this rank's.
+        classes: labels of this rank's classes; None: a single gradient on a mixed batch.
     """
 
     layers: Layers
@@ -42,12 +42,12 @@ def real_gradients(
     Args:
         engine: computes class gradients.
         network: in eval mode.
-        images: of all classes; a slice gives those of some.
-        classes_per_chunk: of whose images are drawn at once; None: as many as take REAL_BYTES.
+        images: real images of all classes, [C, B, channels, H, W] or C tensors [B_c, channels, H, W].
+        classes_per_chunk: classes whose images are loaded at once; None: as many as fit REAL_BYTES.
     """
     sizes = class_sizes(images)
     share = ranks.share(len(sizes))
-    with _halved_by_microbatch(engine):
+    with _suggest_smaller_microbatch(engine):
         if ranks.size > len(sizes):
             (c,) = share.units
             batch = images[c : c + 1][0]
@@ -55,9 +55,9 @@ def real_gradients(
             layers = _partial_gradient(engine, network, batch, labels, share.slice(sizes[c]))
             ranks.sum_parts(layers.values(), len(sizes))
             return RealGradients(layers, sizes, share.units)
-        size = len(share.units)  # images that are loaded already are one chunk
+        size = len(share.units)  # images in memory are one chunk
         if isinstance(images, ClassDraw):
-            size = classes_per_chunk or max(1, REAL_BYTES // images.bytes_of_class)
+            size = classes_per_chunk or max(1, REAL_BYTES // images.class_bytes)
         chunks = [
             engine.real(network, images[chunk.start : chunk.stop], first_class=chunk.start)
             for chunk in split(share.units, size)
@@ -71,7 +71,7 @@ def real_gradients(
 def mixed_real_gradient(
     engine: GradientEngine, network: nn.Module, images: Tensor, labels: Tensor
 ) -> RealGradients:
-    """Computes the one gradient on a batch of real images of any class, split over all ranks.
+    """Computes the single gradient on a batch of real images of any class, divided among all ranks.
 
     Args:
         engine: computes class gradients.
@@ -79,21 +79,21 @@ def mixed_real_gradient(
         images: [n, channels, H, W].
         labels: [n].
     """
-    with _halved_by_microbatch(engine):
+    with _suggest_smaller_microbatch(engine):
         layers = _partial_gradient(engine, network, images, labels, ranks.share(1).slice(len(labels)))
         ranks.sum_parts(layers.values(), 1)
     return RealGradients(layers, [len(labels)])
 
 
 def split(classes: range, size: int) -> list[range]:
-    """Chunks of so many classes, the last of which may be smaller."""
+    """Splits classes into chunks of `size`; the last chunk may be smaller."""
     return [classes[i : i + size] for i in range(0, len(classes), size)]
 
 
 def _partial_gradient(
     engine: GradientEngine, network: nn.Module, images: Tensor, labels: Tensor, part: slice
 ) -> Layers:
-    # The share that the images of this part have in the mean gradient on all of them.
+    # Contribution of the images of this part to the mean gradient on all images.
     count = len(images[part])
     if count == 0:
         weights = ((name, network.get_parameter(name)) for name in matched_weights(network))
@@ -104,7 +104,7 @@ def _partial_gradient(
     return {name: layer * (count / len(images)) for name, layer in layers.items()}
 
 
-def _halved_by_microbatch(engine: GradientEngine) -> AbstractContextManager:
+def _suggest_smaller_microbatch(engine: GradientEngine) -> AbstractContextManager:
     return explain_out_of_memory(
         "the gradients on real images", "speed.microbatch", lambda: engine.microbatch
     )

@@ -1,6 +1,6 @@
-"""Algorithm 1 as a textbook writes it: loops over classes and layers, whole batches, torch's own layers.
+"""Algorithm 1 in plain PyTorch: loops over classes and layers, whole batches, torch's layers.
 
-gmlight's speed is measured against it, and the tests compare gmlight's numbers to it. Nothing here is clever.
+The baseline for gmlight's speed, and the reference for its results in the tests. It is simple, not fast.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +27,9 @@ def class_gradients(network: nn.Module, images: Iterable[Tensor], create_graph: 
         network: in eval mode.
         images: of each class [n_c, channels, H, W]; the loss is their mean cross-entropy.
         create_graph: whether the gradients can be differentiated again.
+
+    Returns:
+        Gradients [class][layer], each of the weight's shape.
     """
     parameters = list(network.parameters())
     result = []
@@ -40,12 +43,12 @@ def class_gradients(network: nn.Module, images: Iterable[Tensor], create_graph: 
 
 @dataclass(frozen=True)
 class MatchingLoss:
-    """One of the RULES: a distance per layer, of each class or of their means, summed.
+    """Matching loss: the sum over layers of the distances of each class, of the class means, or of both.
 
     Args:
-        rule: its name.
+        rule: one of RULES.
         distance: between two gradients of a layer, [out, length] -> [].
-        inter_weight: lambda.
+        inter_weight: lambda, the weight of the distance between means.
         synthetic_shares: of each class in the mean of the synthetic gradients, [C].
         real_shares: of each class in the mean of the real gradients, [C].
     """
@@ -72,12 +75,12 @@ class MatchingLoss:
 
 @dataclass(frozen=True)
 class NetworkTraining:
-    """The inner loop.
+    """Settings of the inner loop, the network's training between image updates.
 
     Args:
         epochs: zeta of each t but the last.
         optimizer: makes the network's optimizer.
-        batch_size: of its mini-batches.
+        batch_size: images in a mini-batch.
     """
 
     epochs: Sequence[int]
@@ -99,10 +102,10 @@ def outer_iteration(
     Args:
         images: the synthetic set [C, ipc, channels, H, W], changed in place.
         optimizer: of the images.
-        network: a fresh one.
-        draws: for each t the real images of each class.
-        loss: the matching loss at k.
-        training: of the network.
+        network: a fresh network.
+        draws: for each t the real images of each class, [n_c, channels, H, W].
+        loss: the matching loss at k, from synthetic and real gradients.
+        training: settings of the network's training.
         timed: a context around each part of the work.
     """
     classes, ipc = images.shape[:2]
@@ -136,7 +139,7 @@ def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> fl
     """Measures the share of the images that the network classifies correctly, in percent.
 
     Args:
-        network: any.
+        network: put into eval mode.
         batches: normalised images [n, channels, H, W] and labels [n].
     """
     network.eval()
@@ -148,7 +151,7 @@ def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> fl
 
 
 def with_library_layers(network: nn.Module) -> nn.Module:
-    """Replaces gmlight's faster layers by torch's own; changes the network in place and returns it."""
+    """Replaces gmlight's faster layers by torch's; changes the network in place and returns it."""
     for name, child in network.named_children():
         if isinstance(child, AveragePool):
             setattr(network, name, nn.AvgPool2d(2))

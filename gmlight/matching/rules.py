@@ -14,7 +14,7 @@ from torch import Tensor
 from gmlight.matching.class_gradients import ClassGradients, Layers
 from gmlight.matching.distances import Distance
 
-# A rule of one's own: synthetic gradients, real gradients, distance, k -> terms of the loss.
+# A user-defined rule: synthetic gradients, real gradients, distance, k -> terms of the loss.
 RuleFunction = Callable[[ClassGradients, ClassGradients, Distance, int], dict[str, Tensor]]
 
 
@@ -36,12 +36,12 @@ class MatchingRule:
     """A matching loss made of distances within classes and between the means over classes (Eq. 6).
 
     Args:
-        name: of the rule, as in conf/matching.
+        name: name of the rule, as in conf/matching.
         within: whether gradients of each class are compared, at even and at odd outer iterations k.
         between: whether means over the classes are compared, at even and at odd k.
         inter_weight: lambda, the weight of the distance between means; None: the number of classes.
-        class_weights: of the classes in the means: `equal` (1/C), `priors`, `batch` (Eq. 5: by the size of
-            each class's batch, which equals the gradient on the union of the batches), or the C weights.
+        class_weights: weights of the classes in the means: `equal` (1/C), `priors`, `batch` (Eq. 5: by the
+            size of each class's batch, which gives the gradient on their union), or the C weights.
     """
 
     name: str
@@ -65,26 +65,26 @@ class MatchingRule:
         return terms
 
     def levels(self, k: int) -> Levels:
-        """The terms of the loss at outer iteration k."""
+        """Returns the levels that are compared at outer iteration k."""
         return Levels(within=self.within[k % 2], between=self.between[k % 2])
 
     def needs_mixed_batches(self, k: int) -> bool:
-        """Whether batches of images of any class can stand in for the class batches at k."""
+        """Whether batches of images of any class can replace the class batches at k."""
         return not self.levels(k).within
 
     def weight(self, classes: int) -> float:
-        """lambda, for this number of classes."""
+        """Returns lambda for a number of classes."""
         return classes if self.inter_weight is None else self.inter_weight
 
     def shares(self, sizes: Sequence[int], priors: Sequence[float]) -> Sequence[float]:
-        """Each class's share of the mean gradient, [C].
+        """Computes each class's share of the mean gradient, [C].
 
         Args:
             sizes: images behind each class's gradient, [C].
             priors: each class's share of the training set, [C].
 
         Raises:
-            ValueError: `class_weights` is a word that is not known.
+            ValueError: `class_weights` is an unknown word.
         """
         match self.class_weights:
             case "equal":
@@ -95,7 +95,7 @@ class MatchingRule:
                 return [size / sum(sizes) for size in sizes]
             case str():
                 raise ValueError(
-                    f"class_weights={self.class_weights!r}: equal, priors, batch, or a list of C weights"
+                    f"class_weights={self.class_weights!r}: must be equal, priors, batch, or C weights"
                 )
         return self.class_weights
 
@@ -107,7 +107,7 @@ class MatchingRule:
 
 @dataclass(frozen=True)
 class UserRule:
-    """A rule function of one's own. It needs all classes at once, so it works on one device and unchunked.
+    """A user-defined rule function. It needs all classes at once, so it runs on one device and in one chunk.
 
     Args:
         function: computes the terms of the loss.
@@ -122,7 +122,7 @@ class UserRule:
         return self.function(synthetic, real, distance, k)
 
     def needs_mixed_batches(self, k: int) -> bool:
-        """Mixed batches, where `matching.mixed_real` asks for them, are drawn at every k."""
+        """True: if `matching.mixed_real` is set, mixed batches are drawn at every k."""
         return True
 
 
@@ -130,36 +130,36 @@ Rule = MatchingRule | UserRule
 
 
 def as_rule(rule: Rule | RuleFunction) -> Rule:
-    """Wraps a rule function of one's own; built-in rules stay as they are."""
+    """Wraps a user-defined rule function; a `Rule` is returned unchanged."""
     return rule if isinstance(rule, MatchingRule | UserRule) else UserRule(rule)
 
 
 def intra() -> MatchingRule:
-    """Sum over classes of the distance between their gradients (Eq. 4)."""
+    """Makes the rule that sums the distances between the gradients of each class (Eq. 4)."""
     return MatchingRule("intra", within=(True, True), between=(False, False))
 
 
 def inter(inter_weight: float | None = None, class_weights: str | Sequence[float] = "equal") -> MatchingRule:
-    """lambda times the distance between the weighted means of the class gradients (Eq. 6, second term)."""
+    """Makes the rule that compares the weighted means of the class gradients (Eq. 6, second term)."""
     return MatchingRule("inter", (False, False), (True, True), inter_weight, class_weights)
 
 
 def interleaved(
     inter_weight: float | None = None, class_weights: str | Sequence[float] = "equal"
 ) -> MatchingRule:
-    """`intra` at even outer iterations k, `inter` at odd ones (section 4.2, footnote 3)."""
+    """Makes the rule `intra` at even outer iterations k, `inter` at odd ones (section 4.2, footnote 3)."""
     return MatchingRule("interleaved", (True, False), (False, True), inter_weight, class_weights)
 
 
 def multilevel(
     inter_weight: float | None = None, class_weights: str | Sequence[float] = "equal"
 ) -> MatchingRule:
-    """`intra` + `inter` (Eq. 6; Algorithm 1, line 8)."""
+    """Makes the rule `intra` + `inter` (Eq. 6; Algorithm 1, line 8)."""
     return MatchingRule("multilevel", (True, True), (True, True), inter_weight, class_weights)
 
 
 def distances_within(synthetic: Layers, real: Layers, distance: Distance) -> Tensor:
-    """Distance between the gradients of each class, summed over layers.
+    """Sums over layers the distance between the gradients of each class (Eq. 7).
 
     Args:
         synthetic: weight name -> [C, *weight.shape].
@@ -174,7 +174,7 @@ def distances_within(synthetic: Layers, real: Layers, distance: Distance) -> Ten
 
 
 def distance_between(synthetic: Layers, real: Layers, distance: Distance, weight: float) -> Tensor:
-    """lambda times the distance between two mean gradients, summed over layers.
+    """Sums over layers lambda times the distance between two mean gradients (Eq. 7).
 
     Args:
         synthetic: weight name -> [*weight.shape].
@@ -196,6 +196,6 @@ def weighted_sum(shares: Sequence[float], layer: Tensor) -> Tensor:
 
 @functools.lru_cache
 def on_device(shares: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The shares as a tensor."""
-    # Cached: copying numbers to a device waits for it.
+    """Copies the shares to the device, [C]."""
+    # Cached, because copying numbers to a device waits for the device.
     return torch.tensor(shares, dtype=dtype, device=device)

@@ -1,1 +1,1 @@
-"""Process and machine: seeds, ranks, signals, Slurm, memory, compilation, profiling, console, files."""
+"""Process and machine: seeds, ranks, signals, Slurm, memory, compilation, profiling, console, file writes."""

@@ -1,4 +1,4 @@
-"""What a function or class answers about itself, for code that must know it before the part is built."""
+"""Properties that a function or class declares about itself, readable before it is called."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,7 +7,7 @@ Part = TypeVar("Part", bound=Callable[..., Any])
 
 
 def answers(**attributes: Any) -> Callable[[Part], Part]:
-    """Sets attributes of a function, such as `draws_noise=True`."""
+    """Declares properties of a function or class as attributes, such as `draws_noise=True`; a decorator."""
 
     def set_attributes(part: Part) -> Part:
         vars(part).update(attributes)

@@ -17,7 +17,10 @@ def atomic_write(path: Path, *, new: bool = False) -> Iterator[Path]:
 
     Args:
         path: the final path.
-        new: refuse an existing file; otherwise it is replaced.
+        new: whether an existing file is an error; otherwise it is replaced.
+
+    Yields:
+        The temporary path.
 
     Raises:
         FileExistsError: `new` is set and the file exists.

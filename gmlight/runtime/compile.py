@@ -18,7 +18,7 @@ MIN_OPERATIONS = 2e13  # about a minute on two cores; compiling takes about ten 
 
 
 class Compilation:
-    """Decides which functions a run compiles (`speed.compile`).
+    """Decides which functions are compiled in a run (`speed.compile`).
 
     Args:
         choice: True, False, or `auto`: on a CPU, functions that do more than MIN_OPERATIONS.
@@ -29,27 +29,27 @@ class Compilation:
         self._choice, self.notify = choice, notify
 
     def should_compile(self, operations: Callable[[], float], device: torch.device) -> bool:
-        """Whether to compile a function.
+        """Decides whether to compile a function.
 
-        The answer never depends on a timing, so the same run gives the same numbers.
+        The decision never depends on a timing, so the same run gives the same numbers.
 
         Args:
             operations: returns the floating-point operations that the function does in the whole run.
             device: where it runs.
         """
         if self._choice == "auto":
-            wanted = device.type == "cpu" and operations() > MIN_OPERATIONS
+            requested = device.type == "cpu" and operations() > MIN_OPERATIONS
         else:
-            wanted = bool(self._choice)
-        missing = missing_compiler(device) if wanted else None
+            requested = bool(self._choice)
+        missing = missing_compiler(device) if requested else None
         if missing is not None:
             self.notify(f"speed.compile={str(self._choice).lower()}: not compiled, {missing} is missing")
             self._choice = False  # notify once
-        return wanted and missing is None
+        return requested and missing is None
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """Names what torch.compile needs for the device and does not find; None if nothing is missing."""
+    """Names the program or package that torch.compile lacks for the device; None if nothing is missing."""
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # torch's order
     if shutil.which(compiler) is None:
         return f"the C++ compiler {compiler} (install it or set CXX)"
@@ -61,13 +61,13 @@ def missing_compiler(device: torch.device) -> str | None:
 class Compiled:
     """A function of nested tensors, compiled for the shapes of its first call.
 
-    Calls with other shapes, such as a smaller last batch, run the uncompiled function. So do all calls if
-    the compilation fails. On a GPU the compiled function is replayed as CUDA graphs (untested on GPUs).
+    Calls with other shapes, such as a smaller last batch, run the uncompiled function. If the compilation
+    fails, all calls do. On a GPU the compiled function is replayed as CUDA graphs (untested on GPUs).
 
     Args:
-        function: pure; called without gradients.
-        name: of the function, for messages.
-        notify: called with one line on how long the compilation took, or why it failed.
+        function: a pure function; called without gradients.
+        name: name of the function, for messages.
+        notify: called with one line: the seconds of the compilation, or the reason for its failure.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, notify: Callable[[str], None]) -> None:
@@ -94,7 +94,7 @@ class Compiled:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         on_gpu = any(leaf.is_cuda for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor))
         mode = "reduce-overhead" if on_gpu else "default"
-        compiled = torch.compile(_with_own_code(self._function), fullgraph=True, dynamic=False, mode=mode)
+        compiled = torch.compile(_with_copied_code(self._function), fullgraph=True, dynamic=False, mode=mode)
         started = time.monotonic()
         try:
             result = compiled(*arguments)
@@ -109,7 +109,7 @@ class Compiled:
         return _cloned(result)
 
 
-def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_copied_code(function: Callable[..., Any]) -> Callable[..., Any]:
     # torch limits how often it compiles one code object in a process, and partials of a function share one.
     # With a copy, the later functions of a sweep or of many architectures are compiled too.
     def call(*arguments: Any) -> Any:

@@ -24,7 +24,11 @@ def new_console() -> Console:
 
 @contextlib.contextmanager
 def silent(yes: bool = True) -> Iterator[None]:
-    """Inside, new consoles print nothing."""
+    """Silences the consoles that are made inside the block.
+
+    Args:
+        yes: whether to silence them.
+    """
     token = _silent.set(yes)
     try:
         yield
@@ -86,7 +90,7 @@ def check_output_paths(paths: dict[str, Path]) -> None:
 
 @contextlib.contextmanager
 def numbered_output(number: int) -> Iterator[None]:
-    """Prefixes each line of output with the run's number, for runs of a sweep that share a terminal."""
+    """Prefixes each line of output inside the block with the run's number, for parallel runs of a sweep."""
     streams = [_PrefixedStream(stream, f"#{number}  ") for stream in (sys.stdout, sys.stderr)]
     try:
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
@@ -105,7 +109,7 @@ class _PrefixedStream:
 
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).split("\n")
-        if lines:  # one write, so that lines of other processes do not come in between
+        if lines:  # in one write, so that lines of other processes are not mixed in
             self._stream.write("".join(f"{self._prefix}{line}\n" for line in lines))
             self._stream.flush()
         return len(text)

@@ -1,4 +1,4 @@
-"""The processes of one run: how work is shared among them, and the collectives that combine it.
+"""Distribution of the work of a run over its processes, and the collectives that combine the results.
 
 Without a process group there is one process, and the collectives return their input.
 """
@@ -30,7 +30,7 @@ class Share:
 
     @property
     def leads(self) -> bool:
-        """Whether this rank does the work of the unit that cannot be split."""
+        """Whether this rank does the part of a unit's work that cannot be split."""
         return self.part == 0
 
     def slice(self, count: int) -> slice:
@@ -39,7 +39,13 @@ class Share:
 
 
 def share(units: int, rank: int, size: int) -> Share:
-    """Returns the share of rank `rank` of `size`; shares of units, such as classes, differ by one at most."""
+    """Returns the share of one rank; the ranks' numbers of units differ by one at most.
+
+    Args:
+        units: number of units of work, such as classes.
+        rank: the rank.
+        size: number of ranks.
+    """
     if size <= units:
         return Share(range(units * rank // size, units * (rank + 1) // size))
     unit = rank * units // size
@@ -98,7 +104,7 @@ class Ranks:
         return {key: value for rank_values in gathered for key, value in rank_values.items()}
 
     def gather_objects(self, content: Any) -> list[Any]:
-        """Returns the contents of all ranks in their order, on every rank; plain containers."""
+        """Returns the contents of all ranks, in rank order, on every rank; plain containers."""
         contents: list[Any] = [content] * self.size
         if self.size > 1:
             dist.all_gather_object(contents, content)
@@ -120,7 +126,7 @@ class Ranks:
             self._groups.clear()
 
     def _make_groups(self, units: int) -> Any:
-        # torch requires that every rank makes every group, in the same order.
+        # torch requires every rank to make every group, in the same order.
         for unit in range(units):
             ranks = _ranks_with_unit(unit, units, self.size)
             group = dist.new_group(ranks)

@@ -25,8 +25,8 @@ def explain_out_of_memory(what: str, key: str, size: Callable[[], int]) -> Itera
 
     Args:
         what: name of the computation in the block.
-        key: the configuration key that makes it smaller.
-        size: returns the key's present value.
+        key: configuration key that sets its size.
+        size: returns the present value of the key.
 
     Raises:
         ConfigError: memory ran out.
@@ -37,8 +37,8 @@ def explain_out_of_memory(what: str, key: str, size: Callable[[], int]) -> Itera
         if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
             raise
         now = size()
-        mend = f"{key}={now // 2} halves it" if now > 1 else "use a device with more, or a smaller network"
-        raise ConfigError(f"out of memory in {what}, {key}={now}: {mend}") from None
+        advice = f"{key}={now // 2} halves it" if now > 1 else "use a device with more, or a smaller network"
+        raise ConfigError(f"out of memory in {what}, {key}={now}: {advice}") from None
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -39,7 +39,7 @@ class PartTimer(Profiler):
         device: where the iteration runs.
 
     Attributes:
-        running: whether it measures anything.
+        running: whether to measure.
         seconds: by the names in PARTS.
     """
 
@@ -67,6 +67,9 @@ class PeakMemory:
     """Peak memory of a GPU or of this process, above what was in use at construction.
 
     Free memory that the allocator keeps is released first.
+
+    Args:
+        device: whose memory is measured.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -82,7 +85,7 @@ class PeakMemory:
             self._before = _status("VmRSS")
 
     def peak(self) -> int | None:
-        """Returns the bytes, or None if the system cannot measure them."""
+        """Returns the peak in bytes, or None if the system cannot measure it."""
         if self._before is None:
             return None
         if self._device.type == "cuda":
@@ -95,7 +98,7 @@ class Stopwatch:
 
     Args:
         parts: the profiler that the iteration reports to.
-        profiled: measure parts and memory too, which takes extra time.
+        profiled: whether to measure parts and memory too, which takes extra time.
     """
 
     def __init__(self, parts: PartTimer, profiled: bool) -> None:
@@ -116,7 +119,7 @@ class Stopwatch:
 
 
 def convolution_peak(device: torch.device) -> float:
-    """Measures the highest GFLOP/s of ConvNet's 3x3 convolution of 128 maps, float32, over several sizes."""
+    """Measures the highest GFLOP/s of ConvNet's 3x3 convolution (128 maps, float32) over several sizes."""
     best, times = 0.0, 1 if device.type == "cpu" else 50
     for images, size in ((16, 32), (16, 16), (256, 16), (1024, 32)):
         if device.type == "cpu" and images > 256:
@@ -135,6 +138,6 @@ def convolution_peak(device: torch.device) -> float:
 
 
 def _status(field: str) -> int:
-    # A field of this process's status, in bytes.
+    # Returns a field of this process's status, in bytes.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

@@ -1,4 +1,4 @@
-"""Progress of long work on the console."""
+"""Progress of long tasks on the console."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 30  # between two lines of progress if the output is not a terminal
+PLAIN_SECONDS = 30  # seconds between two lines of progress if the output is not a terminal
 
-ProgressCallback = Callable[[float], None]  # gets the number of units done so far, which may be a fraction
+ProgressCallback = Callable[[float], None]  # called with the number of units done, possibly a fraction
 
 
 def no_progress(done: float) -> None:
@@ -21,8 +21,8 @@ def show_progress(task: str, unit: str, total: int, console: Console) -> Iterato
     """Shows a live bar on a terminal, else a line every `PLAIN_SECONDS`.
 
     Args:
-        task: description of the work.
-        unit: name of one unit of it, e.g. `epoch`.
+        task: description of the task.
+        unit: name of a unit of work, e.g. `epoch`.
         total: number of units.
         console: where to show it.
 

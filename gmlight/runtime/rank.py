@@ -1,4 +1,4 @@
-"""Whether this process is rank 0; without torch or Lightning, which a command loads late."""
+"""Check for rank 0 without importing torch or Lightning, which a command imports late."""
 
 import os
 import sys
@@ -8,8 +8,8 @@ _VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 def is_main() -> bool:
-    """Whether this process is rank 0, or the only one; known before there is a process group."""
-    # Once Lightning is loaded it knows the rank; a trainer may have set another than the environment says.
+    """Whether this process is rank 0 or the only one; works before there is a process group."""
+    # If Lightning is imported, it knows the rank; a trainer may override the environment.
     rank_zero = sys.modules.get("lightning.fabric.utilities.rank_zero")
     rank = getattr(getattr(rank_zero, "rank_zero_only", None), "rank", None)
     if rank is None:

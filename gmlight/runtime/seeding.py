@@ -1,4 +1,4 @@
-"""Source of all random draws: one generator per (seed, purpose, indices), never a running state.
+"""Source of all random draws: one generator per (seed, purpose, indices), no global state.
 
 A draw depends on its purpose and indices alone, not on what ran before it. Resuming, sharding, or evaluating
 in another order therefore cannot change a result. Draws are made on the CPU and copied to the device.
@@ -13,7 +13,13 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
-    """Returns a CPU generator for one draw, e.g. `generator(seed, "real-batch", k, t)`."""
+    """Returns a CPU generator for one draw, e.g. `generator(seed, "real-batch", k, t)`.
+
+    Args:
+        seed: of the run.
+        purpose: name of the draw.
+        indices: what tells draws of one purpose apart, such as k and t.
+    """
     return torch.Generator().manual_seed(_derive(seed, purpose, *indices))
 
 
@@ -21,7 +27,8 @@ def generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
 def seeded(seed: int, purpose: str, *indices: int) -> Iterator[None]:
     """Seeds torch's global CPU generator inside the block and restores it afterwards.
 
-    For code that takes no generator, such as the initialization of torch's own layers.
+    For code that takes no generator, such as the initialization of torch's layers. The arguments are those of
+    `generator`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_derive(seed, purpose, *indices))
@@ -29,7 +36,7 @@ def seeded(seed: int, purpose: str, *indices: int) -> Iterator[None]:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copies a tensor to the device; to a GPU through pinned memory, so that the CPU does not wait."""
+    """Copies a tensor to the device; pinned memory makes copies to a GPU asynchronous."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -20,10 +20,10 @@ DUPLICATE_SECONDS = 0.3  # signals this close are one event: schedulers signal e
 
 
 class Stopped(BaseException):
-    """A signal ended the work. Not an Exception, so that neither Hydra's sweeps nor Lightning catch it.
+    """Raised when a signal stops the run. Not an Exception, so that neither Hydra nor Lightning catches it.
 
     Attributes:
-        signum: the signal.
+        signum: number of the signal.
         resumable: whether the run folder can be resumed.
         reported: whether the command line has already printed it.
     """
@@ -34,7 +34,7 @@ class Stopped(BaseException):
         self.resumable = self.reported = False
 
     def line(self, folder: Path) -> str:
-        """Returns a message: what happened, and how to resume the run in this folder."""
+        """Returns a message that names the signal and the way to resume the run in `folder`."""
         how = f"; continue with resume={shlex.quote(str(folder))}" if self.resumable else ""
         return f"stopped by {self}{how}"
 
@@ -76,16 +76,16 @@ class SignalHandler:
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
             signal.set_wakeup_fd(previous_fd)
-            os.close(write_end)  # which ends the thread
+            os.close(write_end)  # ends the thread
             watchdog.join()
             os.close(read_end)
 
     @contextmanager
     def installed_in_program(self) -> Iterator[None]:
-        """As `installed`, but a second signal does not end the process.
+        """Installs the handlers like `installed`, but a second signal does not end the process.
 
-        For a run inside a program, such as a notebook. Does nothing outside the main thread, where Python
-        allows no handlers.
+        For a run inside a program, such as a notebook. Does nothing outside the main thread, because Python
+        allows no handlers there.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -127,7 +127,7 @@ class SignalHandler:
             yield
 
     def raise_if_signalled(self) -> None:
-        """Raises a deferred signal; call it when everything is saved.
+        """Raises a deferred signal; call it when the run is saved.
 
         Raises:
             Stopped: a signal was received.
@@ -183,12 +183,12 @@ class SignalHandler:
                 os._exit(128 + received[0])
 
 
-signal_handler = SignalHandler()  # of this process
+signal_handler = SignalHandler()  # the handler of this process
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Marks a stop inside the block as one that the run can be resumed from."""
+    """Marks a stop inside the block as resumable."""
     try:
         yield
     except Stopped as stopped:
@@ -201,7 +201,7 @@ def ending_launched_processes(strategy: Any) -> Iterator[None]:
     """Ends the processes that a trainer has started if the block fails.
 
     Args:
-        strategy: the trainer's; its launcher is None if it starts no processes.
+        strategy: the trainer's strategy; its launcher is None if it starts no processes.
     """
     try:
         yield

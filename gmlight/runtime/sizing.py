@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 CPU_CACHE = 48 * 2**20  # bytes of activations; larger batches are up to a quarter slower on two cores
 CPU_GRAPH_MEMORY = 2 * 2**30  # bytes, for the graphs of synthetic images' gradients
-GPU_SHARE = 0.5  # of the memory, for the activations of one microbatch
+GPU_SHARE = 0.5  # share of the memory for the activations of one microbatch
 UNKNOWN_MEMORY = 8 * 2**30  # bytes, assumed for accelerators other than CUDA
 BACKWARD_FACTOR = 4  # differentiating a gradient keeps about this many times what the forward pass keeps
 
@@ -15,8 +15,12 @@ BACKWARD_FACTOR = 4  # differentiating a gradient keeps about this many times wh
 def fitting_batch_size(network: nn.Module, image: Tensor) -> int:
     """Returns the largest power of two of images whose activations fit the CPU's caches or the GPU's memory.
 
-    Depends on the device and the shapes, not on the memory free at the moment, so the same run gives the same
+    The result depends on the device and the shapes, not on the free memory, so the same run gives the same
     numbers.
+
+    Args:
+        network: on the device of the image.
+        image: one image, [1, channels, H, W].
     """
     image_bytes = activation_bytes(network, image)
     if image.device.type == "cpu":

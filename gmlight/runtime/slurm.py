@@ -1,4 +1,4 @@
-"""What Slurm's environment variables say about this process: task of srun, requeued job, port."""
+"""Slurm's environment variables of this process: tasks of srun, requeued job, port."""
 
 import os
 
@@ -19,11 +19,11 @@ def check_tasks(*, together: bool) -> None:
     """Checks that srun's tasks fit the trainer.
 
     Args:
-        together: the tasks are the processes of one run (`trainer=slurm`).
+        together: whether the tasks are the processes of one run (`trainer=slurm`).
 
     Raises:
-        ConfigError: `together` without srun or without a known number of tasks per node; or several tasks
-            that would each do the whole run.
+        ConfigError: `together` without srun or without the number of tasks per node; or several tasks that
+            would each do the whole run.
     """
     tasks = int(os.environ.get("SLURM_NTASKS", "1"))
     by_srun = in_job() and "SLURM_STEP_ID" in os.environ
@@ -39,12 +39,12 @@ def check_tasks(*, together: bool) -> None:
     alone = in_a_shell or "TORCHELASTIC_RUN_ID" in os.environ
     if not together and by_srun and tasks > 1 and not alone:
         raise ConfigError(
-            f"srun has started {tasks} tasks, each would do the whole work; use srun --ntasks=1, or "
+            f"srun has started {tasks} tasks, each would do the whole run; use srun --ntasks=1, or "
             "trainer=slurm for one run of several processes"
         )
 
 
 def set_port() -> None:
-    """Sets MASTER_PORT, unless it is set, to a port that differs between the steps of a job."""
+    """Sets MASTER_PORT to a port that differs between the steps of a job; an existing value is kept."""
     step = int(os.environ["SLURM_JOB_ID"]) * 10 + int(os.environ["SLURM_STEP_ID"])
     os.environ.setdefault("MASTER_PORT", str(15000 + step % 15000))

@@ -8,13 +8,13 @@ from torch.func import functional_call, stack_module_state, vmap
 
 
 class Ensemble(nn.Module):
-    """n networks side by side: [n, batch, channels, H, W] -> [n, batch, classes].
+    """n networks as one module: [n, batch, channels, H, W] -> [n, batch, classes].
 
     Their parameters are stacked and the forward pass is vmapped, so n networks launch as many GPU kernels as
-    one. A single network is used directly and keeps its own parameters.
+    one. A single network is used directly and keeps its parameters.
 
     Args:
-        networks: of the same architecture.
+        networks: n networks of the same architecture.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -28,7 +28,7 @@ class Ensemble(nn.Module):
         self._stacked_parameters = nn.ParameterList(parameters.values())
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", buffer)
-        # The architecture without values; in a list, so that it is not registered as a submodule.
+        # The architecture without weights; in a list, so that it is not registered as a submodule.
         self._template = [copy.deepcopy(networks[0]).to("meta")]
 
     def train(self, mode: bool = True) -> "Ensemble":

@@ -35,12 +35,12 @@ class Evaluator:
     `test_batch`, `networks_at_once` and `compilation` change accuracies by rounding at most.
 
     Args:
-        factory: makes a network; each network is made under its own seed.
-        data: holds the test set, once it is loaded.
+        factory: makes a network; called with a different seed for each network.
+        data: provides the test set; loaded before the first call.
         protocol: how the networks are trained.
         seed: of the networks and their mini-batches.
         test_batch: images at once in the test; None: as many as the device's caches or memory hold.
-        networks_at_once: trained side by side; None: one on a CPU, what the memory of an accelerator holds.
+        networks_at_once: networks trained in parallel; None: one on a CPU, as many as fit an accelerator.
         compilation: decides whether the test is compiled; None: it is not.
     """
 
@@ -52,7 +52,7 @@ class Evaluator:
     networks_at_once: int | None = None
     compilation: Compilation | None = None
     _compiled_test: Compiled | None = field(default=None, init=False)
-    _operations: int | None = field(default=None, init=False)  # of a test image
+    _operations: int | None = field(default=None, init=False)  # per test image
 
     def __call__(
         self,
@@ -61,18 +61,19 @@ class Evaluator:
         progress: ProgressCallback = no_progress,
         accuracies: MutableMapping[int, float] | None = None,
     ) -> Accuracy:
-        """Computes the accuracies of networks 0..networks-1, whose seeds depend on their number alone.
+        """Computes the accuracies of networks 0..networks-1.
 
-        Several ranks share the networks; every rank gets all accuracies.
+        The seed of a network depends on its number alone. Ranks divide the networks among them; every rank
+        gets all accuracies.
 
         Args:
             images: the training set.
-            networks: how many.
-            progress: called with the number of networks done, the one in training by its share of epochs.
+            networks: number of networks.
+            progress: called with the number of networks done, a fraction while they train.
             accuracies: known accuracies by network number; new ones are added as they are measured.
         """
         # Broadcast from rank 0 so that all ranks agree, even if their devices differ.
-        known, at_once = ranks.broadcast((dict(accuracies or {}), self.together(images)))
+        known, at_once = ranks.broadcast((dict(accuracies or {}), self.parallel_networks(images)))
         missing = [i for i in range(networks) if i not in known]
         while missing:
             done = networks - len(missing)
@@ -139,8 +140,8 @@ class Evaluator:
         """Returns an evaluator that trains for another number of epochs."""
         return replace(self, protocol=replace(self.protocol, epochs=epochs))
 
-    def together(self, images: TrainingSet) -> int:
-        """Returns how many networks train on the images side by side."""
+    def parallel_networks(self, images: TrainingSet) -> int:
+        """Returns the number of networks that train on the images in parallel."""
         if self.networks_at_once is not None:
             return self.networks_at_once
         if self.data.test.device.type == "cpu":
@@ -160,7 +161,7 @@ class Evaluator:
         ensemble.eval()
         self._prepare_test(ensemble, networks)
         test, device = self.data.test, self.data.test.device
-        # Not synchronized, because every rank tests other networks.
+        # Not synchronized, because every rank tests different networks.
         options: dict = {"num_classes": len(test.counts), "average": "micro", "sync_on_compute": False}
         metrics = [MulticlassAccuracy(**options).to(device) for _ in range(ensemble.size)]
         for indices in torch.arange(len(test)).split(self.test_batch or self._default_test_batch(ensemble)):
@@ -177,7 +178,7 @@ class Evaluator:
         return self._compiled_test(parameters | dict(ensemble.named_buffers()), inputs)
 
     def _prepare_test(self, ensemble: Ensemble, networks: int) -> None:
-        # Only a single network is compiled; accelerators test several side by side.
+        # Only a single network is compiled; accelerators test several in parallel.
         if self.compilation is None or self._compiled_test is not None or ensemble.size > 1:
             return
         test = self.data.test
@@ -210,7 +211,7 @@ class EvaluatedSet(NamedTuple):
     Args:
         name: shown in tables.
         images: what the networks are trained on.
-        networks: how many, on each architecture.
+        networks: number of networks of each architecture.
     """
 
     name: str
@@ -227,10 +228,13 @@ def evaluate_sets(
     """Evaluates each set on each architecture, with progress on the console.
 
     Args:
-        evaluators: by architecture.
+        evaluators: by name of the architecture.
         sets: in the order of the table.
         console: where progress is shown.
-        log: keeps each accuracy, and knows those of an interrupted evaluation.
+        log: stores each accuracy and returns those of an interrupted evaluation; None: nothing is stored.
+
+    Returns:
+        The evaluations, by set and then by architecture.
     """
     evaluations = []
     for name, images, networks in sets:

@@ -22,15 +22,18 @@ def trained_features(
     sgd: SGDSettings,
     progress: ProgressCallback = no_progress,
 ) -> nn.Module:
-    """Trains a network and returns its map to features.
+    """Trains a network and returns it without its last layer.
 
     Args:
         network: a Sequential whose last layer is the classifier; trained in place.
         train: the training set.
-        steps: of SGD.
+        steps: number of SGD steps.
         rng: CPU generator of the mini-batches.
         sgd: batch size and optimizer.
         progress: called with the number of steps done.
+
+    Raises:
+        ConfigError: the network is not a Sequential.
     """
     batches = training_steps(
         Ensemble([network]),
@@ -51,17 +54,26 @@ def before_last_layer(network: nn.Module) -> nn.Module:
     """Returns the network without its last layer, in eval mode.
 
     Raises:
-        ConfigError: the network is no Sequential, so its last layer is unknown.
+        ConfigError: the network is not a Sequential, so its last layer is unknown.
     """
     if not isinstance(network, nn.Sequential):
         raise ConfigError(
-            f"architecture: features are the input of the last layer, and {type(network).__name__} is no "
-            "nn.Sequential, which has one; use architecture=convnet"
+            f"architecture: features are the input of the last layer, which only an nn.Sequential has; "
+            f"{type(network).__name__} is none; use architecture=convnet"
         )
     return nn.Sequential(*list(network)[:-1]).eval()
 
 
 @torch.no_grad()
 def features_of(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
-    """Computes the features of the images at `indices` [n]: [n, length]."""
+    """Computes the features of real images.
+
+    Args:
+        extract: maps images to features.
+        train: the training images.
+        indices: of the images, [n].
+
+    Returns:
+        [n, length].
+    """
     return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(BATCH_SIZE)])

@@ -13,14 +13,14 @@ from gmlight.training.evaluator import EvaluatedSet, Evaluator, evaluate_sets
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """What is evaluated at the end of a run, and how.
+    """Evaluates the condensed set and the baselines of a run.
 
     Args:
-        evaluators: by architecture.
-        start: the run's own set, before its first update.
-        baselines: sets evaluated beside it.
-        protocol: whatever accuracies depend on besides the set, the architecture's name and the network's
-            number; plain containers.
+        evaluators: by name of the architecture.
+        start: the run's synthetic set before its first update.
+        baselines: sets that are evaluated for comparison.
+        protocol: all settings that accuracies depend on, except the set, the architecture's name and the
+            network's number; plain containers.
     """
 
     evaluators: dict[str, Evaluator]
@@ -29,12 +29,12 @@ class FinalEvaluation:
     protocol: dict[str, Any]
 
     def __call__(self, images: TrainingSet, console: Console, log: AccuracyLog | None) -> list[Evaluation]:
-        """Evaluates the run's own set first, then the baselines.
+        """Evaluates the condensed set first, then the baselines.
 
         Args:
-            images: the run's own set after its last update.
+            images: the run's synthetic set after its last update.
             console: where progress is shown.
-            log: keeps each accuracy, and knows those of an interrupted evaluation.
+            log: stores each accuracy and returns those of an interrupted evaluation; None: nothing is stored.
         """
         sets = [self.start._replace(images=images), *self.baselines]
         return evaluate_sets(self.evaluators, sets, console, log)

@@ -1,4 +1,4 @@
-"""The evaluation protocol: how the networks that measure a set are trained (section 4.1)."""
+"""The evaluation protocol: settings of the training of evaluation networks (section 4.1)."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from gmlight.training.steps import SGDSettings
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How evaluation networks are trained: SGD, the learning rate times 0.1 at half of the epochs.
+    """Training of evaluation networks: SGD, with the learning rate times 0.1 after half of the epochs.
 
     The defaults are the protocol of section 4.1.
 

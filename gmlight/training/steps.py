@@ -18,7 +18,7 @@ NetworkFactory = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class SGDSettings:
-    """Mini-batches and optimizer of a network's training; defaults: evaluation (section 4.1).
+    """Mini-batches and optimizer of a network's training; the defaults are those of evaluation (section 4.1).
 
     Args:
         batch_size: images in a mini-batch.
@@ -56,12 +56,12 @@ def training_steps(
 ) -> Iterator[None]:
     """Trains networks endlessly; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
-    Each network has its own mini-batches and augmentations, drawn from its own generator. Its loss is the
-    mean cross-entropy. A set of at most `batch_size` images is one mini-batch, in its own order.
+    Mini-batches and augmentations of each network are drawn from its generator. Its loss is the mean
+    cross-entropy. A set of at most `batch_size` images is one mini-batch, in the order of the set.
 
     Args:
         networks: n networks.
-        optimizer: of their parameters.
+        optimizer: of the networks' parameters.
         images: the training set.
         batch_size: images in a mini-batch.
         rngs: a CPU generator for each network.
@@ -92,7 +92,7 @@ def _mixed_loss(
     cutmix: CutMix,
     rngs: Sequence[torch.Generator],
 ) -> Tensor:
-    # As _mean_loss, with both labels of a mixed image weighted by area.
+    # As _mean_loss; both labels of a mixed image are weighted by area.
     mixed = [cutmix(batch, rng) for batch, rng in zip(images, rngs, strict=True)]
     logits = networks(torch.stack([batch for batch, _, _ in mixed]))  # [n, batch, classes]
     losses = [

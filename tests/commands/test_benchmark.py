@@ -1,4 +1,4 @@
-"""What the benchmark measures and says."""
+"""gmlight.benchmark: its measurements, its output and its refusals."""
 
 import json
 import statistics
@@ -69,7 +69,7 @@ def test_against_other_overrides(command: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_plain_loop_cannot_do_is_refused(command: Run, tmp_path: Path) -> None:
+def test_settings_without_a_plain_loop_are_refused(command: Run, tmp_path: Path) -> None:
     assert "benchmark fixed" in refusal(command("benchmark", *TINY, "method=mdo"))
     assert "is not finite" in refusal(command("benchmark", *TINY, "image_lr=1e30", "rounds=9"))
     assert "ipcc" in refusal(command("benchmark", *TINY, "against={ipcc:3}"))
@@ -87,17 +87,17 @@ def test_what_the_plain_loop_cannot_do_is_refused(command: Run, tmp_path: Path) 
     ],
     ids=str,
 )
-def test_refusals(overrides: list[str], message: str) -> None:
+def test_refusals_of_the_plain_loop(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_textbook_config(composed(*TINY, *overrides, name="benchmark"))
 
 
-def test_epochs_are_the_schedules() -> None:
+def test_epochs_are_those_of_the_schedule() -> None:
     assert epochs_between(composed(*TINY, "ipc=4", "updates=3", "schedule=fixed")) == [50, 50]
 
 
-def test_the_plain_iteration_learns_where_the_data_are() -> None:
-    """The draws and the images of the plain loop lie on one device, S moves, and the counts are its own."""
+def test_plain_iteration_runs_on_the_device_of_the_data() -> None:
+    """Real batches and synthetic images of the plain loop are on one device, and it counts its images."""
     config = composed(*TINY, "schedule=fixed", "architecture.width=8", name="benchmark")
     data = build_data(config).load(CPU)
     iterate, counts = textbook_iteration(config, build_factory(config.architecture, config.dataset), data)
@@ -109,7 +109,7 @@ def test_the_plain_iteration_learns_where_the_data_are() -> None:
     assert counts == {"real_images": 160, "synthetic_images": 40, "trained_images": 50 * 20}
 
 
-def test_memory_is_what_is_in_use_at_once() -> None:
+def test_peak_memory_counts_simultaneous_use() -> None:
     memory = PeakMemory(CPU)
     blocks = [torch.ones(2**22) for _ in range(4)]  # 16 MiB each
     del blocks
@@ -118,7 +118,7 @@ def test_memory_is_what_is_in_use_at_once() -> None:
     assert peak is None or 60 * 2**20 < peak < 200 * 2**20
 
 
-def test_only_a_profile_looks_at_parts() -> None:
+def test_only_a_profile_measures_parts() -> None:
     parts = PartTimer(CPU)
     watch = Stopwatch(parts, profiled=False)
     with parts.profile("distance"):
@@ -127,12 +127,12 @@ def test_only_a_profile_looks_at_parts() -> None:
     assert not parts.seconds
 
 
-def test_against_is_checked() -> None:
+def test_invalid_against_is_refused() -> None:
     for word in ("fast", "{}", "[ipc]", "7"):
         with pytest.raises(ConfigError, match="must be plain, or overrides such as"):
             check(composed(f"against={word}", name="benchmark"))
 
 
-def test_a_place_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+def test_unwritable_output_path_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="create it first"):
         check_output_paths({"a": tmp_path / "b.json", "json": tmp_path / "nowhere" / "b.json"})

@@ -1,4 +1,4 @@
-"""The commands as a user types them: what they leave, and one clear line where something is wrong."""
+"""The commands as a user types them: the files that they write, and one clear line for each error."""
 
 import csv
 import hashlib
@@ -24,7 +24,7 @@ def only_run(root: Path) -> Path:
     return config.parent
 
 
-def test_a_run_and_an_evaluation(command: Run, forked: Run, tmp_path: Path) -> None:
+def test_run_evaluation_and_analysis(command: Run, forked: Run, tmp_path: Path) -> None:
     result = command("train", *SMOKE, "evaluation.every=1", "checkpoint.every=1", "log_every=1")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -41,8 +41,8 @@ def test_a_run_and_an_evaluation(command: Run, forked: Run, tmp_path: Path) -> N
         assert expected in result.stdout
 
     folder = only_run(tmp_path)
-    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert left == {
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
         ".lock", "config.yaml", "metrics.csv", "report.html", "result.json",
         "evaluation.jsonl", "checkpoints/last.ckpt",
         "checkpoints/previous.ckpt", "samples/00000.png",
@@ -115,7 +115,7 @@ def test_a_run_and_an_evaluation(command: Run, forked: Run, tmp_path: Path) -> N
     Image.open(path.with_suffix(".png")).verify()
 
 
-def test_the_whole_training_set_leaves_no_artifact(typed: Run, tmp_path: Path) -> None:
+def test_whole_training_set_writes_no_artifact(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *TINY, "initialization=whole")
     assert result.returncode == 0, result.stderr
     folder = only_run(tmp_path)
@@ -124,7 +124,7 @@ def test_the_whole_training_set_leaves_no_artifact(typed: Run, tmp_path: Path) -
     assert (first["images"], first["accuracy"]["n"]) == (1437, 2)
 
 
-def test_real_images_can_be_evaluated_as_they_are(typed: Run, tmp_path: Path) -> None:
+def test_real_images_can_be_evaluated_without_condensation(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *TINY, "initialization=real", "iterations=0")
     assert result.returncode == 0, result.stderr
     folder = only_run(tmp_path)
@@ -132,7 +132,7 @@ def test_real_images_can_be_evaluated_as_they_are(typed: Run, tmp_path: Path) ->
     assert json.loads((folder / "result.json").read_text())["method"] == "real"
 
 
-def test_a_multirun_goes_on_after_a_failed_job(forked: Run, tmp_path: Path) -> None:
+def test_multirun_continues_after_a_failed_job(forked: Run, tmp_path: Path) -> None:
     result = forked("train", "-m", *TINY, "ipc=0,1", "seed=3")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -165,7 +165,7 @@ def test_a_multirun_goes_on_after_a_failed_job(forked: Run, tmp_path: Path) -> N
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_gives_one_line_and_leaves_nothing(
+def test_user_error_prints_one_line_and_writes_nothing(
     typed: Run, tmp_path: Path, words: list[str], message: str
 ) -> None:
     line = refusal(typed("train", *SMOKE, *words))
@@ -188,18 +188,18 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(
     ],
     ids=["no run", "absent", "no part"],
 )
-def test_an_evaluation_that_cannot_be(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
+def test_commands_refuse_a_missing_set(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
     for module in ("evaluate", "analyze", "export"):
         assert message in refusal(typed(module, *words))
     assert not any(tmp_path.iterdir())
 
 
-def test_a_run_folder_that_cannot_be_made(typed: Run, tmp_path: Path) -> None:
+def test_run_folder_that_cannot_be_created(typed: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot write file" in refusal(typed("train", *TINY, "hydra.run.dir=file/run"))
 
 
-def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
+def test_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
     folder = tmp_path / "condensed"
     images = LabelledImages(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
     condensed_set.write(folder, images, named_classes("a", "b"), {})
@@ -212,8 +212,8 @@ def test_a_changed_set_is_not_evaluated(typed: Run, tmp_path: Path) -> None:
     assert "upgrade gmlight" in refusal(typed("evaluate", f"run={folder}"))
 
 
-def test_a_set_of_an_older_gmlight_can_be_used(typed: Run, tmp_path: Path) -> None:
-    """Its metadata lacks whatever came later: form, storage, groups and keys of the configuration."""
+def test_set_of_an_older_version_can_be_used(typed: Run, tmp_path: Path) -> None:
+    """Its metadata lacks later additions: form, storage, groups and keys of the configuration."""
     assert typed("train", *TINY, "hydra.run.dir=made").returncode == 0
     path = tmp_path / "made" / "condensed" / "metadata.json"
     metadata = json.loads(path.read_text())
@@ -238,7 +238,7 @@ def test_a_set_of_an_older_gmlight_can_be_used(typed: Run, tmp_path: Path) -> No
     assert typed("export", "run=made", "format=npz").returncode == 0
 
 
-def test_a_typo_lists_the_options(typed: Run) -> None:
+def test_typo_lists_the_options(typed: Run) -> None:
     result = typed("train", "distance=cosine")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -259,8 +259,8 @@ def test_help(typed: Run, module: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
-    """The wheel with its conf/, in an environment of its own that borrows this one's packages."""
+def test_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
+    """Installs the wheel, which contains conf/, in a new environment that uses the packages of this one."""
     source = Path(__file__).parents[2]
     build = [
         sys.executable,
@@ -295,15 +295,17 @@ def test_an_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
     assert where.stdout.strip() == str(site / "gmlight" / "conf")
 
 
-def test_a_set_is_never_tested_on_images_that_it_was_made_of(typed: Run, tmp_path: Path) -> None:
+def test_set_is_never_tested_on_its_training_images(typed: Run, tmp_path: Path) -> None:
     folder = tmp_path / "here"
-    made = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "ipc=1")
-    assert made.returncode == 0, made.stderr
+    trained = typed("train", *TINY, "holdout=0.1", f"hydra.run.dir={folder}", "ipc=1")
+    assert trained.returncode == 0, trained.stderr
     assert "holdout=0.2: the set was made with holdout=0.1" in refusal(
         typed("evaluate", f"run={folder}", "holdout=0.2")
     )
-    own = typed("evaluate", f"run={folder}", "evaluation.networks=1", "evaluation.epochs=1")
-    assert "tested on the 10% of the training images that were held out" in own.stdout
-    rest = typed("evaluate", f"run={folder}", "holdout=0", "evaluation.networks=1", "evaluation.epochs=1")
-    assert rest.returncode == 0, rest.stderr
-    assert "tested on" not in rest.stdout
+    held_out = typed("evaluate", f"run={folder}", "evaluation.networks=1", "evaluation.epochs=1")
+    assert "tested on the 10% of the training images that were held out" in held_out.stdout
+    test_split = typed(
+        "evaluate", f"run={folder}", "holdout=0", "evaluation.networks=1", "evaluation.epochs=1"
+    )
+    assert test_split.returncode == 0, test_split.stderr
+    assert "tested on" not in test_split.stdout

@@ -1,4 +1,4 @@
-"""Without a GPU: another device gets the same numbers, and no tensor meets one of the CPU's there."""
+"""A simulated accelerator gives the numbers of the CPU, and no operation mixes tensors of the two devices."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from torch.utils import backend_registration
 
 SCALE = ["evaluation.baselines.random=0"]
-ONE = "iterations=1"  # of two image updates; the other cases have a second network
+ONE = "iterations=1"  # with one network; the other cases have a second one
 COMPARE = "from helpers import fake_device; fake_device.compare()"
 CASES = {
     "md": ["method=md", "updates=2", "schedule=fixed", "schedule.epochs=2"],
@@ -23,7 +23,7 @@ CASES = {
     "real source": ["method=real_source", "updates=2"],
     "representative": [ONE, "method=representative", "sampling.steps=2", "real_batch=4"],
     "until overfit": ["updates=2", "schedule=until_overfit", "schedule.limit=2"],
-    "side by side": ["evaluation.networks_at_once=2", "augmentation=crop_scale_rotate"],
+    "parallel evaluation": ["evaluation.networks_at_once=2", "augmentation=crop_scale_rotate"],
     "herding": ["method=herding", "initialization.epochs=1"],
 }  # fmt: skip
 
@@ -32,7 +32,7 @@ CASES = {
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this torch cannot pretend a device",
 )
-def test_runs_on_another_device_give_the_same_and_seldom_wait_for_it(tmp_path: Path) -> None:
+def test_runs_on_another_device_give_the_same_and_rarely_wait(tmp_path: Path) -> None:
     cases = {name: [*SCALE, *words] for name, words in CASES.items()}
     subprocess.run(
         [sys.executable, "-c", COMPARE, str(tmp_path), json.dumps(cases)],
@@ -41,14 +41,14 @@ def test_runs_on_another_device_give_the_same_and_seldom_wait_for_it(tmp_path: P
     found = json.loads((tmp_path / "found.json").read_text())
     assert found.keys() == CASES.keys()
     waiting = {}
-    for name, of_case in found.items():
-        assert "error" not in of_case, f"{name}: {of_case['error']}"
-        assert of_case["difference"] < 1e-4, name
-        here, there = of_case["evaluations"]
+    for name, case in found.items():
+        assert "error" not in case, f"{name}: {case['error']}"
+        assert case["difference"] < 1e-4, name
+        here, there = case["evaluations"]
         assert here == there, name
-        waiting[name] = set(of_case["waits"]) - {"engine.py: vmap_is_right"}  # once in a run
-    # An image update reads a value only where labels of any class or a loss decide what to do.
-    assert {name: of_case for name, of_case in waiting.items() if of_case} == {
+        waiting[name] = set(case["waits"]) - {"engine.py: vmap_is_right"}  # once per run
+    # An image update waits only for the labels of mixed batches or for a loss that decides when to stop.
+    assert {name: waits for name, waits in waiting.items() if waits} == {
         "interleaved, mixed, siamese": {"condenser.py: _update_images"},
         "until overfit": {"inner_loop.py: _mean_loss"},
     }

@@ -1,4 +1,4 @@
-"""A condensed set in other formats, each read again by those who read that format."""
+"""Export formats: each is read back by the usual library of the format."""
 
 import json
 from pathlib import Path
@@ -20,15 +20,15 @@ from helpers.runs import TINY, Run, refusal
 
 
 @pytest.fixture
-def made(typed: Run, tmp_path: Path) -> Path:
-    """A run's folder."""
+def run_folder(typed: Run, tmp_path: Path) -> Path:
+    """Folder of a finished run."""
     result = typed("train", *TINY, "hydra.run.dir=made")
     assert result.returncode == 0, result.stderr
     return tmp_path / "made"
 
 
-def a_set(folder: Path) -> CondensedDataset:
-    """Two images of each class, some of whose pixels are below 0 or above 1."""
+def write_set(folder: Path) -> CondensedDataset:
+    """Writes a set of two images of each class, with some pixels below 0 or above 1."""
     rng = torch.Generator().manual_seed(0)
     images, labels = torch.randn(4, 3, 6, 5, generator=rng), torch.tensor([0, 0, 1, 1])
     info = named_classes("cat", "dog", mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
@@ -37,7 +37,7 @@ def a_set(folder: Path) -> CondensedDataset:
 
 
 def rounded(condensed: CondensedDataset) -> torch.Tensor:
-    """By a plain loop: each pixel in 0..1 as the nearest of 256 steps."""
+    """Rounds each pixel in 0..1 to the nearest of 256 steps, by a plain loop."""
     images = condensed.images.clone()
     for image in images:
         for channel, mean, std in zip(image, condensed.mean, condensed.std, strict=True):
@@ -47,7 +47,7 @@ def rounded(condensed: CondensedDataset) -> torch.Tensor:
 
 
 def test_png_is_read_by_torchvision(tmp_path: Path) -> None:
-    condensed = a_set(tmp_path)
+    condensed = write_set(tmp_path)
     (tmp_path / "png").mkdir()
     known = export_formats.png(tmp_path / "png", condensed)
     read = ImageFolder(tmp_path / "png", transform=to_tensor)
@@ -59,8 +59,8 @@ def test_png_is_read_by_torchvision(tmp_path: Path) -> None:
     assert [label for _, label in read] == condensed.labels.tolist()
 
 
-def test_npz_and_pt_are_the_very_same(tmp_path: Path) -> None:
-    condensed = a_set(tmp_path)
+def test_npz_and_pt_are_exact(tmp_path: Path) -> None:
+    condensed = write_set(tmp_path)
     assert export_formats.npz(tmp_path, condensed) is None
     assert export_formats.pt(tmp_path, condensed) is None
     arrays = np.load(tmp_path / "condensed.npz", allow_pickle=False)
@@ -73,16 +73,16 @@ def test_npz_and_pt_are_the_very_same(tmp_path: Path) -> None:
         assert (list(read["mean"]), list(read["std"])) == (condensed.mean, condensed.std)
 
 
-def test_parquet_is_read_by_its_ecosystem(
-    made: Path, typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_parquet_is_read_by_hugging_face_datasets(
+    run_folder: Path, typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow")
     datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
-    result = typed("export", f"run={made}", "format=parquet", "to=hf", "compare=0")
+    result = typed("export", f"run={run_folder}", "format=parquet", "to=hf", "compare=0")
     assert result.returncode == 0, result.stderr
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
     read = datasets.load_dataset(str(tmp_path / "hf"), split="train", cache_dir=str(tmp_path / "cache"))
-    condensed = CondensedDataset(made)
+    condensed = CondensedDataset(run_folder)
     assert read.features["label"].names == condensed.classes
     assert read["label"] == condensed.labels.tolist()
     images = torch.stack(
@@ -92,14 +92,14 @@ def test_parquet_is_read_by_its_ecosystem(
     head = yaml.safe_load((tmp_path / "hf" / "README.md").read_text().split("---")[1])
     assert head["size_categories"] == ["n<1K"]
     card = (tmp_path / "hf" / "README.md").read_text()
-    own = condensed.metadata["evaluations"][0]["accuracy"]
-    assert f"{own['mean']:.2f} ± {own['std']:.2f} | {own['n']} |" in card
+    accuracy = condensed.metadata["evaluations"][0]["accuracy"]
+    assert f"{accuracy['mean']:.2f} ± {accuracy['std']:.2f} | {accuracy['n']} |" in card
     assert condensed.metadata["command"] in card
 
 
 def test_parquet_holds_pictures_and_labels(tmp_path: Path) -> None:
     files = pytest.importorskip("pyarrow.parquet")
-    condensed = a_set(tmp_path)
+    condensed = write_set(tmp_path)
     condensed.metadata |= {"config": {"dataset": {"name": "pets"}, "ipc": 2, "iterations": 0}}
     condensed.metadata |= {"method": "random", "scale": "paper", "command": "gmlight", "complete": True}
     export_formats.parquet(tmp_path, condensed)
@@ -124,23 +124,23 @@ def test_parquet_holds_pictures_and_labels(tmp_path: Path) -> None:
         (("x" * 300,), ["0_" + "x" * 80]),
     ],
 )
-def test_class_names_become_safe_folders_in_the_order_of_the_labels(classes: tuple, names: list[str]) -> None:
+def test_class_names_become_safe_folder_names_in_label_order(classes: tuple, names: list[str]) -> None:
     assert export_formats.folder_names(classes) == names
     assert sorted(names) == names
 
 
-def test_images_that_no_png_holds_are_refused(tmp_path: Path) -> None:
-    condensed = a_set(tmp_path)
+def test_images_that_png_cannot_store_are_refused(tmp_path: Path) -> None:
+    condensed = write_set(tmp_path)
     condensed.images, condensed.mean, condensed.std = condensed.images[:, :2], [0.0, 0.0], [1.0, 1.0]
     with pytest.raises(ConfigError, match="2 channels cannot be PNGs; use format=npz"):
         export_formats.png(tmp_path, condensed)
     export_formats.npz(tmp_path, condensed)
 
 
-def test_what_a_format_loses_is_measured_and_said(made: Path, typed: Run, tmp_path: Path) -> None:
-    result = typed("export", f"run={made}", "format=png", "to=out", "compare=2")
+def test_loss_of_a_format_is_measured_and_printed(run_folder: Path, typed: Run, tmp_path: Path) -> None:
+    result = typed("export", f"run={run_folder}", "format=png", "to=out", "compare=2")
     assert result.returncode == 0, result.stderr
-    condensed = CondensedDataset(made)
+    condensed = CondensedDataset(run_folder)
     pixels = condensed.images * condensed.std[0] + condensed.mean[0]
     share = ((pixels < 0) | (pixels > 1)).double().mean().item()
     assert f"{share:.1%} of them" in result.stdout
@@ -155,21 +155,21 @@ def test_what_a_format_loses_is_measured_and_said(made: Path, typed: Run, tmp_pa
     Image.open(next((tmp_path / "out").glob("*/*.png"))).verify()
 
 
-def test_a_format_that_loses_nothing_needs_no_data(made: Path, typed: Run, tmp_path: Path) -> None:
-    path = made / "condensed" / "metadata.json"
+def test_lossless_format_needs_no_data(run_folder: Path, typed: Run, tmp_path: Path) -> None:
+    path = run_folder / "condensed" / "metadata.json"
     condensed_set.update_metadata(
         path.parent, config=json.loads(path.read_text())["config"] | {"data_dir": "nowhere"}
     )
-    result = typed("export", f"run={made}", "format=npz")
+    result = typed("export", f"run={run_folder}", "format=npz")
     assert result.returncode == 0, result.stderr
     assert "holds the images without loss" in result.stdout
-    (exported,) = made.glob("exports/*/condensed.npz")
-    again = typed("export", f"run={made}", "format=npz", f"to={exported.parent}")
+    (exported,) = run_folder.glob("exports/*/condensed.npz")
+    again = typed("export", f"run={run_folder}", "format=npz", f"to={exported.parent}")
     assert "choose another" in refusal(again)
 
 
-def test_an_unknown_format_names_those_that_there_are(made: Path, typed: Run) -> None:
-    result = typed("export", f"run={made}", "format=jpeg")
+def test_unknown_format_lists_the_options(run_folder: Path, typed: Run) -> None:
+    result = typed("export", f"run={run_folder}", "format=jpeg")
     assert result.returncode == 1
     assert "npz" in result.stderr
     assert "png" in result.stderr

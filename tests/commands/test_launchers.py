@@ -1,4 +1,4 @@
-"""Sweeps whose runs are in processes of their own, sweeps that search, and what starts processes besides."""
+"""Sweeps with launchers, searches, and runs that Slurm or torchrun starts."""
 
 import os
 import signal
@@ -30,35 +30,35 @@ SHORT = [
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which a launcher would choose, and a plain sweep would not
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as launchers set it; a plain sweep does not
 
 
-def test_runs_side_by_side_are_those_of_a_plain_sweep(forked: Run, tmp_path: Path) -> None:
+def test_parallel_runs_equal_those_of_a_plain_sweep(forked: Run, tmp_path: Path) -> None:
     plain = forked("train", *SHORT, "-m", "seed=0,1", "hydra.sweep.dir=plain")
-    beside = forked(
-        "train", "-m", *SHORT, "seed=0,1", "distance.weight=1,-1", "hydra.sweep.dir=beside",
+    parallel = forked(
+        "train", "-m", *SHORT, "seed=0,1", "distance.weight=1,-1", "hydra.sweep.dir=parallel",
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
     )  # fmt: skip
     assert plain.returncode == 0, plain.stderr
     assert "python -m gmlight.report 'runs=plain/*'" in plain.stdout
-    assert beside.returncode == 1  # some runs were refused
+    assert parallel.returncode == 1  # some runs were refused
     for seed in range(2):
-        sets = [CondensedDataset(tmp_path / of) for of in (f"plain/{seed}", f"beside/{2 * seed}")]
+        sets = [CondensedDataset(tmp_path / run) for run in (f"plain/{seed}", f"parallel/{2 * seed}")]
         assert sets[0].images.equal(sets[1].images)
-    assert {line.split()[0] for line in beside.stdout.splitlines() if line.strip()} == {"#0", "#2"}
-    assert "#1  gmlight: distance.weight=-1: must be a number above 0" in beside.stderr
-    assert "gmlight: in a run of the sweep: distance.weight=-1: must be a number above 0" in beside.stderr
-    assert "Traceback" not in beside.stderr
+    assert {line.split()[0] for line in parallel.stdout.splitlines() if line.strip()} == {"#0", "#2"}
+    assert "#1  gmlight: distance.weight=-1: must be a number above 0" in parallel.stderr
+    assert "gmlight: in a run of the sweep: distance.weight=-1: must be a number above 0" in parallel.stderr
+    assert "Traceback" not in parallel.stderr
 
 
-def test_a_launcher_finds_the_job_in_its_own_process(forked: Run, tmp_path: Path) -> None:
+def test_launcher_finds_the_job_in_a_separate_process(forked: Run, tmp_path: Path) -> None:
     words = [*SHORT, "hydra.sweep.dir=sweep", "hydra/launcher=submitit_local"]
     done = forked("train", "-m", *words, "hydra.launcher.timeout_min=5")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sweep" / "0" / "result.json").exists()
 
 
-def test_a_search(forked: Run, tmp_path: Path) -> None:
+def test_search(forked: Run, tmp_path: Path) -> None:
     words = [
         "experiment=search", *SHORT, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=search",
         "hydra.sweeper.storage=sqlite:///search.db",
@@ -73,15 +73,17 @@ def test_a_search(forked: Run, tmp_path: Path) -> None:
     assert f"{max(accuracies):.2f} %" in done.stdout
     best = str(accuracies.index(max(accuracies)))
     assert f"run      search/{best}\n" in done.stdout.split("best ")[1]
-    assert all("holdout=0.1" in result["departures"] for result in results)  # in none of the paper's tables
-    again = forked("train", *words[:-2], "hydra.sweep.dir=further", words[-1])  # it is kept, and goes on
+    # So it is in none of the paper's tables.
+    assert all("holdout=0.1" in result["departures"] for result in results)
+    # The study is kept and resumed.
+    again = forked("train", *words[:-2], "hydra.sweep.dir=further", words[-1])
     assert again.returncode == 0, again.stderr
     with closing(sqlite3.connect(tmp_path / "search.db")) as kept:
         assert kept.execute("select count(*) from trials").fetchone() == (4,)
         assert kept.execute("select count(*) from studies").fetchone() == (1,)
 
 
-def test_no_search_for_the_worst(forked: Run) -> None:
+def test_search_without_direction_is_refused(forked: Run) -> None:
     words = ["-m", *SHORT, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "image_lr=interval(0.1,0.2)"]
     done = forked("train", *words)
     assert done.returncode == 1
@@ -98,16 +100,16 @@ def test_no_search_for_the_worst(forked: Run) -> None:
         (RuntimeError("a bug"), None),
     ],
 )
-def test_what_a_person_can_mend_is_a_line(error: Exception, line: str | None) -> None:
-    told = explain_error(error)
-    assert told is None if line is None else line in (told or "")
+def test_user_errors_of_launchers_become_one_line(error: Exception, line: str | None) -> None:
+    explanation = explain_error(error)
+    assert explanation is None if line is None else line in (explanation or "")
 
 
-def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
 
-    def refused(together: bool) -> str:
+    def refusal(together: bool) -> str:
         try:
             slurm.check_tasks(together=together)
         except ConfigError as error:
@@ -116,22 +118,22 @@ def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert not slurm.in_job()
     assert not slurm.was_requeued()
-    assert not refused(False)
-    assert "srun" in refused(True)
+    assert not refusal(False)
+    assert "srun" in refusal(True)
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # a script
     monkeypatch.setenv("SLURM_NTASKS", "4")
     assert slurm.in_job()
-    assert not refused(False)
-    assert "srun" in refused(True)
+    assert not refusal(False)
+    assert "srun" in refusal(True)
     monkeypatch.setenv("SLURM_STEP_ID", "0")  # one of srun's tasks
-    assert "trainer=slurm" in refused(False)
-    assert "--ntasks-per-node" in refused(True)
+    assert "trainer=slurm" in refusal(False)
+    assert "--ntasks-per-node" in refusal(True)
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
-    assert not refused(True)
-    monkeypatch.setenv("SLURM_PTY_PORT", "4000")  # a shell of srun's
+    assert not refusal(True)
+    monkeypatch.setenv("SLURM_PTY_PORT", "4000")  # an interactive shell of srun
     for terminal in (True, False):
         monkeypatch.setattr(os, "isatty", lambda descriptor, terminal=terminal: terminal)
-        assert bool(refused(False)) is not terminal
+        assert bool(refusal(False)) is not terminal
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert slurm.was_requeued()
     monkeypatch.setenv("SLURM_NNODES", "2")
@@ -139,15 +141,13 @@ def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (trainer.num_nodes, trainer.devices) == (2, 2)
 
 
-def test_a_requeued_job_goes_on_by_itself(
-    typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeued_job_resumes_its_run(typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [*SHORT, "hydra.run.dir=here"]
     first = typed("train", *words)
     assert first.returncode == 0, first.stderr
     assert "already holds a run" in typed("train", *words).stderr
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    again = typed("train", *words)  # it was at its end when it was put back into the queue
+    again = typed("train", *words)  # the run had finished when the job was requeued
     assert again.returncode == 0, again.stderr
     assert "already finished" in again.stdout
     other = typed("train", *words, "seed=1")  # another run that has come to the same folder
@@ -160,9 +160,7 @@ def test_a_requeued_job_goes_on_by_itself(
     assert (tmp_path / "here" / "result.json").exists()
 
 
-def test_a_requeued_blank_cell_is_blank_again(
-    typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeued_blank_cell_stays_blank(typed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["experiment=table3", "dataset=digits", "ipc=1", "method=mdo", "seed=0", "hydra.sweep.dir=sweep"]
     assert "not applicable" in typed("train", *words).stdout
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -171,7 +169,7 @@ def test_a_requeued_blank_cell_is_blank_again(
     assert "not applicable" in again.stdout
 
 
-def test_torchrun_needs_a_folder(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_needs_a_run_folder(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = typed("train", "trainer=ddp", "trainer.devices=2")
@@ -180,7 +178,7 @@ def test_torchrun_needs_a_folder(typed: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert "--multirun" in typed("train", "-m", "seed=0,1", "hydra.run.dir=here").stderr
 
 
-def test_two_runs_of_one_moment_get_different_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_started_at_the_same_time_get_different_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     register_resolvers()
 
     class Noon(datetime):
@@ -198,7 +196,7 @@ def test_two_runs_of_one_moment_get_different_folders(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_runs_side_by_side_are_ended_together(signum: int, status: int, tmp_path: Path) -> None:
+def test_signal_ends_all_parallel_runs(signum: int, status: int, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
         *SHORT, "iterations=2000", "seed=0,1,2", "hydra.sweep.dir=sweep", "checkpoint.every=1",
@@ -213,12 +211,12 @@ def test_runs_side_by_side_are_ended_together(signum: int, status: int, tmp_path
     assert sweep.returncode == status
     assert "resume a started run with resume=" in errors
     assert "Traceback" not in errors
-    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+    with pytest.raises(ProcessLookupError):  # no process of the group is left
         wait_until_gone(sweep.pid)
 
 
 def wait_until_gone(group: int) -> None:
-    """Until there is no process of the group: ProcessLookupError."""
+    """Waits until the process group is empty, and raises ProcessLookupError."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         os.killpg(group, 0)

@@ -1,4 +1,4 @@
-"""Results into the paper's tables."""
+"""gmlight.report: results in the layout of the paper's tables."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ MD = {("table3", "md"), ("table2", "cos_euclid"), ("table4", "convnet")}
 
 
 def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> Path:
-    """A run's result.json as gmlight.train leaves it, less what a report does not read."""
+    """Writes the part of a run's result.json that a report reads."""
     folder.mkdir(parents=True)
     target, protocol = options.pop("target", "convnet"), options.pop("protocol", "plain")
     content = {
@@ -38,9 +38,9 @@ def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> P
             {
                 "name": name,
                 "architecture": target,
-                "accuracy": {"values": of_row, "protocol": protocol},
+                "accuracy": {"values": accuracies, "protocol": protocol},
             }
-            for name, of_row in (("condensed", values), ("random images", [1.0]))
+            for name, accuracies in (("condensed", values), ("random images", [1.0]))
         ],
     }  # fmt: skip
     (folder / "config.yaml").touch()
@@ -48,7 +48,7 @@ def write(folder: Path, values: list[float], seed: int = 0, **options: Any) -> P
     return folder
 
 
-def test_accuracies_are_the_papers() -> None:
+def test_paper_accuracies() -> None:
     known = read_paper_accuracies()
     assert len([cell for cell in known if cell.table == "table1"]) == 32
     assert len([cell for cell in known if cell.table == "table4"]) == 36
@@ -99,12 +99,12 @@ def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
     assert rows["md", "reduced"][5:8] == ["50.00±0.00", "", "1x1"]
     (entry,) = [entry for entry in runs.entries["table3"] if entry.scale == "paper"]
     assert entry.command == "python -m gmlight.train -m seed=0,1"
-    # What was not run has the paper's figure beside it, and nothing of ours.
+    # A cell that was not run shows the paper's accuracy only.
     assert rows["dc", ""][3:] == ["", "", "", "", "", "91.7±0.5", ""]
     assert [choice for choice, _ in rows] == ["random", "herding", "dc", "m", "md", "md", "whole"]
 
 
-def test_commands_that_differ_are_all_named(tmp_path: Path) -> None:
+def test_all_different_commands_are_listed(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], seed=0, command="python -m gmlight.train dataset=mnist seed=0")
     write(tmp_path / "b", [93.0], seed=1, command="python -m gmlight.train dataset=mnist log_every=1 seed=1")
     (entry,) = collect_runs([str(tmp_path)]).entries["table3"]
@@ -112,15 +112,15 @@ def test_commands_that_differ_are_all_named(tmp_path: Path) -> None:
     assert "-m gmlight.train dataset=mnist seed=0; " in entry.command
 
 
-def test_folders_make_no_other_command(tmp_path: Path) -> None:
+def test_run_folders_do_not_make_commands_different(tmp_path: Path) -> None:
     for seed in (0, 1):
-        made = f"python -m gmlight.train 'dataset.mean=[.5]' seed={seed} hydra.run.dir=here/{seed}"
-        write(tmp_path / str(seed), [91.0], seed=seed, command=made)
+        command = f"python -m gmlight.train 'dataset.mean=[.5]' seed={seed} hydra.run.dir=here/{seed}"
+        write(tmp_path / str(seed), [91.0], seed=seed, command=command)
     (entry,) = collect_runs([str(tmp_path)]).entries["table3"]
     assert entry.command == "python -m gmlight.train -m 'dataset.mean=[.5]' seed=0,1"
 
 
-def test_what_departs_is_no_cell_of_the_paper(tmp_path: Path) -> None:
+def test_runs_with_departures_are_in_no_table_of_the_paper(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], method="md with image_lr=1", departures=["image_lr=1"])
     write(tmp_path / "b", [92.0], architecture="convnet, width=64", target="convnet, width=64")
     runs = collect_runs([str(tmp_path)])
@@ -131,7 +131,7 @@ def test_what_departs_is_no_cell_of_the_paper(tmp_path: Path) -> None:
 
 
 def test_protocols_are_never_mixed(tmp_path: Path) -> None:
-    """Neither with one another nor, where a set was evaluated again, with the run's own figure."""
+    """Neither between runs, nor between the evaluations of one set."""
     write(tmp_path / "run", [91.0, 92.0])
     write(tmp_path / "other", [70.0], method="dsa", departures=["method=dsa"], protocol="dsa")
     again = tmp_path / "run" / "evaluations"
@@ -191,7 +191,7 @@ def test_accuracy_relative_to_the_whole_set(tmp_path: Path) -> None:
     assert rows["50", "random"] == ["50.00±0.00", "", "1x1", "", ""]
     assert set(rows) == {("50", "mda"), ("50", "random")}
     assert f"relative to the whole set's 80.00±0.00 (1x1, {scale})" in "".join(runs.notes)
-    # Which of two it is relative to is not guessed.
+    # With two candidates, the reference is ambiguous.
     write(
         tmp_path / "other", [70.0], **cifar | {"method": "whole", "scale": "paper with evaluation.epochs=9"}
     )
@@ -227,7 +227,7 @@ def test_targets_of_table_4(tmp_path: Path) -> None:
     assert filled == {("convnet", "mlp"): "73.00±0.00", ("vgg11_bn", "vgg11"): "85.00±0.00"}
 
 
-def test_what_is_written(
+def test_written_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     write(tmp_path / "runs" / "a", [91.0, 92.0])
@@ -252,7 +252,7 @@ def test_what_is_written(
         collect_runs(["nowhere"])
 
 
-def test_all_tables_show(tmp_path: Path) -> None:
+def test_all_tables_are_printed(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], method="md with image_lr=1", departures=["image_lr=1"])
     write(tmp_path / "b", [28.0], dataset="cifar10-jpeg", choices={"matching": "intra", "distance": "cos"})
     runs = collect_runs([str(tmp_path)])

@@ -1,4 +1,4 @@
-"""The table of epochs that until_overfit runs used."""
+"""gmlight.schedule: the table of epochs that until_overfit runs used."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def test_mean_over_runs_and_outer_iterations(tmp_path: Path) -> None:
     assert schedule.finished_runs([f"{tmp_path}/*"]) == runs
 
 
-def test_what_makes_no_table(tmp_path: Path) -> None:
+def test_unsuitable_runs_are_refused(tmp_path: Path) -> None:
     good = write_run(tmp_path / "good", [[50], [9]])
     with pytest.raises(ConfigError, match="no finished run there"):
         schedule.finished_runs([f"{tmp_path}/none*"])
@@ -42,7 +42,7 @@ def test_what_makes_no_table(tmp_path: Path) -> None:
         schedule.mean_epochs([good, write_run(tmp_path / "other", [[50]])])
 
 
-def test_from_runs_to_a_run(
+def test_table_of_two_runs_is_used_in_a_run(
     run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folders = [run("ipc=3", "schedule=until_overfit", "schedule.limit=4", f"seed={seed}") for seed in (0, 1)]
@@ -51,7 +51,7 @@ def test_from_runs_to_a_run(
     schedule.main()
     words = capsys.readouterr().out.split()
     assert words[0] == "schedule=table"
-    made = run("ipc=3", *words)
-    found = json.loads((made / "result.json").read_text())
-    assert [[of_t[0]] * 2 for of_t in found["zeta_used"]] == found["zeta_used"]
-    assert words[1] == f"schedule.epochs=[{','.join(str(of_t[0]) for of_t in found['zeta_used'])}]"
+    folder = run("ipc=3", *words)
+    found = json.loads((folder / "result.json").read_text())
+    assert [[epochs[0]] * 2 for epochs in found["zeta_used"]] == found["zeta_used"]
+    assert words[1] == f"schedule.epochs=[{','.join(str(epochs[0]) for epochs in found['zeta_used'])}]"

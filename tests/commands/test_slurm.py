@@ -1,4 +1,4 @@
-"""On a real Slurm: jobs that are put back into the queue, and what becomes of their runs."""
+"""Runs on a real Slurm: requeued jobs resume their runs."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from helpers.slurm_cluster import Cluster, cluster, missing
 
 pytestmark = pytest.mark.slurm
 
-# A run of half a minute, of which one can see where it is.
+# A run of half a minute whose progress is visible.
 WORDS = [
     "dataset=digits", "scale=smoke", "iterations=400", "architecture.width=16", "checkpoint.every=100",
     "evaluation.baselines.random=0", "evaluation.baselines.whole=0", "evaluation.every=0", "log_every=1",
@@ -23,7 +23,7 @@ WORDS = [
 SCRIPT = re.search(
     r"```bash\n(#!.*?)```", (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(), re.DOTALL
 )
-MINUTES = 5  # that anything may take
+MINUTES = 5  # limit of every wait
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := missing():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm", numbered=True)
-    for parent in folder.parents[:2]:  # munge's own user has to come in
+    for parent in folder.parents[:2]:  # munge's user needs access
         parent.chmod(0o755)
-    with cluster(folder, cores=2) as made:
-        made.environment["OMP_NUM_THREADS"] = "1"
-        yield made
+    with cluster(folder, cores=2) as started:
+        started.environment["OMP_NUM_THREADS"] = "1"
+        yield started
 
 
 def wait(condition: Callable[[], object], what: str, slurm: Cluster | None = None) -> None:
@@ -48,18 +48,18 @@ def wait(condition: Callable[[], object], what: str, slurm: Cluster | None = Non
 
 
 def undisturbed(folder: Path, *words: str) -> None:
-    """A run, or a sweep, in the folder."""
+    """Runs a run or a sweep without interruption in the folder."""
     place = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
     command = [sys.executable, "-m", "gmlight.train", *WORDS, *words, *place]
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
 
 
 def unfinished(folder: Path) -> bool:
-    """Whether the run there has a checkpoint and is not done."""
+    """Whether the run in the folder has a checkpoint and is not finished."""
     return (folder / "checkpoints" / "last.ckpt").exists() and not (folder / "condensed").exists()
 
 
-def test_a_sweep_of_which_one_run_is_preempted(slurm: Cluster, tmp_path: Path) -> None:
+def test_sweep_with_one_preempted_run(slurm: Cluster, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=submitit_slurm",
         "hydra.launcher.partition=low", "hydra.sweep.dir=sweep", "trainer=cpu", "ipc=1", "seed=0,1,2,3",
@@ -68,19 +68,19 @@ def test_a_sweep_of_which_one_run_is_preempted(slurm: Cluster, tmp_path: Path) -
     folders = [tmp_path / "sweep" / str(number) for number in range(4)]
     with (tmp_path / "printed").open("w") as printed:
         sweep = subprocess.Popen(command, cwd=tmp_path, env=slurm.environment, stdout=printed, stderr=printed)
-        wait(lambda: all(map(unfinished, folders)), "four runs side by side")
-        # The four have all cores: one of them has to make room.
+        wait(lambda: all(map(unfinished, folders)), "four parallel runs")
+        # The four runs use all cores, so one of them is preempted.
         slurm.run("sbatch", "--partition=high", "--ntasks=1", "--wrap=sleep 5", cwd=tmp_path)
         wait(lambda: sweep.poll() is not None, "the end of the sweep", slurm)
     assert sweep.returncode == 0, (tmp_path / "printed").read_text()
     logs = {path: path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*_log.*")}
     stopped = [path for path, text in logs.items() if "stopped by SIGTERM" in text]
     assert len(stopped) == 1
-    gone_on = [
+    resumed_after = [
         int(step) for text in logs.values() for step in re.findall(r"resumed after image update (\d+)", text)
     ]
-    assert len(gone_on) == 1
-    assert 100 < gone_on[0] < 400  # later than the checkpoint that was due
+    assert len(resumed_after) == 1
+    assert 100 < resumed_after[0] < 400  # later than the last scheduled checkpoint
     undisturbed(tmp_path / "alone", "-m", "trainer=cpu", "ipc=1", "seed=0,1,2,3")
     for folder in folders:
         found, expected = CondensedDataset(folder), CondensedDataset(tmp_path / "alone" / folder.name)
@@ -96,7 +96,7 @@ def test_a_sweep_of_which_one_run_is_preempted(slurm: Cluster, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("how", "nodes"), [("preempted", 1), ("time", 2)])
-def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str, nodes: int) -> None:
+def test_run_of_two_tasks_is_resumed(slurm: Cluster, tmp_path: Path, how: str, nodes: int) -> None:
     assert SCRIPT is not None
     script = re.sub(r"#SBATCH --(gres|time)=.*\n", "", SCRIPT[1])
     script = script.replace("--nodes=2", f"--nodes={nodes}").replace("per-node=4", f"per-node={2 // nodes}")
@@ -110,21 +110,21 @@ def test_a_run_of_two_tasks(slurm: Cluster, tmp_path: Path, how: str, nodes: int
     wait(lambda: unfinished(folder), "a run of two tasks")
     if how == "preempted":
         slurm.run("sbatch", "--partition=high", "--ntasks=3", "--wrap=sleep 5", cwd=tmp_path)
-    else:  # as --signal= does when the time is nearly over
+    else:  # as --signal= does shortly before the time limit
         slurm.run("scancel", "--signal=TERM", job)
-    wait(lambda: (folder / "result.json").exists(), "the run that goes on", slurm)
+    wait(lambda: (folder / "result.json").exists(), "the resumed run", slurm)
     wait(lambda: slurm.state(job)["JobState"] == "COMPLETED", "the job's end")
     assert slurm.state(job)["Restarts"] == "1"
     printed = output.read_text()
     assert "stopped by SIGTERM" in printed
     (update,) = re.findall(r"resumed after image update (\d+)", printed)
-    assert 100 < int(update) < 400  # later than the checkpoint that was due
+    assert 100 < int(update) < 400  # later than the last scheduled checkpoint
     alone = tmp_path / "alone"
     undisturbed(alone, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "ipc=1")
     assert CondensedDataset(folder).images.equal(CondensedDataset(alone).images)
 
 
-def test_a_sweep_whose_time_is_over(slurm: Cluster, tmp_path: Path) -> None:
+def test_sweep_at_its_time_limit(slurm: Cluster, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep",
         "hydra.launcher.timeout_min=60", "trainer=cpu", "ipc=1", *WORDS,
@@ -145,7 +145,7 @@ def test_a_sweep_whose_time_is_over(slurm: Cluster, tmp_path: Path) -> None:
     assert CondensedDataset(folder).images.equal(CondensedDataset(tmp_path / "alone").images)
 
 
-def test_a_job_whose_run_is_refused_has_failed(slurm: Cluster, tmp_path: Path) -> None:
+def test_job_fails_if_its_run_is_refused(slurm: Cluster, tmp_path: Path) -> None:
     assert SCRIPT is not None
     script = re.sub(r"#SBATCH --(gres|time|nodes|ntasks).*\n", "", SCRIPT[1])
     command = f"{sys.executable} -m gmlight.train trainer=slurm trainer.accelerator=cpu image_lr=-1"
@@ -156,7 +156,7 @@ def test_a_job_whose_run_is_refused_has_failed(slurm: Cluster, tmp_path: Path) -
     assert "image_lr=-1: must be" in (tmp_path / f"slurm-{job}.out").read_text()
 
 
-def test_a_partition_that_is_not_there_is_a_line(slurm: Cluster, tmp_path: Path) -> None:
+def test_missing_partition_prints_one_line(slurm: Cluster, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gmlight.train", "-m", "hydra/launcher=submitit_slurm", *WORDS,
          "hydra.launcher.partition=nowhere"],
@@ -167,7 +167,7 @@ def test_a_partition_that_is_not_there_is_a_line(slurm: Cluster, tmp_path: Path)
     assert "invalid partition specified: nowhere" in done.stderr
 
 
-def test_tasks_that_are_not_one_run_are_refused(slurm: Cluster, tmp_path: Path) -> None:
+def test_several_tasks_without_trainer_slurm_are_refused(slurm: Cluster, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "gmlight.train", *WORDS]
     for asked, trainer, line in [
         (["--ntasks-per-node=2"], "cpu", "trainer=slurm"),

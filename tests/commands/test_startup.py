@@ -1,4 +1,4 @@
-"""Before its words are accepted a command imports nothing slow: help and mistakes answer at once."""
+"""Commands check their arguments before slow imports, so help and user errors appear immediately."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ SLOW = {
 
 
 def imported(folder: Path, module: str, *words: str, **variables: str) -> tuple[set[str], str]:
-    """Top-level packages that the command has imported, and what it printed."""
+    """Returns the top-level packages that a command imports, and its output."""
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"gmlight.{module}", *words],
         cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=300,
@@ -37,7 +37,7 @@ def imported(folder: Path, module: str, *words: str, **variables: str) -> tuple[
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value if value.islower() else "",
 )
-def test_help_and_mistakes_load_nothing_slow(
+def test_help_and_user_errors_import_nothing_slow(
     tmp_path: Path, module: str, words: list[str], expected: str
 ) -> None:
     names, printed = imported(tmp_path, module, *words)
@@ -45,7 +45,7 @@ def test_help_and_mistakes_load_nothing_slow(
     assert not names & SLOW
 
 
-def test_completion_loads_nothing_slow(tmp_path: Path) -> None:
+def test_completion_imports_nothing_slow(tmp_path: Path) -> None:
     names, printed = imported(tmp_path, "train", "-sc", "query=bash", COMP_LINE="gmlight-train dataset=")
     assert "dataset=mnist" in printed
     assert not names & SLOW

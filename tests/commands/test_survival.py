@@ -1,4 +1,4 @@
-"""What must not lose work: killed, on a full disk, with words that nobody foresaw. Minutes; the slow tier."""
+"""Robustness of runs: kills, full disks, signals, random overrides. Takes minutes; slow tier."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from helpers.runs import TINY, Run
 pytestmark = pytest.mark.slow
 
 KILLS = 30
-# 400 updates of some ten milliseconds: longer than any one process lives in the kill loop.
+# 400 updates of about ten milliseconds: longer than a process lives in the kill loop.
 WORDS = [
     "scale=smoke", "trainer=cpu", "download=false", "ipc=2", "iterations=200", "real_batch=4",
     "schedule=fixed", "schedule.epochs=1", "architecture.width=8", "checkpoint.every=1", "log_every=1",
@@ -45,7 +45,7 @@ def start(tmp_path: Path, *words: str, **options: object) -> subprocess.Popen:
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     while not path.exists():
         assert process.poll() is None
-        time.sleep(0.05)  # between two looks
+        time.sleep(0.05)  # between two checks
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -64,23 +64,23 @@ def another_filesystem(path: Path) -> Path | None:
     return next((each for each in candidates if each.is_dir() and each.stat().st_dev != here), None)
 
 
-def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
+def test_run_killed_at_random_moments_gives_the_same_bits(tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
     started = time.monotonic()
     finish(start(tmp_path, *WORDS, f"hydra.run.dir={undisturbed}"))
-    alone = time.monotonic() - started
+    duration = time.monotonic() - started
 
     elsewhere = another_filesystem(tmp_path)
     environment = {"TMPDIR": str(elsewhere)} if elsewhere else {}
     rng, run, killed, sessions = random.Random(0), tmp_path / "run", 0, 0
     finished: list[Path] = []
     while killed < KILLS:
-        begun = (run / "config.yaml").exists()
-        words = [f"resume={run}"] if begun else [*WORDS, f"hydra.run.dir={run}"]
+        started_before = (run / "config.yaml").exists()
+        words = [f"resume={run}"] if started_before else [*WORDS, f"hydra.run.dir={run}"]
         process = start(tmp_path, *words, environment=environment)
         sessions += 1
         try:
-            process.wait(rng.uniform(0, alone))
+            process.wait(rng.uniform(0, duration))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -100,7 +100,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path: Path) ->
         assert not list(folder.rglob("*.unfinished"))
 
 
-def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
+def test_full_disk_prints_one_line_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [*WORDS, "iterations=3", f"hydra.run.dir={run}"]
     undisturbed = tmp_path / "undisturbed"
@@ -116,12 +116,12 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
     (line,) = [line for line in output.splitlines() if line.startswith("gmlight: ")]
     assert "last.ckpt: File too large; free disk space, then use resume=" in line
     assert "Traceback" not in output
-    # Room again: it goes on, and nothing is lost.
+    # With room again, the run resumes and nothing is lost.
     finish(start(tmp_path, f"resume={run}"))
     assert condensed(run) == condensed(undisturbed)
 
 
-def test_a_limit_that_comes_later_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+def test_disk_that_fills_later_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(start(tmp_path, *WORDS, "iterations=3", f"hydra.run.dir={run}"))
     before = RunFolder(run).find_checkpoint(print)
@@ -140,7 +140,7 @@ def test_a_limit_that_comes_later_leaves_the_old_checkpoint(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_ends(tmp_path: Path, number: int, status: int) -> None:
+def test_signal_saves_and_ends_the_run(tmp_path: Path, number: int, status: int) -> None:
     run = tmp_path / "run"
     process = start(tmp_path, *WORDS, f"hydra.run.dir={run}")
     wait_for(RunFolder(run).last_checkpoint, process)
@@ -173,7 +173,7 @@ KEYS = st.sampled_from([
     max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
 )
 @given(overrides=st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=3))
-def test_any_words_end_well_or_in_one_clear_line(
+def test_random_overrides_run_or_print_one_line(
     typed: Run, tmp_path_factory: pytest.TempPathFactory, overrides: list[tuple[str, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("words") / "run"
@@ -198,8 +198,8 @@ RANKED = [
 DDP = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
 
 
-def test_two_processes_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
-    """A signal to one of them stops both; the run goes on with one process, or with two, in the same bits."""
+def test_two_processes_are_stopped_and_one_resumes(tmp_path: Path) -> None:
+    """A signal to one process stops both; resuming with one or two processes gives the same bits."""
     alone, run = tmp_path / "alone", tmp_path / "run"
     finish(start(tmp_path, *RANKED, f"hydra.run.dir={alone}"))
     process = start(tmp_path, *RANKED, *DDP, f"hydra.run.dir={run}")
@@ -211,12 +211,12 @@ def test_two_processes_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
     finish(start(tmp_path, f"resume={run}", "trainer=cpu"))
     assert condensed(run) == condensed(alone)
     output = finish(start(tmp_path, f"resume={run}", *DDP, "iterations=32"))
-    assert output.count("resumed after image update 60") == 1  # told by one process
+    assert output.count("resumed after image update 60") == 1  # printed by one process
     finish(start(tmp_path, f"resume={alone}", "iterations=32"))
     assert condensed(run) == condensed(alone)
 
 
-def test_a_sweep_of_several_processes_a_run_is_refused(tmp_path: Path) -> None:
+def test_sweep_with_several_processes_per_run_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path, "-m", *RANKED, *DDP, "seed=0,1")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -83,7 +83,7 @@ def test_real_and_synthetic_images_get_the_same_transform() -> None:
     fit(module, batches)
 
     def seen(k: int, t: int, c: int, images: torch.Tensor) -> torch.Tensor:
-        return siamese().of_update(3, k, t)(images, torch.full((len(images),), c))
+        return siamese().update_transform(3, k, t)(images, torch.full((len(images),), c))
 
     condensed, _ = expected(images, batches, [0], batches=[], seen=seen)
     torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)

@@ -5,8 +5,7 @@ import inspect
 import pytest
 import torch
 
-from gmlight.builders.condenser import build_schedule
-from gmlight.builders.parts import build_rule
+from gmlight.builders.parts import build_rule, build_schedule
 from gmlight.condensation.condenser import IMAGE_SGD, Condenser
 from gmlight.condensation.inner_loop import EQUATION_12, NETWORK_SGD, InnerLoop
 from gmlight.condensation.synthetic import Pixels

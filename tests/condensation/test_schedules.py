@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from gmlight.builders.condenser import build_schedule
+from gmlight.builders.parts import build_schedule
 from gmlight.condensation import schedules
 from helpers.runs import composed
 

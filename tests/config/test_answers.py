@@ -1,4 +1,4 @@
-"""What parts of a configuration answer before they are built."""
+"""Declared properties of the parts of a configuration, read before the parts are built."""
 
 from omegaconf import OmegaConf
 
@@ -6,7 +6,7 @@ from gmlight.config.answers import answer
 from helpers.runs import composed
 
 
-def test_parts_answer_for_themselves() -> None:
+def test_properties_of_parts() -> None:
     assert answer(composed().initialization, "draws_noise")
     assert not answer(composed("initialization=real").initialization, "draws_noise")
     assert answer(composed("initialization=artifact").initialization, "needs_pixels")
@@ -17,11 +17,11 @@ def test_parts_answer_for_themselves() -> None:
     assert answer(composed("sampling=representative").sampling, "needs_class_batches")
 
 
-def test_a_class_answers_as_its_function_does() -> None:
+def test_class_declares_the_property_of_its_factory() -> None:
     node = OmegaConf.create({"_target_": "gmlight.condensation.synthetic.Pixels"})
     assert answer(node, "stores_pixels")
 
 
-def test_a_part_that_is_not_there_answers_nothing() -> None:
+def test_missing_part_has_the_default() -> None:
     node = OmegaConf.create({"_target_": "gmlight.condensation.synthetic.pixel"})
     assert answer(node, "stores_pixels", default=None) is None

@@ -1,4 +1,4 @@
-"""Every option of every group, found by glob: it composes, builds and runs."""
+"""Every option of every group composes, builds and runs; options are found by glob."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +27,8 @@ def test_groups_are_found() -> None:
     assert {"dataset", "architecture", "matching", "distance", "schedule"} <= set(GROUPS)
 
 
-# An experiment is for the datasets it names, test_experiments.py; trainer=slurm for a Slurm, test_slurm.py; a
-# format for gmlight.export, test_export.py.
+# Tested elsewhere: experiments in test_experiment_cells.py, trainer=slurm in test_slurm.py, formats in
+# test_export.py.
 ELSEWHERE = [one for one in OPTIONS if one.parent.name in ("experiment", "format") or one.name == "slurm"]
 
 
@@ -48,7 +48,7 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
             config.dataset.classes
         )
         data = build_data(config)
-        if not _is_here(data):
+        if not _is_available(data):
             return
         assert tuple(data.train.images.shape[1:]) == (config.dataset.channels, *config.dataset.size)
         return
@@ -61,15 +61,15 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
             run("trainer=gpu")
         return
     if group == "architecture":
-        # Images of a size that every network takes, and few of them.
+        # A few images, large enough for every network.
         enlarged = ["dataset.load._target_=helpers.problems.enlarged_digits", "dataset.size=[32,32]"]
         few = ["ipc=1", "iterations=1", "real_batch=2", "statistics_batch=2", "evaluation=quick"]
         fewer = ["evaluation.networks=1", "evaluation.epochs=1", "evaluation.baselines={random:0,whole:0}"]
         run(f"architecture={name}", *enlarged, *few, *fewer)
         return
-    if option == Path("trainer/ddp"):  # with one process; more are in test_survival.py
+    if option == Path("trainer/ddp"):  # with one process; test_survival.py has two
         run("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
-        assert not torch.distributed.is_initialized()  # it leaves nothing behind
+        assert not torch.distributed.is_initialized()  # the run destroys its process group
         return
     small = ["scale.iterations=2", "scale.networks=1", "scale.epochs=1"] if group == "scale" else []
     folder = run(f"{group}={name}", *small)
@@ -80,8 +80,8 @@ def label(config: DictConfig, name: str) -> str:
     return getattr(describe(config), name)
 
 
-def _is_here(data: CondensationData) -> bool:
-    """Whether the dataset loads; if not, the message says what to put where."""
+def _is_available(data: CondensationData) -> bool:
+    """Whether the dataset loads; if not, checks that the message names the key to set."""
     try:
         data.load(torch.device("cpu"))
     except ConfigError as absent:
@@ -93,7 +93,7 @@ def _is_here(data: CondensationData) -> bool:
 
 
 @pytest.mark.parametrize("group", sorted(set(GROUPS) - {"format"}))
-def test_a_typo_lists_the_options(group: str) -> None:
+def test_typo_lists_the_options(group: str) -> None:
     with pytest.raises(MissingConfigException) as error:
         composed(f"{group}=nonsense")
     listed = {line.strip() for line in str(error.value).splitlines()}
@@ -104,7 +104,7 @@ def test_a_typo_lists_the_options(group: str) -> None:
 @pytest.mark.parametrize(
     ("ipc", "updates", "zeta"), [(1, 1, 1), (10, 10, 50), (50, 50, 10)], ids=["ipc 1", "ipc 10", "ipc 50"]
 )
-def test_paper_datasets_have_the_numbers_of_the_protocol(
+def test_paper_datasets_have_the_settings_of_the_paper(
     dataset: str, ipc: int, updates: int, zeta: int
 ) -> None:
     config = composed(f"dataset={dataset}", f"ipc={ipc}", "schedule=fixed")
@@ -159,7 +159,7 @@ def test_methods_of_table_3(method: str, matching: str, distance: str, schedule:
     assert (config.mixed_batch == 256) == (method == "mdo")
 
 
-def test_a_choice_on_the_command_line_wins_over_the_bundle() -> None:
+def test_command_line_overrides_the_method() -> None:
     config = composed("method=dc", "distance=mse", "distance.weight=10")
     assert config.distance["_target_"].endswith(".mse")
     assert config.matching["_target_"].endswith(".intra")
@@ -180,7 +180,7 @@ def test_a_choice_on_the_command_line_wins_over_the_bundle() -> None:
     ],
     ids=str,
 )
-def test_what_is_not_at_paper_scale_is_labelled(overrides: list[str], scale: str) -> None:
+def test_scales_are_labelled(overrides: list[str], scale: str) -> None:
     assert label(composed(*overrides), "scale") == scale
 
 
@@ -194,7 +194,7 @@ def test_what_is_not_at_paper_scale_is_labelled(overrides: list[str], scale: str
     ],
     ids=str,
 )
-def test_what_departs_from_the_method_is_named(overrides: list[str], method: str) -> None:
+def test_departures_from_the_method_are_labelled(overrides: list[str], method: str) -> None:
     assert label(composed(*overrides), "method") == method
 
 
@@ -214,19 +214,19 @@ def test_of_an_override_typed_twice_the_last_one_is_labelled() -> None:
     assert twice.departures == ["distance.weight=2"]
 
 
-def test_a_table_of_epochs_must_begin_at_the_beginning() -> None:
+def test_table_of_epochs_must_start_at_0() -> None:
     config = composed()
     config.schedule.epochs = {3: 5}
     with pytest.raises(ConfigError, match="must have an entry at 0 or below"):
         check(config)
 
 
-def test_one_number_of_epochs_does_for_every_schedule() -> None:
+def test_one_number_of_epochs_is_valid_for_every_schedule() -> None:
     check(composed("schedule.epochs=5"))
     check(composed("matching.inter_weight=null"))
 
 
-def test_the_mlp_source_has_the_smaller_image_step() -> None:
+def test_mlp_has_a_smaller_image_learning_rate() -> None:
     assert composed("architecture=mlp").image_lr == 0.01
     assert composed("architecture=mlp", "image_lr=0.2").image_lr == 0.2
 

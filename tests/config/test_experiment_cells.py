@@ -1,4 +1,4 @@
-"""The paper's experiments: every cell composes, is labelled, and is blank where the paper's is."""
+"""The paper's experiments: every cell composes and is labelled; the paper's blank cells are blank."""
 
 import copy
 import itertools
@@ -19,7 +19,7 @@ from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import TINY, Run, composed
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-EXPERIMENTS.remove("search")  # whose runs are not known beforehand: test_launchers.py
+EXPERIMENTS.remove("search")  # its runs are not known in advance; see test_launchers.py
 SIZES = {
     "beyond": 64, "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14, "table3": 240,
     "table4": 12, "tiny_imagenet": 4,
@@ -36,7 +36,7 @@ def cells_of(experiment: str) -> list[list[str]]:
 
 
 def by_choices(cells: list[list[str]]) -> dict[tuple[str, ...], list[int]]:
-    """The images per class of the cells whose other overrides are the same."""
+    """Groups cells by all overrides but ipc; returns the images per class of each group."""
     sizes = defaultdict(list)
     for overrides in cells:
         others = tuple(word for word in overrides if not word.startswith("ipc="))
@@ -45,7 +45,7 @@ def by_choices(cells: list[list[str]]) -> dict[tuple[str, ...], list[int]]:
 
 
 def with_ipc(config: DictConfig, ipc: int) -> DictConfig:
-    """A copy of the configuration at other images per class."""
+    """Copies the configuration with another number of images per class."""
     other = copy.deepcopy(config)
     other.ipc = ipc
     return other
@@ -72,7 +72,7 @@ def test_every_cell_of_a_seed_composes(experiment: str) -> None:
     for number, (choices, sizes) in enumerate(by_choices(cells).items()):
         words = [f"experiment={experiment}", *choices]
         shared = composed(*words, f"ipc={sizes[0]}")
-        if number == 0:  # to set ipc is as good as to compose anew
+        if number == 0:  # setting ipc equals composing again
             assert with_ipc(shared, sizes[-1]) == composed(*words, f"ipc={sizes[-1]}")
         for ipc in sizes:
             config = with_ipc(shared, ipc)
@@ -92,32 +92,32 @@ def test_blank_cells_of_table_3() -> None:
     assert blank_cell(composed("ipc=1", "method=mda")) is None
 
 
-def test_the_ladder_beyond_the_paper() -> None:
-    """Each step has what the one before has."""
+def test_steps_beyond_the_paper_are_cumulative() -> None:
+    """Each step includes the previous ones."""
     steps = ("dsa", "formation", "real_source", "representative")
-    said = [composed("experiment=beyond", "dataset=cifar10", "ipc=10", f"method={step}") for step in steps]
-    has = [
+    configs = [composed("experiment=beyond", "dataset=cifar10", "ipc=10", f"method={step}") for step in steps]
+    parts = [
         (
             config.augmentation["_target_"].endswith(".Siamese"),
             config.synthetic["_target_"].endswith(".multi_formation"),
             config.network_images == "real",
             config.sampling["_target_"].endswith(".Representatives"),
         )
-        for config in said
+        for config in configs
     ]
-    assert has == [tuple(i <= step for i in range(4)) for step in range(4)]
+    assert parts == [tuple(i <= step for i in range(4)) for step in range(4)]
     for step in steps:
         config = composed("dataset=mnist", "ipc=10", f"method={step}")
         record = describe(config)
         assert (record.method, record.scale, record.protocol) == (step, "paper", "dsa")
         assert record.departures[-2:] == [f"method={step}", "protocol dsa"]
         assert config.evaluation.epochs == 1000
-    assert images_per_class(said[1]) == 40
+    assert images_per_class(configs[1]) == 40
     assert images_per_class(composed("dataset=mnist", "ipc=10", "method=formation")) == 90
     assert images_per_class(composed("synthetic=shared_components", "ipc=5")) == 10
 
 
-def test_what_is_beyond_the_paper_is_named() -> None:
+def test_choices_beyond_the_paper_are_labelled() -> None:
     assert label("method=md", "augmentation=dsa") == "md with augmentation=dsa"
     assert label("method=md", "synthetic=multi_formation") == "md with synthetic=multi_formation"
     assert label("method=dsa") == "dsa"
@@ -139,8 +139,8 @@ def test_what_is_beyond_the_paper_is_named() -> None:
     assert label("method=dsa", "augmentation=none") == "dsa with augmentation=none"
 
 
-def test_what_a_set_depends_on_is_named_wherever_it_was_chosen(tmp_path: Path, typed: Run) -> None:
-    """On the command line, in a dataset's node, in an experiment of one's own."""
+def test_choices_are_labelled_wherever_they_are_made(tmp_path: Path, typed: Run) -> None:
+    """On the command line, in a dataset's node, or in a user's experiment."""
     assert label("method=formation", "dataset=mnist", "dataset.formation_factor=2").endswith("factor=2")
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "all.yaml").write_text(
@@ -183,12 +183,12 @@ def test_a_sweep_runs_its_cells_and_records_the_blank_ones(forked: Run, tmp_path
     assert "not applicable" in result.stdout
 
 
-def test_blank_writes_nothing_else(run: Callable[..., Path]) -> None:
+def test_blank_cell_writes_only_a_result(run: Callable[..., Path]) -> None:
     folder = run("experiment=table3", "ipc=1", "method=mdo")
     assert [path.name for path in folder.iterdir()] == ["result.json"]
 
 
-def test_a_method_of_ones_own_is_in_no_table_of_the_papers(forked: Run, tmp_path: Path) -> None:
+def test_user_defined_method_is_in_no_table_of_the_paper(forked: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "method").mkdir(parents=True)
     (tmp_path / "mine" / "method" / "slow.yaml").write_text("# @package _global_\nimage_lr: 0.01\n")
     done = forked("train", "--config-dir", "mine", "method=slow", *TINY, "hydra.run.dir=here")

@@ -1,4 +1,4 @@
-"""Sets, run folders and yaml from before the packages still work."""
+"""Sets, run folders and yaml files from before the packages still work."""
 
 import json
 import shutil
@@ -14,16 +14,16 @@ from gmlight.config.former_names import FORMER_NAMES, present_name, with_former_
 from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import Run
 
-BEFORE = Path(__file__).parent / "before_packages"  # made by gmlight when all modules lay in one folder
+BEFORE = Path(__file__).parent / "before_packages"  # written when all modules were in one folder
 SAME = ["trainer=cpu", "download=false"]
 
 
 def copied(name: str, tmp_path: Path) -> Path:
-    """A run folder from before, where it may be written to."""
+    """Copies an old run folder to a writable folder."""
     return Path(shutil.copytree(BEFORE / name, tmp_path / name))
 
 
-def test_names_are_found_by_their_longest_entry() -> None:
+def test_longest_former_name_is_replaced() -> None:
     assert present_name("gmlight.distances.cos") == "gmlight.matching.distances.cos"
     assert present_name("gmlight.synthetic.noise") == "gmlight.condensation.initialization.noise"
     assert present_name("gmlight.synthetic.pixels") == "gmlight.condensation.synthetic.pixels"
@@ -31,7 +31,7 @@ def test_names_are_found_by_their_longest_entry() -> None:
     assert present_name("mine.distances.cos") == "mine.distances.cos"
 
 
-def test_present_names_stay_and_there_is_a_way_back() -> None:
+def test_present_names_are_kept_and_can_be_reversed() -> None:
     for name in FORMER_NAMES:
         node = {"a": [{"_target_": f"{name}.x", "b": {"_target_": name}}], "path": name}
         now = with_present_names(node)
@@ -42,7 +42,7 @@ def test_present_names_stay_and_there_is_a_way_back() -> None:
     assert with_present_names(found)["path"] == "gmlight.data.images.random_sampling"
 
 
-def test_rules_are_built_at_once() -> None:
+def test_partial_rules_become_rules() -> None:
     rule = {"_target_": "gmlight.matching.inter", "_partial_": True, "inter_weight": None}
     now = {"_target_": "gmlight.matching.rules.inter", "inter_weight": None}
     distance = {"_target_": "gmlight.matching.distances.cos", "_partial_": True}
@@ -56,16 +56,16 @@ def test_rules_are_built_at_once() -> None:
     assert OmegaConf.to_container(composed) == {"matching": now, "distance": distance}
 
 
-def test_a_set_is_read_and_evaluated(typed: Run, tmp_path: Path) -> None:
+def test_old_set_is_read_and_evaluated(typed: Run, tmp_path: Path) -> None:
     folder = copied("finished", tmp_path)
-    assert len(CondensedDataset(folder)) == 80  # 2 stored images a class, 4 of each
+    assert len(CondensedDataset(folder)) == 80  # 10 classes, 2 stored images each, 4 images from each
     done = typed("evaluate", f"run={folder}", "evaluation.networks=1", *SAME)
     assert done.returncode == 0, done.stderr
     (result,) = folder.glob("evaluations/*/result.json")
-    assert json.loads(result.read_text())["changed"] == []  # the names alone are other ones
+    assert json.loads(result.read_text())["changed"] == []  # only the names differ
 
 
-def test_a_stopped_run_goes_on(typed: Run, tmp_path: Path) -> None:
+def test_old_run_is_resumed(typed: Run, tmp_path: Path) -> None:
     folder = copied("stopped", tmp_path)
     done = typed("train", f"resume={folder}", *SAME)
     assert done.returncode == 0, done.stderr
@@ -75,26 +75,26 @@ def test_a_stopped_run_goes_on(typed: Run, tmp_path: Path) -> None:
     resumed, whole = (
         load_file(run / "condensed" / "condensed.safetensors") for run in (folder, tmp_path / "whole")
     )
-    # Begun on another machine, whose rounding may differ.
+    # The run was started on another machine, whose rounding may differ.
     torch.testing.assert_close(resumed["images"], whole["images"], rtol=1e-3, atol=1e-3)
 
 
-def test_noted_accuracies_are_not_computed_again(typed: Run, tmp_path: Path) -> None:
-    folder = copied("finished", tmp_path)  # stopped, say, between its last network and its result
-    *_, of_random, of_whole = (folder / "evaluation.jsonl").read_text().splitlines()
+def test_logged_accuracies_are_not_computed_again(typed: Run, tmp_path: Path) -> None:
+    folder = copied("finished", tmp_path)  # as if stopped between its last network and its result
+    *_, random_line, whole_line = (folder / "evaluation.jsonl").read_text().splitlines()
     done = typed("train", f"resume={folder}", *SAME)
     assert done.returncode == 0, done.stderr
     lines = (folder / "evaluation.jsonl").read_text().splitlines()
-    noted = [json.loads(line)[0] for line in lines if line]
-    # The set itself is formed anew, whose last digits another machine may round otherwise.
-    assert noted.count(json.loads(of_whole)[0]) == 1
-    assert noted.count(json.loads(of_random)[0]) == 2  # its two networks
+    logged = [json.loads(line)[0] for line in lines if line]
+    # The condensed set is decoded again, and another machine may round its last digits differently.
+    assert logged.count(json.loads(whole_line)[0]) == 1
+    assert logged.count(json.loads(random_line)[0]) == 2  # its two networks
 
 
-def test_yaml_of_ones_own_may_have_former_names(typed: Run, tmp_path: Path) -> None:
-    own = tmp_path / "conf" / "distance"
-    own.mkdir(parents=True)
-    own.joinpath("mine.yaml").write_text(
+def test_user_yaml_may_have_former_names(typed: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "distance"
+    folder.mkdir(parents=True)
+    folder.joinpath("mine.yaml").write_text(
         "_target_: gmlight.distances.cos_mse\n_partial_: true\nweight: 2.0\n"
     )
     words = ["--config-dir", str(tmp_path / "conf"), "distance=mine", "scale=smoke", *SAME]

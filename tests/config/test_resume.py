@@ -1,4 +1,4 @@
-"""A run that was stopped, anywhere, ends in the bits of one that was not."""
+"""A run that is stopped anywhere and resumed gives the bits of an undisturbed run."""
 
 import csv
 import itertools
@@ -52,7 +52,7 @@ OUTCOMES: list[tuple] = []
 
 @pytest.fixture
 def undisturbed(typed: Run, tmp_path: Path) -> tuple:
-    """The outcome of the run that nobody stops, made once."""
+    """Outcome of an undisturbed run; computed once."""
     if not OUTCOMES:
         result = typed("train", *WORDS, "hydra.run.dir=undisturbed")
         assert result.returncode == 0, result.stderr
@@ -62,7 +62,7 @@ def undisturbed(typed: Run, tmp_path: Path) -> tuple:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of all tests of this file."""
+    """Folder that all tests of this file share."""
     return tmp_path_factory.mktemp("kept")
 
 
@@ -76,13 +76,13 @@ def finished(typed: Run, kept: Path, tmp_path: Path) -> Path:
 
 
 def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[float]]]:
-    """Whatever of a run must not depend on whether it was stopped."""
+    """Returns the results that must not depend on whether the run was stopped."""
     result = json.loads((folder / "result.json").read_text())
     with (folder / "metrics.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    of_the_moment = {"speed/iterations_per_second", "memory/peak_gib"}
-    # Sorted, for an evaluation may come later.
-    metrics = sorted(json.dumps([line[key] for key in sorted(line.keys() - of_the_moment)]) for line in lines)
+    varying = {"speed/iterations_per_second", "memory/peak_gib"}
+    # Sorted, because an evaluation may come later.
+    metrics = sorted(json.dumps([line[key] for key in sorted(line.keys() - varying)]) for line in lines)
     return (
         (folder / "condensed" / "condensed.safetensors").read_bytes(),
         result["zeta_used"] if result["config"]["iterations"] else None,
@@ -91,10 +91,10 @@ def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[floa
     )
 
 
-def test_steps_beyond_the_paper_go_on_in_the_same_bits(
+def test_steps_beyond_the_paper_resume_in_the_same_bits(
     typed: Run, stop_in: Callable[..., None], tmp_path: Path
 ) -> None:
-    """Stopped after the second update, the fourth and the fifth."""
+    """The run is stopped after the second, the fourth and the fifth update."""
     words = [
         *WORDS, "augmentation=dsa", "synthetic=multi_formation", "network_images=real",
         "sampling=representative", "sampling.every=2", "sampling.steps=2", "sampling.nearest=2",
@@ -121,7 +121,7 @@ def test_stopped_and_resumed_after_every_update(
         stopped = typed("train", *session)
         assert stopped.returncode == 143
         assert stopped.stderr == f"gmlight: stopped by SIGTERM; continue with resume={tmp_path / 'run'}\n"
-        if update > 1:  # the session before came to the end of its update
+        if update > 1:  # the previous session finished its update
             assert f"resumed after image update {update - 1}\n" in stopped.stdout
         session = ["resume=run"]
     resumed = typed("train", *session)
@@ -133,7 +133,7 @@ def test_stopped_and_resumed_after_every_update(
 @pytest.mark.parametrize(
     "nth", [0, 3, 5], ids=["in a quick evaluation", "in the evaluation at the end", "of random images"]
 )
-def test_an_evaluation_that_was_stopped_goes_on(
+def test_stopped_evaluation_is_resumed(
     typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path, nth: int
 ) -> None:
     stop_in(Evaluator, "trained", nth)
@@ -145,26 +145,26 @@ def test_an_evaluation_that_was_stopped_goes_on(
     assert outcome(tmp_path / "run") == undisturbed
 
 
-def test_accuracies_that_are_known_are_not_computed_again(
+def test_known_accuracies_are_not_computed_again(
     typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_in(Evaluator, "trained", 5)
     typed("train", *WORDS, "hydra.run.dir=run")
     monkeypatch.undo()
-    made: list[int] = []
+    trained_members: list[int] = []
     trained = Evaluator.trained
 
     def counted(self: Evaluator, images: Any, members: Any, *progress: Any) -> Any:
-        made.extend(members)
+        trained_members.extend(members)
         return trained(self, images, members, *progress)
 
     monkeypatch.setattr(Evaluator, "trained", counted)
     assert typed("train", "resume=run").returncode == 0
-    assert made == [1]  # the last of four
+    assert trained_members == [1]  # the last of four
     assert outcome(tmp_path / "run") == undisturbed
 
 
-def test_chosen_images_stay_chosen(
+def test_chosen_images_are_kept_on_resume(
     typed: Run, stop_in: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [word for word in WORDS if not word.startswith("iterations")]
@@ -173,9 +173,8 @@ def test_chosen_images_stay_chosen(
     stop_in(Evaluator, "trained", 1)
     assert typed("train", *words, "hydra.run.dir=run").returncode == 143
     monkeypatch.undo()
-    monkeypatch.delattr(
-        "gmlight.condensation.initialization.herd"
-    )  # by another device's rounding it might choose others
+    # On another device, rounding might lead to another choice.
+    monkeypatch.delattr("gmlight.condensation.initialization.herd")
     other = typed("train", "resume=run", "ipc=1")
     assert other.returncode == 1
     assert "would change the synthetic set of the run: ipc=1 (was 2)" in other.stderr
@@ -184,7 +183,7 @@ def test_chosen_images_stay_chosen(
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
 
 
-def test_more_iterations(typed: Run, undisturbed: tuple, tmp_path: Path) -> None:
+def test_finished_run_is_resumed_for_more_iterations(typed: Run, undisturbed: tuple, tmp_path: Path) -> None:
     shorter = [word for word in WORDS if not word.startswith("iterations")]
     assert typed("train", *shorter, "iterations=2", "hydra.run.dir=run").returncode == 0
     finished = refusal(typed("train", "resume=run"))
@@ -200,11 +199,11 @@ def test_more_iterations(typed: Run, undisturbed: tuple, tmp_path: Path) -> None
     assert command == "python -m gmlight.train " + " ".join([*shorter, "iterations=3"])
 
 
-def test_a_job_of_a_sweep_goes_on(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
+def test_job_of_a_sweep_is_resumed(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
     stop_in(Condenser, "training_step", 2)
     sweep = typed("train", "-m", *WORDS, "seed=0,1", "hydra.sweep.dir=sweep")
     assert sweep.returncode == 143
-    assert not (tmp_path / "sweep" / "1").exists()  # the signal was for all of it
+    assert not (tmp_path / "sweep" / "1").exists()  # the signal stopped the whole sweep
     resumed = typed("train", "resume=sweep/0")
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path / "sweep" / "0") == undisturbed
@@ -222,20 +221,22 @@ def test_a_job_of_a_sweep_goes_on(typed: Run, undisturbed: tuple, stop_in: Calla
         (["-m"], "one run is resumed, not a sweep"),
     ],
 )
-def test_what_would_be_another_run(typed: Run, finished: Path, words: list[str], message: str) -> None:
+def test_changes_that_make_another_run_are_refused(
+    typed: Run, finished: Path, words: list[str], message: str
+) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     assert message in refusal(typed("train", "resume=run", *words))
     del before[finished / ".lock"]
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_a_run_that_is_not_there(typed: Run, tmp_path: Path) -> None:
+def test_missing_run(typed: Run, tmp_path: Path) -> None:
     assert "resume=nowhere: no run there" in refusal(typed("train", "resume=nowhere"))
     assert "there is no run in runs/" in refusal(typed("train", "resume=latest"))
     assert not any(tmp_path.iterdir())
 
 
-def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
+def test_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path) -> None:
     stop_in(Condenser, "training_step", 4)
     typed("train", *WORDS, "hydra.run.dir=run")
     folder = RunFolder(tmp_path / "run")
@@ -260,7 +261,9 @@ def test_a_damaged_checkpoint(typed: Run, undisturbed: tuple, stop_in: Callable,
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overrides_of_run_and_command_line_are_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name, seed in (("a", 0), ("b", 1)):
         folder = tmp_path / "runs" / "it's" / name
@@ -275,12 +278,12 @@ def test_words_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "--config-dir", "conf", "dataset.mean=[.1, .2]", "+seed=7", "log_every=1",
         "resume='runs/it\\'s/b'", "hydra.run.dir='runs/it\\'s/b'", "hydra.mode=RUN",
     ]  # fmt: skip
-    assert expand(words)[-5:] == words[-5:]  # as Lightning starts the other processes of a run
+    assert expand(words)[-5:] == words[-5:]  # Lightning starts the other processes of a run this way
     assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
 
 
-def test_the_command_is_kept_as_data(tmp_path: Path) -> None:
-    """Its words come from a key of config.yaml, which is no part of the configuration; not from a comment."""
+def test_command_is_stored_as_data(tmp_path: Path) -> None:
+    """Its words come from the key `command` of config.yaml, not from the comment."""
     folder = RunFolder(tmp_path)
     words = ["--config-dir", "my conf", "dataset.mean=[.1, .2]", "seed=1"]
     config = {"iterations": 2, "seed": 1, "distance": {"weight": 1.0}}
@@ -299,7 +302,7 @@ def test_the_command_is_kept_as_data(tmp_path: Path) -> None:
     assert read_run(folder) == (words, config | {"iterations": 3})
 
 
-def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
+def test_folder_is_locked_by_one_process(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with (
         folder.locked(),

@@ -15,7 +15,7 @@ from helpers.runs import composed
 ARGUMENTS = set(inspect.signature(lightning.Trainer).parameters)
 
 
-def test_every_argument_is_decided() -> None:
+def test_every_argument_is_passed_on_or_refused() -> None:
     assert PASSED_ON | REFUSED.keys() == ARGUMENTS
     assert not PASSED_ON & REFUSED.keys()
 
@@ -70,8 +70,8 @@ def test_an_unknown_argument() -> None:
         check_trainer(OmegaConf.create({"max_step": 3}))
 
 
-def test_without_a_plus_the_line_is_the_same() -> None:
-    """Hydra would propose `+trainer.max_steps=3`, which is refused as well."""
+def test_override_without_a_plus_prints_the_same_line() -> None:
+    """Hydra would suggest `+trainer.max_steps=3`, which is refused as well."""
     with pytest.raises(Exception, match="Could not override") as error:
         composed("trainer.max_steps=3")
     assert explain_error(error.value) == "trainer.max_steps: set iterations and updates instead"

@@ -125,9 +125,9 @@ def test_digits_are_not_mirrored(dataset: str, mirrored: bool) -> None:
 def test_all_images_of_a_class_get_the_same_transform() -> None:
     """Holds for a class alone and together with other classes."""
     images, labels = random_images(24, 3, 8, 8), torch.arange(24) % 12
-    together = siamese().of_update(0, 1, 2)(images, labels)
+    together = siamese().update_transform(0, 1, 2)(images, labels)
     for image, label, seen in zip(images, labels, together, strict=True):
-        alone = siamese().of_update(0, 1, 2)(image.unsqueeze(0), label.unsqueeze(0))[0]
+        alone = siamese().update_transform(0, 1, 2)(image.unsqueeze(0), label.unsqueeze(0))[0]
         torch.testing.assert_close(seen, alone, rtol=1e-12, atol=1e-12)
         rng = generator(0, "siamese", 1, 2, int(label))
         kind, numbers = siamese()._kind(rng), torch.rand(DRAWN, generator=rng).double()
@@ -138,7 +138,7 @@ def test_transform_depends_on_seed_update_and_class_alone() -> None:
     image = random_images(1, 3, 8, 8)
 
     def of(seed: int, k: int, t: int, c: int) -> Tensor:
-        return siamese().of_update(seed, k, t)(image, torch.tensor([c]))
+        return siamese().update_transform(seed, k, t)(image, torch.tensor([c]))
 
     assert torch.equal(of(0, 1, 2, 3), of(0, 1, 2, 3))
     for other in ((1, 1, 2, 3), (0, 2, 2, 3), (0, 1, 3, 3), (0, 1, 2, 4)):
@@ -155,7 +155,7 @@ def test_real_images_are_transformed_when_they_are_loaded() -> None:
     images = torch.randint(256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     split = real_images(images, torch.arange(12) % 3, mean=[0.5] * 3, std=[0.2] * 3)
     drawn = split.draw_lazily(3, torch.Generator().manual_seed(1))
-    by_label = siamese().of_update(0, 0, 0)
+    by_label = siamese().update_transform(0, 0, 0)
     seen = drawn.transformed(by_label)
     for c in range(3):
         expected = by_label(drawn[c : c + 1][0], torch.full((3,), c))

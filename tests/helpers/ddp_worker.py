@@ -32,9 +32,15 @@ PRIORS = [0.5, 0.3, 0.2]
 
 @dataclass(frozen=True)
 class Case:
-    """What is matched, and on what network. mixed: images of any class, in the place of the class batches.
+    """A matching rule, and the settings of the run that it is tested in.
 
-    siamese: whether real and synthetic images are seen through a transform. factor: of multi-formation.
+    Args:
+        rule: the matching rule.
+        norm: normalisation of the network.
+        image_steps: image steps per update.
+        mixed: whether mixed batches replace the class batches.
+        siamese: whether images are transformed before matching.
+        factor: factor of multi-formation; 1: pixels.
     """
 
     rule: rules.MatchingRule
@@ -132,7 +138,7 @@ def _as(dtype: torch.dtype, batch: RealBatch) -> RealBatch:
     return RealBatch(batch.k, batch.t, images, cast(batch.mixed), statistics, cast(batch.matched))
 
 
-def everything(strategy: Callable[[], Any]) -> dict[str, Any]:
+def condense_all_cases(strategy: Callable[[], Any]) -> dict[str, Any]:
     """Returns results by case, chunk and precision."""
     wanted = [(name, None, torch.float64) for name in CASES]
     wanted += [("multilevel", 1, torch.float64), ("intra", None, torch.float32)]
@@ -144,7 +150,7 @@ def everything(strategy: Callable[[], Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    outcome = everything(lambda: DDPStrategy(process_group_backend="gloo"))
+    outcome = condense_all_cases(lambda: DDPStrategy(process_group_backend="gloo"))
     known = ranks.gather({ranks.rank: float(ranks.rank)})
     torch.save(outcome | {"known": known}, Path(sys.argv[1]) / f"{ranks.rank}.pt")
     ranks.shut_down()

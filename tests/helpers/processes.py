@@ -1,8 +1,8 @@
-"""Processes of their own that start at once: forked from a process that has imported gmlight already.
+"""Separate processes that start fast: forked from a process that has imported gmlight already.
 
-A new Python computes for some seconds until it has imported torch and Lightning. A process from here has its
-own memory, signals, standard streams and exit status, like one of `python -m`; only its imports are those of
-the process that it is forked from, which has done nothing else.
+A new Python needs some seconds to import torch and Lightning. A forked process has separate memory, signals,
+standard streams and exit status, like one started by `python -m`. It differs only in its imports, which come
+from a fork server that does nothing else.
 """
 
 import atexit
@@ -32,17 +32,20 @@ def run_forked(
     environment: Mapping[str, str],
     timeout: float = 300,
 ) -> subprocess.CompletedProcess:
-    """Calls a function in a process of its own and waits for its end.
+    """Calls a function in a separate process and waits for its end.
 
     Args:
-        target: a function of a module's top level.
-        arguments: of the function; they are pickled.
+        target: a function at the top level of a module.
+        arguments: arguments of the function; they are pickled.
         folder: the current folder of the process.
-        environment: all of its environment variables.
+        environment: all environment variables of the process.
         timeout: in seconds.
 
     Returns:
-        Exit status, standard output and standard error, as of `subprocess.run`.
+        Exit status, standard output and standard error, as from `subprocess.run`.
+
+    Raises:
+        subprocess.TimeoutExpired: the process did not end in time; it is killed.
     """
     with tempfile.TemporaryDirectory() as streams:
         output, errors = Path(streams) / "output", Path(streams) / "errors"
@@ -63,7 +66,7 @@ def start_forked(
     output: Path,
     errors: Path,
 ) -> BaseProcess:
-    """Starts the process; its standard streams are written to the two files."""
+    """Starts a process like `run_forked`; its standard streams are written to `output` and `errors`."""
     process = _context.Process(
         target=_call, args=(target, arguments, folder, dict(environment), output, errors)
     )
@@ -80,7 +83,7 @@ def start_forked(
 
 
 def wait_for_end(process: BaseProcess, timeout: float) -> int:
-    """The exit status of the process, -N where signal N ended it."""
+    """Waits for the process and returns its exit status, -N if signal N ended it."""
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
@@ -90,20 +93,20 @@ def wait_for_end(process: BaseProcess, timeout: float) -> int:
 
 
 def run_module(module: str, words: list[str]) -> None:
-    """What `python -m module words` does."""
+    """Does what `python -m module words` does."""
     sys.argv = [module, *words]
-    sys.modules.pop(module, None)  # it is to run as __main__
+    sys.modules.pop(module, None)  # so that it runs as __main__
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def run_script(path: str, words: list[str]) -> None:
-    """What `python path words` does."""
+    """Does what `python path words` does."""
     sys.argv = [path, *words]
     runpy.run_path(path, run_name="__main__")
 
 
 def run_code(code: str) -> None:
-    """What `python -c code` does."""
+    """Does what `python -c code` does."""
     exec(code, {"__name__": "__main__"})
 
 
@@ -126,6 +129,6 @@ def _call(
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
     try:
         target(*arguments)
-    finally:  # as any Python ends, but no fork of multiprocessing's
+    finally:  # as Python does at exit, but a multiprocessing fork does not
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()

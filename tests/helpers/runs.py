@@ -1,4 +1,4 @@
-"""Configurations and runs in this process, tiny by default."""
+"""Helpers to compose configurations and to run gmlight.train in this process, tiny by default."""
 
 import os
 import subprocess
@@ -19,15 +19,15 @@ Run = Callable[..., subprocess.CompletedProcess]
 
 # With `pytest -n`, each test has one thread.
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-# The smallest run with every part: a quick evaluation and two baselines.
+# The smallest run with all parts: a quick evaluation and two baselines.
 SMOKE = ["scale=smoke", "ipc=2", "trainer=cpu", "download=false"]
 _SHORTER = ["evaluation.every=0", "evaluation.baselines.whole=0", "speed.compile=false"]
-# Takes a third of the time; for all other tests.
+# Takes a third of the time of SMOKE; for all other tests.
 TINY = [*SMOKE, *_SHORTER, "architecture.width=8"]
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
-    """The configuration of a command line, with Hydra's own part set as in a run."""
+    """Composes the configuration of a command line, and sets Hydra's configuration as in a run."""
     register_resolvers()
     with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
         config = compose(name, list(overrides), return_hydra_config=True)
@@ -50,7 +50,7 @@ def train_tiny(folder: Path, *overrides: str) -> None:
 
 
 def refusal(result: subprocess.CompletedProcess) -> str:
-    """Returns the one line of a user error."""
+    """Checks that a command printed one line for a user error, and returns the line."""
     assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     lines = result.stderr.strip().splitlines()
