@@ -10,6 +10,9 @@ KEYS = {"runs", "html", "markdown", "csv", "plots"}
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE)
+        return
     words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     if len(words) != len(sys.argv[1:]) or not {"runs"} <= words.keys() <= KEYS:
         sys.exit(USAGE)

@@ -16,6 +16,9 @@ USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE)
+        return
     words = sys.argv[1:]
     if len(words) != 1 or not words[0].startswith("runs="):
         sys.exit(USAGE)

@@ -1,9 +1,12 @@
 """Explains errors that a user can fix, each in one line with the fix."""
 
+import difflib
 import errno
 import os
 import re
+from collections.abc import Sequence
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -81,6 +84,8 @@ def explain_error(error: Exception) -> str | None:
     unknown = re.match(r"Could not override 'trainer\.(\w+)'", str(error))
     if unknown and unknown[1] in REFUSED:  # Hydra would suggest to add the key
         return f"trainer.{unknown[1]}: {REFUSED[unknown[1]][1]}"
+    if line := _explain_composition(str(error)):
+        return line
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return f"{error}{cause}"
@@ -94,6 +99,25 @@ def explain_error(error: Exception) -> str | None:
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
         return "no run of the search has finished"
     return None
+
+
+def _explain_composition(message: str) -> str | None:
+    # Hydra lists its search path for an unknown option, and advises to add an unknown key.
+    if found := re.search(r"Could not find '(?:[\w./-]*/)?([\w-]+)/([\w.-]+)'\n\nAvailable options", message):
+        group, option = found[1], found[2]
+        options = re.findall(r"^\t(\S+)", message.split("Config search path")[0], re.MULTILINE)
+        return f"{group}={option}: no such option{_nearest(option, options)}; use one of {', '.join(options)}"
+    if found := re.match(r"Could not override '([\w./@-]+)'", message):
+        keys = set(yaml.safe_load((CONF_DIR / "train.yaml").read_text()))
+        keys |= {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+        hint = "" if "." in found[1] else _nearest(found[1], sorted(keys))  # within a choice keys differ
+        return f"{found[1]}: no such key{hint}; --help lists the keys"
+    return None
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _shortened(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 from gmlight.builders.part_checks import (
@@ -25,6 +26,12 @@ from helpers.runs import SMOKE, Run, refusal
 
 DISTANCE = functools.partial(cos_euclid, weight=1.0)
 SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def _no_composition() -> None:
+    """Forgets the choices that a test before may have composed: messages name them."""
+    HydraConfig.instance().cfg = None
 
 
 def scalar(synthetic: Tensor, real: Tensor) -> Tensor:

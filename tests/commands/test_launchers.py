@@ -174,7 +174,7 @@ def test_torchrun_needs_a_run_folder(typed: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = typed("train", "trainer=ddp", "trainer.devices=2")
     assert done.returncode == 1
-    assert "name it with hydra.run.dir=" in done.stderr
+    assert "name a new one with hydra.run.dir=" in done.stderr
     assert "--multirun" in typed("train", "-m", "seed=0,1", "hydra.run.dir=here").stderr
 
 

@@ -30,7 +30,7 @@ def imported(folder: Path, module: str, *words: str, **variables: str) -> tuple[
     ("module", "words", "expected"),
     [
         ("train", ["--help"], "== Choices"),
-        ("train", ["datset=mnist"], "Could not override 'datset'"),
+        ("train", ["datset=mnist"], "datset: no such key, did you mean dataset?"),
         ("train", ["ipc=0"], "ipc=0: must be"),
         ("evaluate", ["--help"], "Trains fresh networks"),
         ("report", ["run=x"], "usage: "),
