@@ -3,8 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -145,11 +145,12 @@ def evaluate(
     """
     dataset = condensed if isinstance(condensed, CondensedDataset) else CondensedDataset(condensed)
     words = check_overrides(overrides)
+    if isinstance(architectures, str):
+        raise ConfigError(f"architectures={architectures!r}: must be a list of names, [{architectures!r}]")
     if architectures is not None:
         words.append(f"evaluation.architectures=[{','.join(architectures)}]")
     words += words_of(**{"evaluation.networks": networks})
-    ConfigStore.instance().store("stored", stored_configuration([f"run={dataset.path}", *words]))
-    data = None
+    stored, data = stored_configuration([f"run={dataset.path}", *words]), None
     if test is not None and not isinstance(test, str):
         split = read_split(test, "test", columns or Columns())
         check_fit(split, dataset.classes, tuple(dataset.images.shape[1:]), "the condensed set")
@@ -157,6 +158,7 @@ def evaluate(
     with (
         _one_at_a_time,
         quiet(not progress),
+        _stored_as(stored),
         composed_command("evaluate", [f"run={quoted(str(dataset.path))}", *words]) as (config, folder),
         nullcontext() if data is None else shared(data),
     ):
@@ -168,6 +170,13 @@ def evaluate(
         complete_for_one_process(config)
         run_in_folder(evaluate_command, config, folder, made_here=True)
     return read_accuracies(RunFolder(folder))
+
+
+@contextmanager
+def _stored_as(configuration: dict[str, Any]) -> Iterator[None]:
+    # What conf/evaluate.yaml composes from; one for the process, so only under the lock.
+    ConfigStore.instance().store("stored", configuration)
+    yield
 
 
 def _check_options(options: CondenseOptions, allowed: type, function: str) -> None:

@@ -214,6 +214,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "test beside a name": ({"train": "digits", "test": TEST}, "has its own test images"),
     "name": ({"name": "a/b"}, "name='a/b': must be letters"),
     "column": ({"train": "digits", "name": "x"}, "has its own test images and name"),
+    "own conf": ({"config_dir": "nowhere"}, "config_dir=nowhere: no such folder"),
+    "dataset twice": ({"overrides": ["dataset=digits"]}, "pass the dataset as the argument train"),
+    "folder twice": ({"overrides": ["hydra.run.dir=x"]}, "pass the folder as the argument folder"),
+    "nothing to resume": ({"resume": True, "folder": "nowhere"}, "no run there to resume"),
     "resume": ({"resume": True}, "name the run folder by folder="),
 }  # fmt: skip
 
@@ -229,6 +233,19 @@ def test_wrong_input_is_refused_before_anything_runs(
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
+        gmlight.condense(TRAIN, **TINY, overrides=FEW, folder=tmp_path / "file")
+
+
+def test_evaluate_refuses_another_set_and_a_single_name(made: gmlight.CondensedDataset) -> None:
+    with pytest.raises(ConfigError, match="pass the condensed set as the first argument"):
+        gmlight.evaluate(made, TEST, overrides=["run=elsewhere"])
+    with pytest.raises(ConfigError, match=r"must be a list of names, \['mlp'\]"):
+        gmlight.evaluate(made, TEST, architectures="mlp")
 
 
 def test_unknown_keywords_are_refused() -> None:
@@ -253,7 +270,7 @@ def test_a_run_is_resumed_with_the_same_data(tmp_path: Path, typed: Run) -> None
             resume=True,
         )
     refused = refusal(typed("train", f"resume={tmp_path / 'run'}", "iterations=3"))
-    assert "given from Python" in refused
+    assert "passed from Python" in refused
     assert "resume=True) with the same images" in refused
     resumed = gmlight.condense(**known, overrides=longer, folder=tmp_path / "run", resume=True)
     whole = gmlight.condense(**known, overrides=longer, folder=tmp_path / "whole")

@@ -53,6 +53,8 @@ def check_distance(distance: Distance) -> Distance:
     single = try_part("distance", _DISTANCE, lambda: [distance(synthetic[c], real[c]) for c in range(2)])
     for value in single:
         _check_tensor("distance", _DISTANCE, value, (), "[3, 4]")
+    if not values.isfinite().all():
+        raise refusal("distance", f"returned {values.tolist()}, which is not finite", _DISTANCE)
     if not torch.allclose(values, torch.stack(single), rtol=1e-3, atol=1e-6):
         raise refusal(
             "distance", "mixes classes: the value of a class must depend on its own rows only", _DISTANCE

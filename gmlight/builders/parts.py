@@ -177,8 +177,10 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     Raises:
         ConfigError: an entry is not a Lightning callback.
     """
+    nodes = {name: node for name, node in config.get("callbacks", {}).items() if node is not None}
     built = {
-        name: instantiate(node) for name, node in config.get("callbacks", {}).items() if node is not None
+        name: build_part(f"callbacks.{name}", node) if isinstance(node, DictConfig) else node
+        for name, node in nodes.items()
     }
     for name, callback in built.items():
         if not isinstance(callback, Callback):

@@ -98,6 +98,8 @@ def _profiler(profiler: Any, folder: Path | str | None) -> profilers.Profiler | 
         if profiler.lower() not in _PROFILERS:
             raise ConfigError(f"trainer.profiler={profiler}: must be null or one of {', '.join(_PROFILERS)}")
         profiler = _PROFILERS[profiler.lower()]()
+    if profiler is not None and not isinstance(profiler, profilers.Profiler):
+        raise ConfigError(f"trainer.profiler={profiler}: must be null or one of {', '.join(_PROFILERS)}")
     if profiler is not None:
         profiler.dirpath = profiler.dirpath or folder
         profiler.filename = profiler.filename or "profile"

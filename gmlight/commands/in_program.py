@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.compose import complete
 from gmlight.config.error_lines import explain_error, explain_invalid_choice
 from gmlight.config.in_process import composed
@@ -19,6 +20,12 @@ from gmlight.runtime.console import silent
 from gmlight.runtime.signals import Stopped, signal_handler
 
 _COMMAND_LINE_ONLY = ("dry_run", "experiment", "resume")
+# Keys that are arguments of the functions -> what to do instead.
+_ARGUMENTS = {
+    "dataset": "pass the dataset as the argument train or test",
+    "run": "pass the condensed set as the first argument",
+    "hydra.run.dir": "pass the folder as the argument folder",
+}
 
 
 def words_of(**values: Any) -> list[str]:
@@ -37,6 +44,8 @@ def check_overrides(overrides: Sequence[str]) -> list[str]:
     for word in overrides:
         if not isinstance(word, str) or "=" not in word:
             raise ConfigError(f"overrides: {word!r} must be a word such as 'image_lr=0.2'")
+        if override_key(word) in _ARGUMENTS:
+            raise ConfigError(f"overrides: {word}: {_ARGUMENTS[override_key(word)]}")
         if override_key(word) in _COMMAND_LINE_ONLY:
             raise ConfigError(
                 f"overrides: {word} works on the command line only; use python -m gmlight.train {word}"
@@ -96,8 +105,12 @@ def run_in_folder(
         ConfigError: an error that the user can fix.
         KeyboardInterrupt: the program was interrupted.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"folder={folder}: is a file; name a folder")
     if config.get("resume") is None and folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"folder={folder}: already holds a run or other files; name another")
+    if config.get("resume") is not None and not RunFolder(folder).config.is_file():
+        raise ConfigError(f"folder={folder}: no run there to resume; leave out resume=True to start one")
     try:
         prepare_process(config)
         folder.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,8 @@ def explain_error(error: Exception) -> str | None:
     unknown = re.match(r"Could not override 'trainer\.(\w+)'", str(error))
     if unknown and unknown[1] in REFUSED:  # Hydra would suggest to add the key
         return f"trainer.{unknown[1]}: {REFUSED[unknown[1]][1]}"
+    if isinstance(error, yaml.YAMLError):  # its text names file and line
+        return f"not a yaml file: {_shortened(error)}"
     if line := _explain_composition(str(error)):
         return line
     if isinstance(error, HydraException | OmegaConfBaseException):

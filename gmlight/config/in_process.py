@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -42,6 +43,8 @@ def composed(
     Raises:
         ConfigError: an override is invalid.
     """
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"config_dir={config_dir}: no such folder")
     register_resolvers()
     searched = (
         [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"]
@@ -73,6 +76,8 @@ def quoted(value: str) -> str:
 def _compose(name: str, words: list[str]) -> DictConfig:
     try:
         return hydra.compose(name, words, return_hydra_config=True)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not a yaml file: {' '.join(str(error).split())}") from None
     except (HydraException, OmegaConfBaseException) as error:
         lines = str(error).split("Config search path")[0]
         raise ConfigError(" ".join(lines.split())) from None

@@ -17,6 +17,7 @@ PASSED_ON = {
 _LENGTH = "set iterations and updates instead"
 _NO_VALIDATION = "there is no validation loop; set evaluation.every and evaluation.networks instead"
 _MANUAL = "image gradients are not Lightning's; lower image_lr instead"
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 # Argument -> (accepted values, which gmlight uses anyway; what to do instead of setting another value).
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "accumulate_grad_batches": ((1,), "image gradients are not Lightning's; set real_batch instead"),
@@ -69,7 +70,7 @@ def check_trainer(trainer: DictConfig) -> None:
         name = str(key)
         if name in REFUSED:
             _refuse_others(name, value, *REFUSED[name])
-        if not name.startswith("_") and name not in PASSED_ON | REFUSED.keys():
+        if name not in PASSED_ON | REFUSED.keys() | _HYDRA_KEYS:
             raise ConfigError(f"trainer.{name}: not an argument of lightning.Trainer")
     for name, (_, instead) in REFUSED.items():
         if (variable := f"PL_TRAINER_{name.upper()}") in os.environ:

@@ -64,7 +64,7 @@ def _tensor(images: Any, what: str) -> tuple[Tensor, bool]:
         return images.detach().cpu(), False
     try:
         array = np.asarray(images)
-        return torch.from_numpy(np.ascontiguousarray(array)), True
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])), True  # a copy if read-only
     except (TypeError, ValueError):
         raise ConfigError(
             f"{what}: {type(images).__name__} cannot be read; give a PIL image, an array or a tensor"

@@ -45,7 +45,9 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
     others |= dict(network.named_buffers())
 
     def count_task(task: str) -> int:
-        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        # Anomaly detection reads values, which tensors on the meta device do not have.
+        no_anomalies = torch.autograd.set_detect_anomaly(False)
+        with no_anomalies, torch.enable_grad(), FlopCounterMode(display=False) as counter:
             match task:
                 case "real":
                     block_gradients(network, weights, others, image, label)

@@ -63,6 +63,7 @@ def refused(check: Callable[[], object]) -> str:
         (lambda synthetic, real: 3.0, "returned float 3.0"),
         (lambda synthetic, real: (synthetic - real).sum(-1), "of shape [2, 3] for [2, 3, 4]"),
         (lambda synthetic, real: scalar(synthetic, real).expand(synthetic.shape[:-2]), "mixes classes"),
+        (lambda synthetic, real: (synthetic - real).sum((-2, -1)) * torch.nan, "which is not finite"),
         (lambda synthetic, real: (synthetic - real).detach().sum((-2, -1)), "leave out detach()"),
         (lambda synthetic: synthetic, "TypeError: "),
         (functools.partial(cos_euclid, wieght=1.0), "unexpected keyword argument 'wieght'"),

@@ -30,6 +30,8 @@ def test_a_profiler_reports_into_the_folder(tmp_path: Path) -> None:
     assert trainer.default_root_dir == f"{tmp_path}/there"
     with pytest.raises(ConfigError, match=r"trainer.profiler=fast: must be null or one of simple, advanced"):
         build_trainer(composed("trainer=cpu", "trainer.profiler=fast"))
+    with pytest.raises(ConfigError, match=r"trainer.profiler=3: must be null or one of simple, advanced"):
+        build_trainer(composed("trainer=cpu", "trainer.profiler=3"))
 
 
 def test_what_is_shown_is_what_was_asked_for() -> None:
@@ -58,7 +60,18 @@ def test_a_plugin_of_another_precision_is_refused() -> None:
 def test_an_entry_that_is_no_callback() -> None:
     with pytest.raises(ConfigError, match=r"^callbacks.x: must be a Lightning callback"):
         build_callbacks(composed("+callbacks.x._target_=builtins.dict"))
+    with pytest.raises(ConfigError, match=r"^callbacks.x: must be a Lightning callback"):
+        build_callbacks(composed("+callbacks.x=3"))
+    with pytest.raises(ConfigError, match=r"callbacks.x: cannot build .*TimerX") as error:
+        build_callbacks(composed("+callbacks.x._target_=lightning.pytorch.callbacks.TimerX"))
+    assert "\n" not in str(error.value)
+    assert "HYDRA_FULL_ERROR" not in str(error.value)
     assert build_callbacks(composed("+callbacks.x=null")) == []
+
+
+def test_anomaly_detection_reaches_a_run(run: Callable[..., Path]) -> None:
+    folder = run("iterations=1", "+trainer.detect_anomaly=true", "speed.compile=auto")
+    assert (folder / "result.json").exists()
 
 
 def test_a_callback_and_a_profiler_change_no_result(run: Callable[..., Path]) -> None:

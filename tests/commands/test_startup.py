@@ -30,6 +30,7 @@ def imported(folder: Path, module: str, *words: str, **variables: str) -> tuple[
     ("module", "words", "expected"),
     [
         ("train", ["--help"], "== Choices"),
+        ("train", ["distance=cosine"], "distance=cosine: no such option"),
         ("train", ["datset=mnist"], "datset: no such key, did you mean dataset?"),
         ("train", ["ipc=0"], "ipc=0: must be"),
         ("evaluate", ["--help"], "Trains fresh networks"),
