@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from gmlight.builders.part_checks import checked_loader
+from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import Parts, build_rule, needs_statistics
 from gmlight.config.compose import data_root, instantiate
-from gmlight.config.part_errors import build_part
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
 from gmlight.data.source import DataSource

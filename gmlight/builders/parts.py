@@ -21,9 +21,9 @@ from gmlight.builders.part_checks import (
     check_schedule,
     checked_initialization,
 )
+from gmlight.builders.part_errors import build_part
 from gmlight.condensation.schedules import Schedule
 from gmlight.config.compose import instantiate
-from gmlight.config.part_errors import build_part
 from gmlight.data.augmentation import NamedAugmentation, as_augmentation
 from gmlight.data.dsa import Siamese
 from gmlight.data.images import TrainingSet

@@ -1,22 +1,21 @@
 """Records how a run was called, and labels it for tables: method, scale, protocol, departures."""
 
+import contextlib
 import shlex
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
+from gmlight.config.answers import answer
 from gmlight.config.experiment_cells import find_cells
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, last_of_each_key, override_key
-from gmlight.config.part_errors import build_part
 from gmlight.runtime.paths import CONF_DIR
-
-if TYPE_CHECKING:
-    from gmlight.data.augmentation import NamedAugmentation
 
 # Each size of a scale -> the key whose value the run uses.
 _SCALE_SIZES = {
@@ -93,7 +92,7 @@ def protocol_label(config: DictConfig) -> str:
 
     Accuracies under different protocols cannot be compared.
     """
-    name = _build_augmentation(config).protocol
+    name = _ask_augmentation(config, "protocol") or answer(config.augmentation, "__name__", "unknown")
     if name == config.dataset.get("evaluation_augmentation", "none"):
         name = "plain"
     cutmix = config.evaluation.get("cutmix")
@@ -108,14 +107,18 @@ def protocol_epochs(config: DictConfig) -> int:
 
 def augments_while_matching(config: DictConfig) -> bool:
     """Whether the augmentation also applies to the images whose gradients are matched."""
-    return _build_augmentation(config).while_matching
+    return bool(_ask_augmentation(config, "while_matching"))
 
 
-def _build_augmentation(config: DictConfig) -> "NamedAugmentation":
-    from gmlight.data.augmentation import as_augmentation  # slow: imports torch
-
-    node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
-    return as_augmentation(build_part("augmentation", node))
+def _ask_augmentation(config: DictConfig, question: str) -> Any:
+    value = answer(config.augmentation, question, None)
+    if not isinstance(value, property):
+        return value
+    # Only the built augmentation knows; one that cannot be built is refused later, in one line.
+    with contextlib.suppress(Exception):
+        node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
+        return getattr(hydra.utils.instantiate(node, _convert_="all"), question)
+    return None
 
 
 def architecture_label(name: str, overrides: list[str]) -> str:

@@ -148,7 +148,7 @@ def test_diagnose_every(run: Callable[..., Path]) -> None:
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["matching_loss/total"]]
     assert [bool(row["gradient_angle/overall"]) for row in rows] == [False, True, False, True]
-    with pytest.raises(ConfigError, match="diagnose_every=3: must be a multiple of log_every=2"):
+    with pytest.raises(ConfigError, match="diagnose_every=3: must be 0 or a multiple of log_every=2"):
         run("log_every=2", "diagnose_every=3")
 
 
