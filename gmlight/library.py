@@ -3,8 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -155,28 +155,19 @@ def evaluate(
         split = read_split(test, "test", columns or Columns())
         check_fit(split, dataset.classes, tuple(dataset.images.shape[1:]), "the condensed set")
         data = InMemoryData(split, None, tuple(dataset.classes))
-    with (
-        _one_at_a_time,
-        quiet(not progress),
-        _stored_as(stored),
-        composed_command("evaluate", [f"run={quoted(str(dataset.path))}", *words]) as (config, folder),
-        nullcontext() if data is None else shared(data),
-    ):
-        if data is not None:
-            _test_on(config, data, dataset)
-        elif test is not None and test != dataset.metadata.get("choices", {}).get("dataset"):
-            config.dataset, config.holdout = choose(config, "dataset", test), 0
-        folder = folder.absolute()
-        complete_for_one_process(config)
-        run_in_folder(evaluate_command, config, folder, made_here=True)
+    composition = composed_command("evaluate", [f"run={quoted(str(dataset.path))}", *words])
+    sharing = nullcontext() if data is None else shared(data)
+    with _one_at_a_time, quiet(not progress):
+        ConfigStore.instance().store("stored", stored)  # conf/evaluate.yaml composes from it
+        with composition as (config, folder), sharing:
+            if data is not None:
+                _test_on(config, data, dataset)
+            elif test is not None and test != dataset.metadata.get("choices", {}).get("dataset"):
+                config.dataset, config.holdout = choose(config, "dataset", test), 0
+            folder = folder.absolute()
+            complete_for_one_process(config)
+            run_in_folder(evaluate_command, config, folder, made_here=True)
     return read_accuracies(RunFolder(folder))
-
-
-@contextmanager
-def _stored_as(configuration: dict[str, Any]) -> Iterator[None]:
-    # What conf/evaluate.yaml composes from; one for the process, so only under the lock.
-    ConfigStore.instance().store("stored", configuration)
-    yield
 
 
 def _check_options(options: CondenseOptions, allowed: type, function: str) -> None:
