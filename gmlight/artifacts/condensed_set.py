@@ -194,6 +194,7 @@ def write(
         "std": info.std,
         "form": stored.form,
         "storage": {"floats": floats, "bytes": 4 * floats},
+        "data": None if info.digest is None else info.digest.as_dict(),
     }
     beside = partial_path(folder)
     shutil.rmtree(beside, ignore_errors=True)

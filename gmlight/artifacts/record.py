@@ -95,7 +95,18 @@ def named_with(name: str, changes: list[str]) -> str:
 
 def base_name(label: str) -> str:
     """Removes the changes from a label: `reduced with iterations=30` gives `reduced`."""
-    return label.partition(_WITH)[0]
+    return split_label(label)[0]
+
+
+def split_label(label: str) -> tuple[str, list[str]]:
+    """Splits a label into the name and its changes, as `named_with` joined them."""
+    name, _, changes = label.partition(_WITH)
+    return name, changes.split(", ") if changes else []
+
+
+def original_dataset(name: str) -> str:
+    """Returns the dataset that a copy in another file format was made from: `cifar10` of `cifar10-jpeg`."""
+    return name.removesuffix("-jpeg")
 
 
 def headline(record: Mapping[str, Any]) -> str:

@@ -102,6 +102,11 @@ class RunFolder:
         return self.path / "evaluation.jsonl"
 
     @property
+    def origin(self) -> Path:
+        """Digest of the data and versions of the code that the run began with."""
+        return self.path / "origin.json"
+
+    @property
     def has_run(self) -> bool:
         """Whether a run has begun in the folder."""
         return self.config.exists() or self.result.exists()

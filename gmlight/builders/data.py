@@ -11,7 +11,8 @@ from torch import nn
 from gmlight.builders.part_checks import checked_loader
 from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import Parts, build_rule, needs_statistics
-from gmlight.config.compose import data_root, instantiate
+from gmlight.config.compose import instantiate
+from gmlight.config.values import data_root
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
 from gmlight.data.source import DataSource

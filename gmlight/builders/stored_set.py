@@ -1,5 +1,6 @@
 """Opens a condensed set with its dataset and its evaluators."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,10 @@ from gmlight.builders.data import build_data, load_data
 from gmlight.builders.evaluators import build_evaluators
 from gmlight.builders.parts import build_compilation
 from gmlight.builders.trainer import build_trainer
+from gmlight.config.compose import option_changes
 from gmlight.config.labels import architecture_label
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import LabelledImages
+from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.training.evaluator import Evaluator
 
@@ -31,6 +33,8 @@ class StoredSet:
         data: the dataset that was condensed.
         evaluators: by architecture.
         device: of images and data.
+        same_test_images: whether the run that made the set was tested on the same images; None: unknown, as
+            for older sets and another `holdout`.
     """
 
     metadata: dict[str, Any]
@@ -39,6 +43,7 @@ class StoredSet:
     data: CondensationData
     evaluators: dict[str, Evaluator]
     device: torch.device
+    same_test_images: bool | None
 
 
 def open_set(config: DictConfig, called: Invocation, console: Console) -> StoredSet:
@@ -47,7 +52,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     Args:
         config: of a command that uses a set.
         called: how the command was called.
-        console: gets a line if held-out training images are the test set.
+        console: gets a line if held-out training images are the test set, or if the test set changed.
 
     Raises:
         ConfigError: set and dataset do not match, or the trainer has several processes.
@@ -62,8 +67,8 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     if config.holdout:
         console.print(f"tested on the {config.holdout:.0%} of the training images that were held out")
     data = build_data(config)
-    chosen = called.choices["architecture"] or metadata["architecture"]
-    source = architecture_label(chosen, called.overrides)
+    changes = option_changes(config, "architecture", called.choices["architecture"], metadata["config"])
+    source = architecture_label(called.choices["architecture"] or metadata["architecture"], changes)
     compilation = build_compilation(config, console.print)
     evaluators = build_evaluators(config, data, source, compilation, console)
     trainer = build_trainer(config)
@@ -73,7 +78,18 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     _refuse_other_data(condensed, load_data(data, trainer))
     name = "condensed" if metadata["complete"] else "condensed (incomplete)"
     images = condensed.labelled().to(device)
-    return StoredSet(metadata, name, images, data, evaluators, device)
+    same = _same_test_images(metadata, data.info) if config.holdout == holdout else None
+    if same is False:
+        console.print(
+            "warning: the test images are not those of the run that made the set; its accuracies cannot be "
+            "compared with these"
+        )
+    return StoredSet(metadata, name, images, data, evaluators, device, same)
+
+
+def _same_test_images(metadata: Mapping[str, Any], info: DatasetInfo) -> bool | None:
+    before, now = metadata.get("data"), info.digest
+    return None if before is None or now is None else before["test"]["sha256"] == now.test.sha256
 
 
 def _refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:

@@ -11,8 +11,10 @@ from gmlight.artifacts.record import headline
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
-from gmlight.config.labels import describe_use, protocol_epochs
-from gmlight.config.overrides import flat, override_key
+from gmlight.config.compose import option_changes
+from gmlight.config.labels import describe_use, is_in, protocol_epochs
+from gmlight.config.overrides import flat
+from gmlight.config.reference import as_words
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
@@ -35,7 +37,9 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     evaluations = evaluate_sets(stored.evaluators, sets, console)
     measured = {
         "set": results.origin(stored.metadata),
-        "changed": changed(config, stored.metadata["config"], called.overrides),
+        "changed": changed(config, stored.metadata["config"], called.choices["augmentation"])
+        + ["other test images"] * (stored.same_test_images is False),
+        "data": stored.data.info.digest and stored.data.info.digest.as_dict(),
         "seconds": {"evaluation": time.monotonic() - started},
         "environment": results.environment(stored.device),
     }
@@ -44,7 +48,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     print_path("result", path, console)
 
 
-def changed(config: DictConfig, original: dict[str, Any], overrides: list[str]) -> list[str]:
+def changed(config: DictConfig, original: dict[str, Any], augmentation: str | None) -> list[str]:
     """Lists the settings that affect accuracies and differ from the run that made the set.
 
     The list leaves out the architecture, which has a column in tables, and the augmentation and the epochs
@@ -53,7 +57,7 @@ def changed(config: DictConfig, original: dict[str, Any], overrides: list[str]) 
     Args:
         config: of this evaluation.
         original: the configuration of the run that made the set.
-        overrides: of this evaluation's command line.
+        augmentation: the chosen option; None: the augmentation of that run.
 
     Returns:
         Settings as `key=value`.
@@ -62,9 +66,9 @@ def changed(config: DictConfig, original: dict[str, Any], overrides: list[str]) 
     named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         named.append("epochs")
-    return [word for word in overrides if override_key(word).startswith("augmentation.")] + [
+    return as_words(option_changes(config, "augmentation", augmentation, original)) + [
         f"{key}={now.get(key)}"
         for key in sorted(now.keys() | before.keys())
         if (now.get(key) or 0) != (before.get(key) or 0)  # older sets lack some keys
-        and key.split(".")[0] not in named
+        and not is_in(key, named)
     ]

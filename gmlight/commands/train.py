@@ -18,6 +18,7 @@ from gmlight.builders.run import Run, build_run
 from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation
 from gmlight.config.experiment_cells import blank_cell
 from gmlight.config.labels import describe
+from gmlight.config.origin import code_versions, read_origin, record_origin, refuse_changed_data
 from gmlight.config.resume import already_finished, claim
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
@@ -77,9 +78,14 @@ def claim_folder(run: Run) -> Path | None:
     """
     folder, config = run.folder, run.record.config
     notify = functools.partial(run.console.print, soft_wrap=True)
+    digest = run.data.info.digest
+    assert digest is not None
+    if run.resumed:
+        refuse_changed_data(folder, digest)
     checkpoint = folder.find_checkpoint(notify) if run.resumed else None
     if is_main():
         claim(folder, run.record, resumed=run.resumed)
+        record_origin(folder, digest, code_versions(config), notify)
         if run.resumed:
             step = folder.rewind(checkpoint, iterations=config["iterations"], updates=config["updates"])
             run.console.print(f"resumed after image update {step}")
@@ -184,7 +190,7 @@ def publish_set(run: Run, images: LabelledImages, evaluations: Sequence[Evaluati
 
 
 def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
-    """Collects a finished run's measurements other than accuracies: zetas, speed, seconds, environment.
+    """Collects what a result holds besides accuracies: zetas, speed, data, code, seconds, environment.
 
     Args:
         run: after its evaluation.
@@ -194,6 +200,7 @@ def measured(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     if run.condenser is not None:
         found = {"zeta_used": run.condenser.zeta_used, "speed": run.condenser.matcher.engine.describe()}
     return found | {
+        **read_origin(run.folder),
         "seconds": {
             "condensing": run.callbacks.checkpoints.seconds - quick.seconds,
             "evaluation": quick.seconds + evaluation_seconds,

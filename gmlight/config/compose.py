@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from gmlight.config.experiment_cells import apply_cell
-from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name
+from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name, with_present_names
 from gmlight.config.labels import read_bundle
+from gmlight.config.reference import differences, is_built_in
 from gmlight.config.validate import check
+from gmlight.config.values import data_root
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -64,6 +66,33 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from None
     return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
+
+
+def option_changes(
+    config: DictConfig, group: str, option: str | None, stored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Lists the values of a group that were set on the command line of a command on a condensed set.
+
+    Args:
+        config: of the command.
+        group: such as `architecture`.
+        option: the chosen option of the group; None: the one of the run that made the set.
+        stored: configuration of that run.
+
+    Returns:
+        Values that differ from the option's, by key, such as `architecture.width`.
+    """
+    if option is None:
+        before = OmegaConf.create(with_present_names(dict(stored[group])))
+    else:
+        before = choose(config, group, option if is_built_in(group, option) else _default_option(group))
+    nodes = (OmegaConf.to_container(node, resolve=True) for node in (config[group], before))
+    return differences(*(OmegaConf.create({group: node}) for node in nodes))
+
+
+def _default_option(group: str) -> str:
+    defaults: Any = OmegaConf.load(CONF_DIR / "train.yaml").defaults
+    return next(entry[group] for entry in defaults if group in entry)
 
 
 def with_overrides(overrides: list[str]) -> DictConfig:
@@ -128,11 +157,6 @@ def _check_coreset(config: DictConfig) -> None:
             f"method={method}: nothing is condensed; leave out iterations=, or use method=mda with an "
             "initialization="
         )
-
-
-def data_root(config: DictConfig) -> str | None:
-    """Returns the folder of the dataset: its `root` if it has that key, else `data_dir`."""
-    return config.dataset.root if "root" in config.dataset else config.data_dir
 
 
 def name_classes(config: DictConfig) -> None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.compose import register_resolvers
+from gmlight.config.overrides import quoted
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -66,11 +67,6 @@ def composed(
     finally:
         GlobalHydra.instance().hydra, HydraConfig.instance().cfg = initialized, config_before
         VersionBase.instance().version_base = version_before
-
-
-def quoted(value: str) -> str:
-    """Quotes a value for Hydra's override grammar."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _compose(name: str, words: list[str]) -> DictConfig:

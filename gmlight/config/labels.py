@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,50 +14,65 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.answers import answer
-from gmlight.config.experiment_cells import find_cells
-from gmlight.config.overrides import ADDED_ON_RESUME, flat, last_of_each_key, override_key
+from gmlight.config.overrides import ADDED_ON_RESUME, last_of_each_key
+from gmlight.config.reference import COMPARED_GROUPS, as_words, differences, is_built_in, read_reference
+from gmlight.config.trainer_keys import PASSED_ON
 from gmlight.runtime.paths import CONF_DIR
 
-# Each size of a scale -> the key whose value the run uses.
-_SCALE_SIZES = {
-    "iterations": "iterations",
-    "real_batch": "real_batch",
-    "networks": "evaluation.networks",
-    "epochs": "evaluation.epochs",
-}
-_PAPER_OPTIONS = {"synthetic": "pixels", "sampling": "random"}  # groups with one option in the paper
 _PAPER_METHODS = ("random", "herding", "dc", "m", "md", "mdo", "mda", "whole")
-_METHOD_GROUPS = ("matching", "distance", "schedule")
-_DATASET_DEPARTURES = ("dataset.flip", "dataset.formation_factor")  # keys that change the synthetic set
-# Keys and groups that a result shows elsewhere, or that change no result.
-_SHOWN_ELSEWHERE = {
-    "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
-    "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
-    "log_every", "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
-}  # fmt: skip
+_METHOD_GROUPS = ("matching", "distance", "schedule")  # the paper compares their options
+# Keys that a scale sets; its label names the values that differ from it.
+_SIZES = ("iterations", "real_batch", "evaluation.networks", "evaluation.epochs")
+# How evaluation networks are trained; the label of the scale names the values that differ.
+_PROTOCOL = ("augmentation", "evaluation")
+# Keys, or groups of keys, that change the synthetic set and the accuracies by rounding at most. Labels leave
+# them out; they name every other key.
+NEUTRAL = (
+    "against", "cells", "checkpoint", "data_dir", "dataset.root", "diagnose_every", "download", "dry_run",
+    "evaluation.baselines", "evaluation.every", "evaluation.networks_at_once", "evaluation.quick_networks",
+    "evaluation.test_batch", "json", "log_every", "logger", "memory", "resume", "rounds", "speed.allocator",
+    "speed.classes_per_block", "speed.compile", "speed.microbatch", "trainer._partial_", "trainer._target_",
+    *(f"trainer.{key}" for key in sorted(PASSED_ON - {"plugins"})),
+)  # fmt: skip
+# Keys that results show in another place, and keys that act only through such a key.
+SHOWN_ELSEWHERE = (
+    *_SIZES, "architecture", "augmentation.evaluation_epochs", "dataset.evaluation_epochs", "dataset.name",
+    "evaluation.architectures", "evaluation.cutmix", "ipc", "method", "scale", "seed",
+)  # fmt: skip
 
 
 def describe(config: DictConfig) -> RunRecord:
     """Records how a condensation was called, and labels it for tables.
 
-    Labels name the changes to the method, the scale and the architecture. `departures` lists the changes that
-    keep a run out of the paper's tables, such as `distance.weight=2`.
+    Labels compare the resolved values with what the choices alone compose. They name the changes to the
+    method, the scale and the architecture. `departures` lists the changes that keep a run out of the paper's
+    tables, such as `distance.weight=2`.
     """
     called = _invocation(config)
-    overrides, choices = called.overrides, called.choices
-    # A user-defined method may set any key.
-    custom_method = [] if choices["method"] in _PAPER_METHODS else [f"method={choices['method']}"]
-    protocol = [] if protocol_label(config) == "plain" else [f"protocol {protocol_label(config)}"]
-    departures = _departures(config, overrides)
-    departures += [word for word in _extensions(config, choices) if word not in departures]
+    choices, reference = called.choices, read_reference(config, called.choices)
+    changes, protocol = differences(config, reference.config), protocol_label(config)
+    swapped = _swapped_options(config, choices, reference.options)
+    of_protocol = _protocol_changes(config, changes, choices)
+    of_method = as_words(
+        {
+            key: value
+            for key, value in changes.items()
+            if not is_in(key, NEUTRAL + SHOWN_ELSEWHERE + _PROTOCOL)
+        }
+    )
+    compared = {f"{group}={choices[group]}" for group in _METHOD_GROUPS if is_built_in(group, choices[group])}
+    custom = [] if choices["method"] in _PAPER_METHODS else [f"method={choices['method']}"]
+    named = [] if protocol == "plain" else [f"protocol {protocol}"]
     return RunRecord(
         **called.as_dict(),
-        method=_method_label(config, choices, overrides),
-        departures=departures + custom_method + protocol,
-        scale=_scale_label(config, overrides),
-        architecture=architecture_label(choices["architecture"], overrides),
-        protocol=protocol_label(config),
-    )
+        method=_method_label(config, choices, reference.options, swapped, of_method),
+        departures=[
+            *(word for word in swapped if word not in compared), *of_method, *of_protocol, *custom, *named
+        ],
+        scale=named_with(choices["scale"], _size_changes(config, reference.config) + of_protocol),
+        architecture=architecture_label(choices["architecture"], changes),
+        protocol=protocol,
+    )  # fmt: skip
 
 
 def describe_use(config: DictConfig) -> Invocation:
@@ -121,60 +137,64 @@ def _ask_augmentation(config: DictConfig, question: str) -> Any:
     return None
 
 
-def architecture_label(name: str, overrides: list[str]) -> str:
-    """Labels an architecture with its changed options: `convnet, width=64`.
+def architecture_label(name: str, changes: Mapping[str, Any]) -> str:
+    """Labels an architecture with its changed values: `convnet, width=64`.
 
     Args:
         name: the chosen option of `architecture`.
-        overrides: of the command line, such as `architecture.width=64`.
+        changes: values that differ from those of the option, by key, such as `architecture.width`.
     """
-    changed = [override.split(".", 1)[1] for override in overrides if override.startswith("architecture.")]
-    return ", ".join([name, *changed])
+    own = {key.partition(".")[2]: value for key, value in changes.items() if is_in(key, ["architecture"])}
+    return ", ".join(last_of_each_key([*name.split(", "), *as_words(own)]))
 
 
-def _scale_label(config: DictConfig, overrides: list[str]) -> str:
+def is_in(key: str, keys: Iterable[str]) -> bool:
+    """Whether a key is one of the keys, or inside one of them: `logger.csv` is in `logger`."""
+    return any(key == each or key.startswith(f"{each}.") for each in keys)
+
+
+def _swapped_options(config: DictConfig, choices: Mapping[str, str], implied: Mapping[str, str]) -> list[str]:
+    # Options that neither the method nor the dataset chose.
+    if config.iterations == 0:  # only the initial images are evaluated, and the method's label names them
+        return []
+    swapped = [group for group in COMPARED_GROUPS if choices[group] != implied[group]]
+    of_method = _defaults(choices["method"]).get("augmentation")
+    if (augments_while_matching(config) or of_method) and choices["augmentation"] != of_method:
+        swapped.append("augmentation")
+    return [f"{group}={choices[group]}" for group in swapped]
+
+
+def _protocol_changes(
+    config: DictConfig, changes: Mapping[str, Any], choices: Mapping[str, str]
+) -> list[str]:
+    chosen, of_dataset = choices["augmentation"], config.dataset.get("evaluation_augmentation", "none")
+    swapped = chosen != of_dataset and not augments_while_matching(config)
+    return [f"augmentation={chosen}"] * swapped + as_words(
+        {
+            key: value
+            for key, value in changes.items()
+            if is_in(key, _PROTOCOL) and not is_in(key, NEUTRAL + SHOWN_ELSEWHERE)
+        }
+    )
+
+
+def _size_changes(config: DictConfig, reference: DictConfig) -> list[str]:
     # Names every size that differs from the scale's, so that a reduced run is never taken for a full one.
-    intended = dict(config.scale)
-    intended["epochs"] = protocol_epochs(config)
-    used = {size: OmegaConf.select(config, key) for size, key in _SCALE_SIZES.items()}
-    if config.iterations == 0:  # nothing is condensed, so these sizes are unused
-        del used["iterations"], used["real_batch"]
-    changed = [f"{_SCALE_SIZES[size]}={value}" for size, value in used.items() if value != intended[size]]
-    protocol = [f"evaluation.{key}" for key in ("batch_size", "lr", "momentum", "weight_decay")] + [
-        "augmentation"
-    ]
-    changed += [
-        override
-        for override in overrides
-        if override_key(override).startswith(tuple(protocol))
-        and not (
-            override_key(override) == "augmentation" and augments_while_matching(config)
-        )  # the protocol names it
-    ]
-    return named_with(config.scale.name, changed)
+    sizes = _SIZES[2:] if config.iterations == 0 else _SIZES  # nothing is condensed
+    used = {key: OmegaConf.select(config, key) for key in sizes}
+    return as_words({key: value for key, value in used.items() if value != OmegaConf.select(reference, key)})
 
 
-def _method_label(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> str:
-    bundle = read_bundle(choices["method"])
-    defaults = {key.split("/")[-1]: option for entry in bundle["defaults"] for key, option in entry.items()}
-    if config.iterations == 0:
-        same = defaults.get("initialization") == choices["initialization"]
-        options = [override for override in overrides if override.startswith("initialization.")]
-        return named_with(choices["method"] if same else choices["initialization"], options)
-    changed = _departures(config, overrides)
-    swapped = [
-        f"{group}={choices[group]}" for group in _METHOD_GROUPS if choices[group] != defaults.get(group)
-    ]
-    if (augments_while_matching(config) or "augmentation" in defaults) and choices[
-        "augmentation"
-    ] != defaults.get("augmentation"):
-        swapped.append(f"augmentation={choices['augmentation']}")
-    from_bundle = [f"{group}={option}" for group, option in (defaults | bundle).items()]
-    named = [*changed, *swapped, *from_bundle]
-    changed += [word for word in _extensions(config, choices) if word not in named]
-    for cell in find_cells(config):
-        changed += [f"{key}={value}" for key, value in flat(cell.get("set", {}))]
-    return named_with(choices["method"], swapped + changed)
+def _method_label(
+    config: DictConfig,
+    choices: Mapping[str, str],
+    implied: Mapping[str, str],
+    swapped: list[str],
+    changes: list[str],
+) -> str:
+    if config.iterations == 0 and choices["initialization"] != implied["initialization"]:
+        return named_with(choices["initialization"], changes)
+    return named_with(choices["method"], swapped + changes)
 
 
 def read_bundle(method: str) -> dict[str, Any]:
@@ -184,30 +204,6 @@ def read_bundle(method: str) -> dict[str, Any]:
     return content
 
 
-def _extensions(config: DictConfig, choices: dict[str, str]) -> list[str]:
-    # Choices that the paper does not have, from the command line, a method or an experiment.
-    if config.iterations == 0:
-        return []
-    found = [
-        f"{group}={choices[group]}" for group, paper in _PAPER_OPTIONS.items() if choices[group] != paper
-    ]
-    if augments_while_matching(config):
-        found.append(f"augmentation={choices['augmentation']}")
-    if config.network_images != "synthetic":
-        found.append(f"network_images={config.network_images}")
-    return found
-
-
-def _departures(config: DictConfig, overrides: list[str]) -> list[str]:
-    keys = {override: override_key(override) for override in overrides}
-    departures = [
-        override
-        for override, key in keys.items()
-        if key in _DATASET_DEPARTURES
-        or (key not in _METHOD_GROUPS and key.split(".")[0] not in _SHOWN_ELSEWHERE)
-    ]
-    if config.speed.precision != "float32":  # the only inexact setting of speed
-        departures.append(f"speed.precision={config.speed.precision}")
-    if config.holdout and "holdout" not in keys.values():  # set by an experiment
-        departures.append(f"holdout={config.holdout}")
-    return departures
+def _defaults(method: str) -> dict[str, str]:
+    entries = read_bundle(method)["defaults"]
+    return {key.split("/")[-1]: option for entry in entries for key, option in entry.items()}

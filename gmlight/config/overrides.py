@@ -24,3 +24,8 @@ def last_of_each_key(overrides: Iterable[str]) -> list[str]:
 def override_key(override: str) -> str:
     """Returns the key of an override: `distance.weight` of `+distance.weight=2`."""
     return override.lstrip("+~").split("=")[0].split("@")[0]
+
+
+def quoted(value: str) -> str:
+    """Quotes a value for Hydra's override grammar."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

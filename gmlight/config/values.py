@@ -38,3 +38,8 @@ def select(config: DictConfig, key: str) -> Any:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite int or float; booleans are not."""
     return type(value) in (int, float) and math.isfinite(value)
+
+
+def data_root(config: DictConfig) -> str | None:
+    """Returns the folder of the dataset: its `root` if it has that key, else `data_dir`."""
+    return config.dataset.root if "root" in config.dataset else config.data_dir

@@ -9,11 +9,15 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from gmlight.data.digest import explain_changes
 from gmlight.data.images import DatasetInfo, RealBatch, RealImages, Sampler, random_sampling
 from gmlight.data.source import DataSource
 from gmlight.data.splits import Splits
 from gmlight.errors import ConfigError
+from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator
+
+_DIGEST = "data"  # key of the digest in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,13 @@ class CondensationData(lightning.LightningDataModule):
         if not hasattr(self, "train"):
             assert self.trainer is not None
             self.load(self.trainer.strategy.root_device)
+        self._refuse_unequal_data()
+
+    def _refuse_unequal_data(self) -> None:
+        # Nodes without a common file system may hold other files.
+        digest = None if self.info.digest is None else self.info.digest.as_dict()
+        if any(other != digest for other in ranks.gather_objects(digest)):
+            raise ConfigError("the processes read different data; give every node the same files")
 
     def load(self, device: torch.device) -> "CondensationData":
         """Reads both splits, without downloading, and puts them on the device.
@@ -150,13 +161,26 @@ class CondensationData(lightning.LightningDataModule):
         return estimate(iterations) if estimate is not None else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's hook: returns the sampler's state, for a checkpoint."""
-        return self._sampler.state_dict() if hasattr(self._sampler, "state_dict") else {}
+        """Lightning's hook: returns the digest of the data and the sampler's state, for a checkpoint."""
+        state = self._sampler.state_dict() if hasattr(self._sampler, "state_dict") else {}
+        digest = self.info.digest
+        return state if digest is None else state | {_DIGEST: digest.as_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning's hook: restores the sampler's state."""
+        """Lightning's hook: restores the sampler's state.
+
+        Raises:
+            ConfigError: the checkpoint was made with other data.
+        """
+        state, now = dict(state_dict), self.info.digest
+        before = state.pop(_DIGEST, None)  # older checkpoints lack it
+        if before and now and (changes := explain_changes(before, now.as_dict())):
+            raise ConfigError(
+                f"the data changed since the checkpoint was written: other {' and '.join(changes)}; restore "
+                "them, or start a new run"
+            )
         if hasattr(self._sampler, "load_state_dict"):
-            self._sampler.load_state_dict(state_dict)
+            self._sampler.load_state_dict(state)
 
     def train_dataloader(self) -> DataLoader:
         """Yields a `RealBatch` for each image update from the trainer's `global_step` to its `max_steps`."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gmlight.data.digest import DataDigest
 from gmlight.runtime.seeding import to_device
 
 # A transform that depends on the label:
@@ -24,6 +25,7 @@ class DatasetInfo:
         std: per channel, of pixels in 0..1.
         shape: (channels, H, W) of an image.
         priors: each class's share of the training images, [C].
+        digest: identifies the images; None if it was not computed.
     """
 
     classes: tuple[str, ...]
@@ -31,6 +33,7 @@ class DatasetInfo:
     std: tuple[float, ...]
     shape: tuple[int, int, int]
     priors: tuple[float, ...]
+    digest: DataDigest | None = None
 
 
 class TrainingSet(Protocol):

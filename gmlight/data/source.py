@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmlight.data.digest import DataDigest, digest_split
 from gmlight.data.images import DatasetInfo
 from gmlight.data.splits import Splits, channel_statistics, check_images, stratified
 from gmlight.errors import ConfigError
@@ -96,7 +97,9 @@ class DataSource:
             name = self.classes[counts.index(0)]
             raise ConfigError(f"class {name!r} has no training image; remove the class or add images")
         priors = tuple(count / sum(counts) for count in counts)
-        return splits, DatasetInfo(tuple(self.classes), tuple(mean), tuple(std), self.shape, priors)
+        train, test = (digest_split(*split, self.classes, mean, std) for split in splits)
+        digest = DataDigest(train, test)
+        return splits, DatasetInfo(tuple(self.classes), tuple(mean), tuple(std), self.shape, priors, digest)
 
 
 def _in_memory(splits: Splits, download: bool) -> Splits:

@@ -54,11 +54,19 @@ class RunCollection:
             self.zetas.append(measurement.zeta)
 
     def _entry(self, measurement: Measurement, cell: Cell) -> Entry:
-        table, key = self.entries[cell.table], (measurement.dataset, cell, measurement.scale)
-        for entry in table:
-            if (entry.dataset, entry.cell, entry.scale) == key:
+        # Accuracies on different test images are never pooled; those of older results are not known.
+        table, scale, images = self.entries[cell.table], measurement.scale, measurement.test_images
+        other = f"{scale}, test images {images[:8]}" if images else scale
+        alike = [
+            e
+            for e in table
+            if (e.dataset, e.cell) == (measurement.dataset, cell) and e.scale in (scale, other)
+        ]
+        for entry in alike:
+            if images is None or entry.test_images in (None, images):
+                entry.test_images = entry.test_images or images
                 return entry
-        table.append(Entry(*key))
+        table.append(Entry(measurement.dataset, cell, other if alike else scale, test_images=images))
         return table[-1]
 
 

@@ -20,6 +20,7 @@ class Entry:
         accuracies: in percent, one per network; by seed, or by set for sets that were evaluated again.
         commands: commands that measured the accuracies, by the same keys.
         storage_bytes: size of each set's stored values in bytes; None for older results.
+        test_images: digest of the test images; None for older results.
     """
 
     dataset: str
@@ -28,6 +29,7 @@ class Entry:
     accuracies: dict[int | str, list[float]] = field(default_factory=dict)
     commands: dict[int | str, str] = field(default_factory=dict)
     storage_bytes: int | None = None
+    test_images: str | None = None
 
     @property
     def pooled(self) -> list[float]:

@@ -37,6 +37,7 @@ class Measurement:
         command: the command of the run or evaluation.
         cells: accuracies by cell.
         zeta: measured zetas of a run with `schedule=until_overfit`; None for other runs.
+        test_images: digest of the test images; None for older results.
     """
 
     dataset: str
@@ -45,6 +46,7 @@ class Measurement:
     command: str
     cells: list[CellAccuracies]
     zeta: MeasuredZeta | None = None
+    test_images: str | None = None
 
 
 def is_evaluated_again(result: Mapping[str, Any]) -> bool:
@@ -82,6 +84,7 @@ def measure_run(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) 
         record.command,
         found,
         _zeta(record, result.get("zeta_used", [])),
+        _test_images(result),
     )
 
 
@@ -106,6 +109,7 @@ def measure_set(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) 
             _accuracies(Cell(OTHER, dataset, config["ipc"], origin["method"], row["architecture"]), row)
             for row in _rows_of_the_set(result)
         ],
+        test_images=_test_images(result),
     )
 
 
@@ -128,6 +132,11 @@ def _rows_of_the_set(result: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 
 def _accuracies(cell: Cell, row: Mapping[str, Any]) -> CellAccuracies:
     return CellAccuracies(cell, row["accuracy"]["values"], row.get("storage_bytes"))
+
+
+def _test_images(result: Mapping[str, Any]) -> str | None:
+    data = result.get("data")
+    return None if data is None else data["test"]["sha256"]
 
 
 def _zeta(record: RunRecord, used: list[list[int]]) -> MeasuredZeta | None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.record import RunRecord, base_name, original_dataset, split_label
 
 TITLES = {
     "table1": "Table 1: what is matched",
@@ -113,10 +113,10 @@ def paper_accuracies_for(record: RunRecord) -> list[tuple[Cell, PaperAccuracy]]:
     """Lists the paper's accuracies for a run on its architecture, then those of the baselines.
 
     Baselines are Random, Herding and the whole training set. The list is empty if the run departs from the
-    paper's protocol.
+    paper's protocol, or is smaller than `reduced`.
     """
     reported, ipc = read_paper_accuracies(), record.config["ipc"]
-    if record.departures or "," in record.architecture:
+    if record.departures or "," in record.architecture or not is_comparable(record.scale):
         return []
     dataset = paper_dataset_name(record.config["dataset"]["name"], {cell.dataset for cell in reported})
     target = record.architecture.split(" ")[0]
@@ -127,6 +127,23 @@ def paper_accuracies_for(record: RunRecord) -> list[tuple[Cell, PaperAccuracy]]:
     return [(cell, reported[cell]) for cell in dict.fromkeys(cells) if cell in reported]
 
 
+def is_comparable(scale: str) -> bool:
+    """Whether the paper's accuracies may stand beside accuracies at a scale: `paper`, or `reduced`.
+
+    The number of evaluation networks may differ.
+
+    Args:
+        scale: label of a scale.
+    """
+    name, changes = split_label(scale)
+    return name in ("paper", "reduced") and all(word.startswith("evaluation.networks=") for word in changes)
+
+
+def is_full_scale(scale: str) -> bool:
+    """Whether accuracies at a scale may be subtracted from the paper's: only the networks' number may differ."""
+    return is_comparable(scale) and base_name(scale) == "paper"
+
+
 def choice_order(choice: str) -> tuple[int, str]:
     """Returns a sort key: choices in Table 3's order, then other choices by name."""
     return (_ORDER.index(choice) if choice in _ORDER else len(_ORDER)), choice
@@ -134,5 +151,5 @@ def choice_order(choice: str) -> tuple[int, str]:
 
 def paper_dataset_name(dataset: str, paper_datasets: Collection[str]) -> str:
     """Returns the paper's name of a dataset, `cifar10` for `cifar10-jpeg`; other datasets keep their name."""
-    base = dataset.split("-")[0]
-    return base if base in paper_datasets else dataset
+    original = original_dataset(dataset)
+    return original if original in paper_datasets else dataset

@@ -14,7 +14,7 @@ from gmlight.artifacts.results import Evaluation
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.entries import Entry
 from gmlight.reporting.measurements import OTHER
-from gmlight.reporting.paper import TITLES, Cell, PaperAccuracy, choice_order
+from gmlight.reporting.paper import TITLES, Cell, PaperAccuracy, choice_order, is_comparable, is_full_scale
 from gmlight.runtime.console import format_bytes
 
 COLUMNS = (
@@ -25,7 +25,8 @@ HEADINGS = ("ipc", "choice", "target", "scale", "storage", "ours", "between", "n
 EXPLANATION = (
     "ours: test accuracy in percent, mean ± population std over the networks of all seeds; "
     "between: std of the seeds' means; n: seeds x networks per seed; "
-    "paper: the paper's accuracy; diff: our mean minus the paper's, in units of the paper's std; "
+    "paper: the paper's accuracy, beside scale=paper and scale=reduced; diff: our mean minus the paper's at "
+    "scale=paper, in units of the paper's std; "
     "storage: size of the set's stored values, 4 bytes each"
 )
 
@@ -158,7 +159,9 @@ def _cell_order(cell: Cell) -> tuple[int, tuple[int, str], str]:
 def _row(entry: Entry, paper: PaperAccuracy | None) -> list[str]:
     measured, between = bool(entry.accuracies), entry.std_between_seeds
     difference = ""
-    if measured and paper is not None and paper.std:
+    if measured and not is_comparable(entry.scale):
+        paper = None
+    if measured and is_full_scale(entry.scale) and paper is not None and paper.std:
         difference = f"{(entry.mean - paper.mean) / paper.std:+.1f}"
     return [
         str(entry.cell.ipc),
@@ -175,7 +178,7 @@ def _row(entry: Entry, paper: PaperAccuracy | None) -> list[str]:
 
 
 def _csv_row(entry: Entry, paper: PaperAccuracy | None) -> list[Any]:
-    cell = entry.cell
+    cell, paper = entry.cell, paper if is_comparable(entry.scale) else None
     where = [cell.table, entry.dataset, cell.ipc, cell.choice, cell.target, entry.scale, entry.storage_bytes]
     ours = [entry.mean, entry.std, entry.std_between_seeds, len(entry.accuracies), len(entry.pooled)]
     theirs = ["", ""] if paper is None else [paper.mean, paper.std]
