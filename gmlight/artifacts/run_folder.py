@@ -153,8 +153,10 @@ class RunFolder:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            yield
-            file.truncate(0)
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
     def find_checkpoint(self, notify: Callable[[str], None]) -> Path | None:
         """Finds the newest readable checkpoint.

@@ -140,7 +140,7 @@ def is_comparable(scale: str) -> bool:
 
 
 def is_full_scale(scale: str) -> bool:
-    """Whether accuracies at a scale may be subtracted from the paper's: only the networks' number may differ."""
+    """Whether accuracies at a scale may be compared with the paper's by number: it is the paper's scale."""
     return is_comparable(scale) and base_name(scale) == "paper"
 
 

@@ -85,7 +85,8 @@ def test_cells(choices: dict[str, str], ipc: int, method: str, expected: set[tup
 
 def test_names_of_datasets() -> None:
     assert paper_dataset_name("cifar10-jpeg", {"cifar10", "mnist"}) == "cifar10"
-    assert paper_dataset_name("my-images", {"cifar10", "mnist"}) == "my-images"
+    for name in ("my-images", "cifar10-lt", "mnist-m", "jpeg", "mnist-jpeg-m"):
+        assert paper_dataset_name(name, {"cifar10", "mnist"}) == name
 
 
 def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
@@ -102,6 +103,44 @@ def test_seeds_are_pooled_and_compared(tmp_path: Path) -> None:
     # A cell that was not run shows the paper's accuracy only.
     assert rows["dc", ""][3:] == ["", "", "", "", "", "91.7±0.5", ""]
     assert [choice for choice, _ in rows] == ["random", "herding", "dc", "m", "md", "md", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "figure", "difference"),
+    [
+        ("paper", True, True),
+        ("paper with evaluation.networks=5", True, True),
+        ("reduced", True, False),
+        ("reduced with evaluation.networks=5", True, False),
+        ("paper with iterations=10", False, False),
+        ("reduced with real_batch=8, evaluation.networks=5", False, False),
+        ("smoke", False, False),
+        ("demo", False, False),
+        ("mine", False, False),
+    ],
+)
+def test_the_papers_figure_stands_beside_its_protocol_only(
+    tmp_path: Path, scale: str, figure: bool, difference: bool
+) -> None:
+    write(tmp_path / "run", [81.9], scale=scale)
+    runs = collect_runs([str(tmp_path)])
+    (row,) = [row for row in table_rows(runs, "table3", "mnist") if row[3] == scale]
+    assert row[8:] == ["91.9±0.4" if figure else "", "-25.0" if difference else ""]
+    (line,) = [line for line in csv.DictReader(io.StringIO(as_csv(runs))) if line["table"] == "table3"]
+    assert line["paper_mean"] == ("91.9" if figure else "")
+
+
+def test_accuracies_on_different_test_images_are_not_pooled(tmp_path: Path) -> None:
+    def data(sha256: str) -> dict[str, Any]:
+        return {"test": {"sha256": sha256}, "train": {"sha256": "x"}}
+
+    write(tmp_path / "a", [91.0], seed=0, data=data("a" * 64))
+    write(tmp_path / "b", [92.0], seed=1, data=data("b" * 64))
+    write(tmp_path / "c", [93.0], seed=2, data=data("a" * 64))
+    write(tmp_path / "d", [94.0], seed=3, data=data("b" * 64))
+    write(tmp_path / "e", [95.0], seed=4)  # of an older version
+    found = {entry.scale: entry.pooled for entry in collect_runs([str(tmp_path)]).entries["table3"]}
+    assert found == {"paper": [91.0, 93.0, 95.0], "paper, test images bbbbbbbb": [92.0, 94.0]}
 
 
 def test_all_different_commands_are_listed(tmp_path: Path) -> None:
