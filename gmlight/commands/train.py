@@ -19,7 +19,7 @@ from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation
 from gmlight.config.experiment_cells import blank_cell
 from gmlight.config.labels import describe
 from gmlight.config.origin import code_versions, read_origin, record_origin, refuse_changed_data
-from gmlight.config.resume import already_finished, claim
+from gmlight.config.resume import already_finished, claim, refuse_changes
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError, NonFiniteError
 from gmlight.reporting.loggers import closing_loggers, dashboard_locations, log_artifact
@@ -81,6 +81,7 @@ def claim_folder(run: Run) -> Path | None:
     digest = run.data.info.digest
     assert digest is not None
     if run.resumed:
+        refuse_changes(folder, config)  # first: they may be why the data changed
         refuse_changed_data(folder, digest)
     checkpoint = folder.find_checkpoint(notify) if run.resumed else None
     if is_main():

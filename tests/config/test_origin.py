@@ -18,8 +18,8 @@ from helpers.runs import TINY, Run, refusal
 DIGEST = DataDigest(SplitDigest("a", [2, 2]), SplitDigest("b", [1, 1]))
 WORDS = [
     *[word for word in TINY if not word.startswith("dataset=")], "dataset=image_folder",
-    "dataset.root=images", "dataset.size=[16,16]", "dataset.convnet_depth=2", "ipc=1", "iterations=2", "evaluation.networks=1",
-    "evaluation.every=0", "checkpoint.every=1",
+    "dataset.root=images", "dataset.size=[16,16]", "dataset.convnet_depth=2", "ipc=1", "iterations=2",
+    "evaluation.networks=1", "evaluation.every=0", "checkpoint.every=1",
 ]  # fmt: skip
 
 
