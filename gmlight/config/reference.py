@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -123,11 +122,11 @@ def _plain(config: DictConfig, *, resolve: bool) -> dict[Any, Any]:
 def _hydra() -> Iterator[list[str]]:
     # Yields the override that adds the user's folders of options, behind conf/.
     folders = [
-        source.path
+        quoted(f"{source.schema}://{source.path}")
         for source in HydraConfig.get().runtime.config_sources
-        if source.schema == "file" and source.provider != "main"
+        if source.provider not in ("hydra", "main", "schema")
     ]
-    words = [f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]"]
+    words = [f"hydra.searchpath=[{','.join(folders)}]"]
     with contextlib.ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():  # after a run inside a program
             stack.enter_context(hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"))
@@ -136,15 +135,16 @@ def _hydra() -> Iterator[list[str]]:
 
 def _follow_built_in_data(reference: DictConfig, name: str, option: str) -> None:
     # Images of a paper's dataset in another form are compared with it; a user's dataset with a folder.
-    original = CONF_DIR / "dataset" / f"{original_dataset(name)}.yaml"
-    if original.exists() and reference.name != name:
+    built_in = {path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")}
+    original = original_dataset(name)
+    if original in built_in - {option}:
         _copy_keys(original, reference, _FIXED_FOR_A_DATASET)
-    elif not is_built_in("dataset", option):
-        _copy_keys(CONF_DIR / "dataset" / "image_folder.yaml", reference, _FREE_FOR_A_DATASET)
+    elif option not in built_in:
+        _copy_keys("image_folder", reference, _FREE_FOR_A_DATASET)
 
 
-def _copy_keys(path: Path, reference: DictConfig, keys: Iterable[str]) -> None:
-    node: Any = OmegaConf.load(path)
+def _copy_keys(dataset: str, reference: DictConfig, keys: Iterable[str]) -> None:
+    node: Any = OmegaConf.load(CONF_DIR / "dataset" / f"{dataset}.yaml")
     values: Any = OmegaConf.to_container(node.get("dataset", node))
     for key in keys:
         reference[key] = values[key]

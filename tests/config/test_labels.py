@@ -149,6 +149,7 @@ def test_options_of_ones_own_are_named_by_value(tmp_path: Path) -> None:
     assert (slow.method, slow.departures) == ("slow with image_lr=0.01", ["image_lr=0.01", "method=slow"])
     assert described(*start, "architecture=mine").architecture.startswith("mine, ")
     assert described(*start[1:], "dataset=mine").departures == ["dataset.flip=0.1"]
+    assert described(*start[1:], "dataset=mine", "dataset.name=mine").departures == ["dataset.flip=0.1"]
 
 
 COPY = ["dataset=image_folder", "dataset.classes=[a,b]", "method=md", "ipc=50"]
