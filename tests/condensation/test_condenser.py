@@ -15,7 +15,6 @@ from gmlight.artifacts.decoding import multi_formed
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.synthetic import MultiFormation
-from gmlight.data.dsa import Siamese
 from gmlight.data.images import LabelledImages, RealBatch
 from gmlight.errors import NonFiniteError
 from gmlight.matching import rules
@@ -119,20 +118,6 @@ def test_network_trains_on_real_images() -> None:
         trained_on=(real.images, real.labels),
     )
     torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
-
-
-def test_network_trains_on_augmented_images() -> None:
-    images, seen = random_images(3, 2, 2, 8, 8), []
-
-    class Noting(Siamese):
-        def __call__(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-            seen.append(super().__call__(images, rng))
-            return seen[-1]
-
-    module = condenser(images, 2, [3], inner_loop={"augmentation": siamese(Noting)})
-    fit(module, real_batches(outer=1, updates=2, classes=3))
-    assert [len(batch) for batch in seen] == [6, 6, 6]
-    assert not torch.equal(seen[0], seen[1])
 
 
 def test_two_image_steps_at_each_network() -> None:
@@ -291,14 +276,33 @@ def test_non_finite_numbers_stop_the_run(where: str, at_once: int | None) -> Non
         message = "k=1, t=0, class '0': .* is not finite"
     with pytest.raises(NonFiniteError, match=message):
         fit(module, batches)
-    assert module.last_good().isfinite().all()
+
+
+def test_the_last_good_set_is_the_one_before_numbers_went_wrong() -> None:
+    """The real images of the third update are broken, so the second set is the last with finite gradients."""
+    batches, start = real_batches(outer=4, updates=1, classes=3), random_images(3, 1, 2, 8, 8)
+    assert isinstance(batches[2].images, torch.Tensor)
+    batches[2].images[1, 0] = math.nan
+    module, shorter = (condenser(start, 1, []) for _ in range(2))
+    with pytest.raises(NonFiniteError, match="k=2, t=0, class '1'"):
+        fit(module, batches)
+    fit(shorter, batches[:1])
+    assert torch.equal(module.last_good(), shorter.synthetic())
+    assert not torch.equal(module.last_good(), start)
+
+
+def test_zeta_is_filed_under_its_update() -> None:
+    module = condenser(random_images(3, 2, 2, 8, 8), 4, [3, 0, 2])
+    fit(module, real_batches(outer=2, updates=4, classes=3))
+    assert module.zeta_used == [[3, 3], [0, 0], [2, 2]]
 
 
 def test_infinite_final_images_are_refused() -> None:
-    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_optimizer=image_sgd(math.inf))
+    start = random_images(3, 1, 2, 8, 8)
+    module = condenser(start, 1, [], image_optimizer=image_sgd(math.inf))
     with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
         fit(module, real_batches(outer=1, updates=1, classes=3))
-    assert module.last_good().isfinite().all()
+    assert torch.equal(module.last_good(), start)
 
 
 def test_same_seed_gives_the_same_bits_after_other_runs(run: Callable[..., Path]) -> None:
