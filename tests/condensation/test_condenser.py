@@ -159,6 +159,35 @@ def test_mixed_batch_replaces_the_class_batches() -> None:
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
 
 
+def test_mixed_batches_are_transformed_too() -> None:
+    """Each image of a mixed batch, real or synthetic, by the transform of its class."""
+    images = random_images(3, 2, 2, 8, 8)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    real, labels = random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2])
+    batch.matched = (real, labels)
+    module = condenser(images, 1, [], matcher={"rule": rules.inter()}, dsa=siamese())
+    fit(module, [batch])
+
+    transform = siamese().update_transform(3, 0, 0)
+    kinds = [transform(real[i : i + 1], labels[i : i + 1]) for i in range(7)]
+    synthetic_labels = torch.arange(3).repeat_interleave(2)
+    with seeded(3, "network", 0):
+        network = small_network()
+    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    leaf = images.clone().requires_grad_()
+    seen = [
+        transform(leaf[c, i : i + 1], torch.tensor([c])) for c in range(3) for i in range(2)
+    ]  # image by image
+    ours = torch.autograd.grad(
+        cross_entropy(network(torch.cat(seen)), synthetic_labels), weights, create_graph=True
+    )
+    theirs = torch.autograd.grad(cross_entropy(network(torch.cat(kinds)), labels), weights)
+    layers = [naive_algorithm.distance("cos_euclid", 1.0, a, b) for a, b in zip(ours, theirs, strict=True)]
+    (gradient,) = torch.autograd.grad(3 * sum(layers), leaf)
+    expected = images - SETTINGS["image_lr"] * gradient
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
 def test_schedule_can_count_steps() -> None:
     images = random_images(10, 30, 2, 8, 8)  # two mini-batches per epoch
     batches = real_batches(outer=1, updates=2, classes=10)
