@@ -337,8 +337,7 @@ def test_which_keys_may_change_on_resume(tmp_path: Path) -> None:
         try:
             refuse_changes(folder, with_word(word))
         except ConfigError as error:
-            assert "would change the synthetic set of the run: " in str(error)
-            return False
+            return "would change the synthetic set of the run: " not in str(error)
         return True
 
     folder.config.write_text(yaml.safe_dump({"command": []} | with_word("seed=0")))
