@@ -18,6 +18,7 @@ from gmlight.condensation.synthetic import MultiFormation
 from gmlight.data.images import LabelledImages, RealBatch
 from gmlight.errors import NonFiniteError
 from gmlight.matching import rules
+from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.seeding import generator, seeded
 from helpers import naive_algorithm
 from helpers.condensers import SETTINGS, condenser, fit, real_batches
@@ -186,6 +187,52 @@ def test_mixed_batches_are_transformed_too() -> None:
     (gradient,) = torch.autograd.grad(3 * sum(layers), leaf)
     expected = images - SETTINGS["image_lr"] * gradient
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_each_update_draws_its_own_synthetic_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed batches are drawn anew at every k and t, from the seed."""
+    drawn: list[tuple[int, ...]] = []
+    match_mixed = GradientMatcher.match_mixed
+
+    def noting(self: GradientMatcher, network: Any, images: torch.Tensor, *args: Any) -> Any:
+        result = match_mixed(self, network, images, *args)
+        of_image = result.image_gradient.flatten(0, 1).flatten(1).abs().sum(1)
+        drawn.append(tuple(of_image.nonzero().squeeze(1).tolist()))
+        return result
+
+    monkeypatch.setattr(GradientMatcher, "match_mixed", noting)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    for batch in batches:
+        batch.matched = (random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2]))
+    for seed in (3, 3, 4):
+        matcher = {"rule": rules.inter(), "mixed_synthetic": 7}
+        fit(condenser(random_images(3, 6, 2, 8, 8), 2, [0], matcher=matcher, seed=seed), batches)
+    assert {len(images) for images in drawn} == {7}
+    assert drawn[:4] == drawn[4:8]
+    assert len(set(drawn)) == 8  # four updates of two seeds
+
+
+def test_diagnostics_are_those_of_the_images_after_the_step() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    module = condenser(images, 1, [])
+    fit(module, [batch])
+    learned, labels = module.synthetic().detach(), torch.arange(3).repeat_interleave(2)
+    assert module.network is not None
+    assert isinstance(batch.images, torch.Tensor)
+    real, real_labels = batch.mixed or (None, None)
+    expected = {
+        "images/mean": learned.mean(),
+        "images/std": ((learned - learned.mean()) ** 2).mean().sqrt(),
+        "images/min": learned.min(),
+        "images/max": learned.max(),
+        "loss/synthetic": cross_entropy(module.network(learned.flatten(0, 1)), labels).detach(),
+        "loss/real": cross_entropy(module.network(real), real_labels).detach(),
+    }
+    found = {name: module.metrics[name] for name in expected}
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    total = module.metrics["matching_loss/intra"] + module.metrics["matching_loss/inter"]
+    torch.testing.assert_close(module.metrics["matching_loss/total"], total)
 
 
 def test_schedule_can_count_steps() -> None:
