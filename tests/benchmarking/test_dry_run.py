@@ -3,12 +3,19 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from gmlight.benchmarking import dry_run
 from gmlight.benchmarking.dry_run import Plan, Steps, condensing_seconds
+from gmlight.data.images import LabelledImages
 from gmlight.runtime.profiling import PartTimer
+from gmlight.training.evaluator import EvaluatedSet
+from gmlight.training.protocol import EvaluationProtocol
+from gmlight.training.steps import SGDSettings
 from helpers.condensers import condenser
 from helpers.problems import random_images
 from helpers.runs import SMOKE, TINY, Run, refusal
@@ -108,6 +115,38 @@ def test_loss_measured_schedule_is_predicted_from_measured_epochs() -> None:
     assert condensing_seconds(measured, module, plan(3)) == pytest.approx(
         (2.0, 10 * (3 * 2.0 + 2 * 15 * 0.1))
     )
+
+
+def test_predicted_seconds_of_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small sets take 0.01 s per epoch and image, the whole set half of it; each network is tested in 2 s."""
+
+    class Images(LabelledImages):
+        def __init__(self, count: int) -> None:
+            super().__init__(torch.zeros(count, 1, 1, 1), torch.zeros(count).long())
+
+    def seconds(evaluator: object, images: LabelledImages, networks: int) -> tuple[float, float]:
+        asked.append((len(images), networks))
+        return (0.01 if len(images) == 20 else 0.005), 2.0
+
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(dry_run, "evaluation_seconds", seconds)
+    monkeypatch.setattr(dry_run, "_few", lambda data: Images(256))
+    protocol = EvaluationProtocol(epochs=30, sgd=SGDSettings(batch_size=256))
+    evaluators = {name: SimpleNamespace(protocol=protocol) for name in ("convnet", "mlp")}
+    run: Any = SimpleNamespace(
+        evaluation=SimpleNamespace(evaluators=evaluators), condenser=object(), data=None
+    )
+    sets = [
+        EvaluatedSet("the set", Images(20), 5),
+        EvaluatedSet("random", Images(20), 3),
+        EvaluatedSet("whole", Images(1000), 2),
+    ]
+    final, quick = dry_run._evaluations_seconds(run, sets, plan(4))
+    # Each architecture: 8 networks of 30 epochs of 20 images, 2 of 1000 images, and 10 tests.
+    assert final == pytest.approx(2 * (8 * 30 * 20 * 0.01 + 2 * 30 * 1000 * 0.005 + 10 * 2.0))
+    # On the first architecture: twice five networks.
+    assert quick == pytest.approx(2 * 5 * (30 * 20 * 0.01 + 2.0))
+    assert asked == [(20, 5), (256, 2)] * 2
 
 
 @pytest.mark.parametrize(("iterations", "every", "expected"), [(10, 4, 2), (8, 4, 1), (10, 0, 0), (1, 1, 0)])

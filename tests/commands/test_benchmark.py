@@ -1,6 +1,7 @@
 """gmlight.benchmark: its measurements, its output and its refusals."""
 
 import json
+import os
 import statistics
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gmlight.builders.data import build_data
 from gmlight.builders.parts import build_factory
 from gmlight.config.validate import check
 from gmlight.errors import ConfigError
+from gmlight.runtime import profiling
 from gmlight.runtime.console import check_output_paths
 from gmlight.runtime.profiling import PARTS, PartTimer, PeakMemory, Stopwatch
 from helpers.runs import TINY, Run, composed, refusal
@@ -109,13 +111,21 @@ def test_plain_iteration_runs_on_the_device_of_the_data() -> None:
     assert counts == {"real_images": 160, "synthetic_images": 40, "trained_images": 50 * 20}
 
 
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
 def test_peak_memory_counts_simultaneous_use() -> None:
     memory = PeakMemory(CPU)
     blocks = [torch.ones(2**22) for _ in range(4)]  # 16 MiB each
     del blocks
     torch.ones(2**22)
     peak = memory.peak()
-    assert peak is None or 60 * 2**20 < peak < 200 * 2**20
+    assert peak is not None
+    assert 60 * 2**20 < peak < 200 * 2**20
+
+
+def test_peak_memory_is_above_what_was_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "_status", {"VmRSS": 100, "VmHWM": 350}.__getitem__)
+    monkeypatch.setattr(Path, "write_text", lambda path, text: None)
+    assert PeakMemory(CPU).peak() == 250
 
 
 def test_only_a_profile_measures_parts() -> None:

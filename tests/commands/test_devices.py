@@ -40,6 +40,8 @@ def test_runs_on_another_device_give_the_same_and_rarely_wait(tmp_path: Path) ->
     )  # fmt: skip
     found = json.loads((tmp_path / "found.json").read_text())
     assert found.keys() == CASES.keys()
+    # Every case is a run of its own: each of its settings has a part in the images.
+    assert len({case.get("set", case.get("error")) for case in found.values()}) == len(CASES)
     waiting = {}
     for name, case in found.items():
         assert "error" not in case, f"{name}: {case['error']}"

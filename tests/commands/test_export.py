@@ -1,20 +1,27 @@
 """Export formats: each is read back by the usual library of the format."""
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import to_tensor
 
 from gmlight.artifacts import condensed_set, export_formats
 from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts.results import Accuracy, Evaluation
+from gmlight.commands import export
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
+from gmlight.training.evaluator import EvaluatedSet
 from helpers.problems import named_classes
 from helpers.runs import TINY, Run, refusal
 
@@ -71,6 +78,37 @@ def test_npz_and_pt_are_exact(tmp_path: Path) -> None:
     for read in (arrays, content):
         assert list(read["classes"]) == condensed.classes
         assert (list(read["mean"]), list(read["std"])) == (condensed.mean, condensed.std)
+
+
+def test_printed_difference_is_that_of_the_exported_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exported images are one point worse on one architecture, and two points better on another."""
+
+    def evaluated(evaluators: object, sets: list[EvaluatedSet], console: Console) -> list[Evaluation]:
+        assert [(each.name, each.networks) for each in sets] == [("condensed", 3), ("as png", 3)]
+        assert torch.equal(sets[1].images.labels, labels)
+        assert torch.equal(sets[1].images.images, read_back)
+        means = [("condensed", "convnet", 50.0), ("condensed", "mlp", 30.0)]
+        means += [("as png", "convnet", 49.0), ("as png", "mlp", 32.0)]
+        return [
+            Evaluation(name, 4, 1, network, Accuracy([mean], epochs=1, protocol="plain"))
+            for name, network, mean in means
+        ]
+
+    labels, read_back = torch.tensor([0, 1]), torch.ones(2, 1, 2, 2)
+    stored = SimpleNamespace(
+        name="condensed", images=LabelledImages(torch.zeros(2, 1, 2, 2), labels), evaluators={},
+        device=torch.device("cpu"), metadata={},
+    )  # fmt: skip
+    monkeypatch.setattr(export, "open_set", lambda *_: stored)
+    monkeypatch.setattr(export, "evaluate_sets", evaluated)
+    monkeypatch.setattr(export, "headline", lambda metadata: "set")
+    screen = io.StringIO()
+    config: Any = SimpleNamespace(compare=3)
+    export.compare(config, None, read_back, "png", Console(file=screen, width=80))  # type: ignore[arg-type]
+    assert screen.getvalue().splitlines()[-2:] == [
+        "as png -1.00 points on convnet (n = 3 networks each)",
+        "as png +2.00 points on mlp (n = 3 networks each)",
+    ]
 
 
 def test_parquet_is_read_by_hugging_face_datasets(

@@ -15,10 +15,10 @@ from gmlight.artifacts.decoding import multi_formed
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.synthetic import MultiFormation
-from gmlight.data.dsa import Siamese
 from gmlight.data.images import LabelledImages, RealBatch
 from gmlight.errors import NonFiniteError
 from gmlight.matching import rules
+from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.runtime.seeding import generator, seeded
 from helpers import naive_algorithm
 from helpers.condensers import SETTINGS, condenser, fit, real_batches
@@ -121,20 +121,6 @@ def test_network_trains_on_real_images() -> None:
     torch.testing.assert_close(module.synthetic().detach(), condensed, rtol=1e-9, atol=1e-11)
 
 
-def test_network_trains_on_augmented_images() -> None:
-    images, seen = random_images(3, 2, 2, 8, 8), []
-
-    class Noting(Siamese):
-        def __call__(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-            seen.append(super().__call__(images, rng))
-            return seen[-1]
-
-    module = condenser(images, 2, [3], inner_loop={"augmentation": siamese(Noting)})
-    fit(module, real_batches(outer=1, updates=2, classes=3))
-    assert [len(batch) for batch in seen] == [6, 6, 6]
-    assert not torch.equal(seen[0], seen[1])
-
-
 def test_two_image_steps_at_each_network() -> None:
     """With zeta_S = 2 (Eq. 10) the same network and real batch are used twice."""
     images = random_images(3, 2, 2, 8, 8)
@@ -172,6 +158,81 @@ def test_mixed_batch_replaces_the_class_batches() -> None:
     (gradient,) = torch.autograd.grad(3 * sum(layers), images)
     expected = images.detach() - SETTINGS["image_lr"] * gradient
     torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_mixed_batches_are_transformed_too() -> None:
+    """Each image of a mixed batch, real or synthetic, by the transform of its class."""
+    images = random_images(3, 2, 2, 8, 8)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    real, labels = random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2])
+    batch.matched = (real, labels)
+    module = condenser(images, 1, [], matcher={"rule": rules.inter()}, dsa=siamese())
+    fit(module, [batch])
+
+    transform = siamese().update_transform(3, 0, 0)
+    kinds = [transform(real[i : i + 1], labels[i : i + 1]) for i in range(7)]
+    synthetic_labels = torch.arange(3).repeat_interleave(2)
+    with seeded(3, "network", 0):
+        network = small_network()
+    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    leaf = images.clone().requires_grad_()
+    seen = [
+        transform(leaf[c, i : i + 1], torch.tensor([c])) for c in range(3) for i in range(2)
+    ]  # image by image
+    ours = torch.autograd.grad(
+        cross_entropy(network(torch.cat(seen)), synthetic_labels), weights, create_graph=True
+    )
+    theirs = torch.autograd.grad(cross_entropy(network(torch.cat(kinds)), labels), weights)
+    layers = [naive_algorithm.distance("cos_euclid", 1.0, a, b) for a, b in zip(ours, theirs, strict=True)]
+    (gradient,) = torch.autograd.grad(3 * sum(layers), leaf)
+    expected = images - SETTINGS["image_lr"] * gradient
+    torch.testing.assert_close(module.synthetic().detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_each_update_draws_its_own_synthetic_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed batches are drawn anew at every k and t, from the seed."""
+    drawn: list[tuple[int, ...]] = []
+    match_mixed = GradientMatcher.match_mixed
+
+    def noting(self: GradientMatcher, network: Any, images: torch.Tensor, *args: Any) -> Any:
+        result = match_mixed(self, network, images, *args)
+        of_image = result.image_gradient.flatten(0, 1).flatten(1).abs().sum(1)
+        drawn.append(tuple(of_image.nonzero().squeeze(1).tolist()))
+        return result
+
+    monkeypatch.setattr(GradientMatcher, "match_mixed", noting)
+    batches = real_batches(outer=2, updates=2, classes=3)
+    for batch in batches:
+        batch.matched = (random_images(7, 2, 8, 8, seed=5), torch.tensor([0, 1, 2, 2, 2, 1, 2]))
+    for seed in (3, 3, 4):
+        matcher = {"rule": rules.inter(), "mixed_synthetic": 7}
+        fit(condenser(random_images(3, 6, 2, 8, 8), 2, [0], matcher=matcher, seed=seed), batches)
+    assert {len(images) for images in drawn} == {7}
+    assert drawn[:4] == drawn[4:8]
+    assert len(set(drawn)) == 8  # four updates of two seeds
+
+
+def test_diagnostics_are_those_of_the_images_after_the_step() -> None:
+    images = random_images(3, 2, 2, 8, 8)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    module = condenser(images, 1, [])
+    fit(module, [batch])
+    learned, labels = module.synthetic().detach(), torch.arange(3).repeat_interleave(2)
+    assert module.network is not None
+    assert isinstance(batch.images, torch.Tensor)
+    real, real_labels = batch.mixed or (None, None)
+    expected = {
+        "images/mean": learned.mean(),
+        "images/std": ((learned - learned.mean()) ** 2).mean().sqrt(),
+        "images/min": learned.min(),
+        "images/max": learned.max(),
+        "loss/synthetic": cross_entropy(module.network(learned.flatten(0, 1)), labels).detach(),
+        "loss/real": cross_entropy(module.network(real), real_labels).detach(),
+    }
+    found = {name: module.metrics[name] for name in expected}
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    total = module.metrics["matching_loss/intra"] + module.metrics["matching_loss/inter"]
+    torch.testing.assert_close(module.metrics["matching_loss/total"], total)
 
 
 def test_schedule_can_count_steps() -> None:
@@ -291,14 +352,33 @@ def test_non_finite_numbers_stop_the_run(where: str, at_once: int | None) -> Non
         message = "k=1, t=0, class '0': .* is not finite"
     with pytest.raises(NonFiniteError, match=message):
         fit(module, batches)
-    assert module.last_good().isfinite().all()
+
+
+def test_the_last_good_set_is_the_one_before_numbers_went_wrong() -> None:
+    """The real images of the third update are broken, so the second set is the last with finite gradients."""
+    batches, start = real_batches(outer=4, updates=1, classes=3), random_images(3, 1, 2, 8, 8)
+    assert isinstance(batches[2].images, torch.Tensor)
+    batches[2].images[1, 0] = math.nan
+    module, shorter = (condenser(start, 1, []) for _ in range(2))
+    with pytest.raises(NonFiniteError, match="k=2, t=0, class '1'"):
+        fit(module, batches)
+    fit(shorter, batches[:1])
+    assert torch.equal(module.last_good(), shorter.synthetic())
+    assert not torch.equal(module.last_good(), start)
+
+
+def test_zeta_is_filed_under_its_update() -> None:
+    module = condenser(random_images(3, 2, 2, 8, 8), 4, [3, 0, 2])
+    fit(module, real_batches(outer=2, updates=4, classes=3))
+    assert module.zeta_used == [[3, 3], [0, 0], [2, 2]]
 
 
 def test_infinite_final_images_are_refused() -> None:
-    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], image_optimizer=image_sgd(math.inf))
+    start = random_images(3, 1, 2, 8, 8)
+    module = condenser(start, 1, [], image_optimizer=image_sgd(math.inf))
     with pytest.raises(NonFiniteError, match="k=0, t=0, class '0': the image or its gradient is not finite"):
         fit(module, real_batches(outer=1, updates=1, classes=3))
-    assert module.last_good().isfinite().all()
+    assert torch.equal(module.last_good(), start)
 
 
 def test_same_seed_gives_the_same_bits_after_other_runs(run: Callable[..., Path]) -> None:

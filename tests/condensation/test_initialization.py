@@ -11,10 +11,11 @@ from gmlight import CondensedDataset
 from gmlight.artifacts import condensed_set
 from gmlight.builders.condenser import build_start
 from gmlight.builders.data import build_data
+from gmlight.condensation import initialization
 from gmlight.condensation.initialization import herd
-from gmlight.data.images import LabelledImages
+from gmlight.data.images import LabelledImages, RealImages
 from gmlight.errors import ConfigError
-from helpers.problems import named_classes
+from helpers.problems import named_classes, real_images
 from helpers.runs import composed
 
 CPU = torch.device("cpu")
@@ -30,6 +31,48 @@ def test_herding_follows_the_class_mean() -> None:
             min(left, key=lambda i: (features[[*chosen, i]].mean(0) - features.mean(0)).norm().item())
         )
     assert herd(features, 12).tolist() == chosen
+
+
+def numbered() -> RealImages:
+    """Twelve images of two classes, filled with their numbers: 0 to 4 of class a, 5 to 11 of class b."""
+    images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(-1, 1, 2, 2)
+    return real_images(images, (torch.arange(12) > 4).long(), mean=[0.0], std=[1 / 255])
+
+
+def test_sets_are_chosen_by_class() -> None:
+    chosen = initialization.random(numbered(), 4, torch.Generator().manual_seed(0))
+    numbers = chosen.images[:, 0, 0, 0].round().int().tolist()
+    assert chosen.labels.tolist() == [0] * 4 + [1] * 4
+    assert len(set(numbers)) == 8
+    assert max(numbers[:4]) < 5 <= min(numbers[4:])
+    rng = torch.Generator()
+    assert initialization.whole(train := numbered(), 3, rng) is train
+    noise = initialization.noise(numbered(), 500, rng)
+    assert noise.labels.bincount().tolist() == [500, 500]
+    assert noise.images.shape == (1000, 1, 2, 2)
+    assert (noise.images.mean().item(), noise.images.std().item()) == pytest.approx((0, 1), abs=0.05)
+
+
+def test_herding_keeps_the_order_of_its_choice() -> None:
+    """Of 0 to 4 the middle 2 comes first, then the pair around it; of 5 to 11 the middle 8."""
+    chosen = initialization.herding(
+        numbered(), 3, torch.Generator(), features="pixels", network=torch.nn.Identity, epochs=0
+    )
+    numbers = chosen.images[:, 0, 0, 0].round().int().tolist()
+    assert numbers[0] == 2
+    assert numbers[3] == 8
+    assert [sorted(numbers[1:3]), sorted(numbers[4:])] == [[1, 3], [7, 9]]
+    assert chosen.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_stored_set_is_sorted_by_class(tmp_path: Path) -> None:
+    train = numbered()
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(-1, 1, 2, 2)
+    stored = LabelledImages(images, torch.tensor([1, 0, 1, 0]))
+    condensed_set.write(tmp_path / "set", stored, train.info, {"complete": True})
+    found = initialization.condensed(train, 2, torch.Generator(), path=str(tmp_path / "set"))
+    assert found.images[:, 0, 0, 0].tolist() == [1, 3, 0, 2]
+    assert found.labels.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("features", ["network", "pixels"])

@@ -1,17 +1,24 @@
-"""The defaults of the parts that a program puts together by hand."""
+"""The inner loop by hand, and the defaults of the parts that a program puts together."""
 
+import copy
+import functools
 import inspect
+from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from gmlight.builders.parts import build_rule, build_schedule
 from gmlight.condensation.condenser import IMAGE_SGD, Condenser
 from gmlight.condensation.inner_loop import EQUATION_12, NETWORK_SGD, InnerLoop
+from gmlight.condensation.schedules import Losses, adaptive
 from gmlight.condensation.synthetic import Pixels
 from gmlight.config.compose import instantiate
+from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.matching.image_gradient import COS_EUCLID, MULTILEVEL, GradientMatcher
+from gmlight.runtime.seeding import seeded
 from helpers.condensers import condenser, fit, real_batches
 from helpers.problems import numbered_classes, random_images, small_network
 from helpers.runs import composed
@@ -62,3 +69,103 @@ def test_a_schedule_that_measures_needs_mixed_real_images() -> None:
     module = condenser(random_images(3, 1, 2, 8, 8), 2, [], inner_loop={"schedule": measures})
     with pytest.raises(ConfigError, match="mixed_batch=0"):
         fit(module, batches)
+
+
+def trained(loop: InnerLoop, synthetic: LabelledImages, t: int = 0) -> int:
+    """Trains the network of k = 0 after update t, with the first of `real_batches`."""
+    loop.start(3, 0, torch.device("cpu"))
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    batch.t = t
+    return loop.train(synthetic, batch, seed=3)
+
+
+def of_three_classes(count: int, seed: int) -> LabelledImages:
+    return LabelledImages(random_images(count, 2, 8, 8, seed=seed), torch.arange(count) % 3)
+
+
+def test_schedule_measures_the_losses_in_eval_mode() -> None:
+    """Batch norm makes the two modes differ."""
+    found, expected = [], []
+    synthetic = of_three_classes(6, seed=1)
+    (batch,) = real_batches(outer=1, updates=1, classes=3)
+    assert batch.mixed is not None
+
+    def measures(t: int, losses: Losses) -> Iterator[None]:
+        for _ in range(3):
+            found.append((losses.real(), losses.synthetic()))
+            twin = copy.deepcopy(loop.network)
+            assert twin is not None
+            twin.eval()
+            pairs = batch.mixed, (synthetic.images, synthetic.labels)
+            expected.append(tuple(cross_entropy(twin(images), labels).item() for images, labels in pairs))
+            yield
+
+    loop = InnerLoop(functools.partial(small_network, "batch"), measures)
+    assert trained(loop, synthetic) == 3
+    assert found == [pytest.approx(each, rel=1e-10) for each in expected]
+    assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize(("unit", "steps"), [("epochs", 4), ("steps", 2)])
+def test_an_epoch_on_real_images_has_the_steps_of_the_synthetic_set(unit: str, steps: int) -> None:
+    """Of 6 synthetic and 23 real images, in mini-batches of 4: two steps an epoch, not six."""
+    sizes: list[int] = []
+
+    def counted(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        sizes.append(len(images))
+        return images
+
+    loop = InnerLoop(
+        small_network,
+        functools.partial(adaptive, epochs=2),
+        unit=unit,
+        batch_size=4,
+        train_on=of_three_classes(23, seed=2),
+        augmentation=counted,
+    )
+    assert trained(loop, of_three_classes(6, seed=1)) == 2
+    assert sizes == [4] * steps
+
+
+def test_the_network_learns_from_augmented_images() -> None:
+    """Two steps by hand: momentum 0.4, and each mini-batch scaled by the augmentation's own number."""
+    drawn: list[float] = []
+
+    def scaled(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        drawn.append(2 + torch.rand((), generator=rng).item())
+        return drawn[-1] * images
+
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.4)
+    loop = InnerLoop(
+        small_network, functools.partial(adaptive, epochs=2), optimizer=optimizer, augmentation=scaled
+    )
+    synthetic = of_three_classes(6, seed=1)
+    trained(loop, synthetic)
+    with seeded(3, "network", 0):
+        twin = small_network()
+    velocity = [torch.zeros_like(parameter) for parameter in twin.parameters()]
+    for factor in drawn:
+        loss = cross_entropy(twin(factor * synthetic.images), synthetic.labels)
+        gradients = torch.autograd.grad(loss, list(twin.parameters()))
+        velocity = [0.4 * v + gradient for v, gradient in zip(velocity, gradients, strict=True)]
+        for parameter, v in zip(twin.parameters(), velocity, strict=True):
+            parameter.data -= 0.1 * v
+    assert len(set(drawn)) == 2
+    assert loop.network is not None
+    for actual, expected in zip(loop.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_statistics_move_in_train_mode_alone() -> None:
+    """After one batch: momentum 0.1, from mean 0 and variance 1; the weights stay."""
+    loop = InnerLoop(functools.partial(small_network, "batch"))
+    loop.start(3, 0, torch.device("cpu"))
+    assert loop.network is not None
+    before = copy.deepcopy(loop.network)
+    images = random_images(5, 2, 8, 8)
+    loop.update_running_statistics(images)
+    maps = before.conv0(images)
+    torch.testing.assert_close(loop.network.norm0.running_mean, 0.1 * maps.mean((0, 2, 3)))
+    torch.testing.assert_close(loop.network.norm0.running_var, 0.9 + 0.1 * maps.var((0, 2, 3)))
+    for actual, expected in zip(loop.network.parameters(), before.parameters(), strict=True):
+        assert torch.equal(actual, expected)

@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.builders.data import build_data
-from gmlight.builders.parts import build_factory
+from gmlight.builders.parts import build_factory, build_rule, build_schedule
 from gmlight.config.compose import name_classes
 from gmlight.config.labels import describe
 from gmlight.config.validate import check
@@ -221,9 +221,19 @@ def test_table_of_epochs_must_start_at_0() -> None:
         check(config)
 
 
-def test_one_number_of_epochs_is_valid_for_every_schedule() -> None:
-    check(composed("schedule.epochs=5"))
-    check(composed("matching.inter_weight=null"))
+@pytest.mark.parametrize("schedule", ["fixed", "adaptive"])
+def test_one_number_of_epochs_replaces_a_table(schedule: str) -> None:
+    config = composed(f"schedule={schedule}", "schedule.epochs=7")
+    check(config)
+    made = build_schedule(config)
+    assert [sum(1 for _ in made(t, None)) for t in (0, 3, 40)] == [7, 7, 7]
+
+
+@pytest.mark.parametrize(("weight", "expected"), [("null", 10), ("0.3", 0.3)])
+def test_weight_of_the_inter_term_is_the_number_of_classes_by_default(weight: str, expected: float) -> None:
+    config = composed(f"matching.inter_weight={weight}")
+    check(config)
+    assert build_rule(config).weight(10) == expected
 
 
 def test_mlp_has_a_smaller_image_learning_rate() -> None:

@@ -62,6 +62,30 @@ def test_number_of_cells(experiment: str) -> None:
     assert len(cells_of(experiment)) == SIZES[experiment]
 
 
+PAPERS_SWEEPS = {
+    "table1": {"method": "m", "dataset": "mnist,fashion_mnist,svhn,cifar10", "ipc": "1,10",
+               "matching": "intra,inter,interleaved,multilevel"},
+    "table2": {"method": "m", "dataset": "svhn", "ipc": 1,
+               "distance": "cos,euclid,sse,mse,cos_euclid,cos_sse,cos_mse"},
+    "table3": {"dataset": "mnist,fashion_mnist,svhn,cifar10,cifar100", "ipc": "1,10,50",
+               "method": "random,herding,dc,m,md,mdo,mda,whole"},
+    "table4": {"method": "md", "dataset": "mnist", "ipc": 1,
+               "architecture": "mlp,convnet,lenet,alexnet,vgg11_bn,resnet18_bn_ap"},
+    "tiny_imagenet": {"dataset": "tiny_imagenet", "ipc": 1, "method": "dc,md"},
+    "overfitting": {"dataset": "cifar10", "ipc": 10, "method": "dc", "schedule": "fixed,until_overfit"},
+    "relative_accuracy": {"dataset": "cifar10", "ipc": "50,100,200,500,1000", "method": "random,mda,whole"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("experiment", PAPERS_SWEEPS)
+def test_experiments_sweep_the_choices_of_the_paper(experiment: str) -> None:
+    node = yaml.safe_load((CONF_DIR / "experiment" / f"{experiment}.yaml").read_text())
+    assert node["hydra"]["sweeper"]["params"] == PAPERS_SWEEPS[experiment] | {"seed": "0,1"}
+    if experiment == "table4":
+        targets = ["mlp", "convnet", "lenet", "alexnet", "vgg11", "resnet18"]
+        assert node["evaluation"]["architectures"] == targets
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_cell_of_a_seed_composes(experiment: str) -> None:
     cells = [

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from gmlight import CondensedDataset
 from gmlight.artifacts.record import RunRecord
@@ -21,8 +22,9 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.config.resume import claim, expand, read_run, refuse_changes
 from gmlight.errors import ConfigError
+from gmlight.runtime.paths import CONF_DIR
 from gmlight.training.evaluator import Evaluator
-from helpers.runs import TINY, Run, refusal
+from helpers.runs import TINY, Run, composed, refusal
 
 WORDS = [
     *TINY, "iterations=3", "updates=2", "schedule.epochs=2", "schedule=fixed", "evaluation.epochs=2",
@@ -300,6 +302,49 @@ def test_command_is_stored_as_data(tmp_path: Path) -> None:
         refuse_changes(folder, config | {"seed": 2})
     claim(folder, replace(record, config=config | {"iterations": 3}), resumed=True)
     assert read_run(folder) == (words, config | {"iterations": 3})
+
+
+MAY_CHANGE = (
+    "checkpoint.every=1", "checkpoint.minutes=1", "log_every=1", "diagnose_every=2", "download=false",
+    "data_dir=elsewhere", "evaluation.networks=3", "evaluation.every=1", "evaluation.test_batch=7",
+    "memory.classes_per_chunk=2", "memory.device_share=0.5", "speed.compile=false", "speed.microbatch=3",
+    "speed.classes_per_block=2", "speed.allocator=off", "iterations=21", "trainer=cpu", "logger=none",
+)  # fmt: skip
+MAY_NOT_CHANGE = (
+    "ipc=3", "updates=4", "image_steps=2", "real_batch=5", "mixed_batch=6", "statistics_batch=7",
+    "train_batch=8", "network_images=real", "image_lr=0.2", "image_momentum=0.4", "network_lr=0.02",
+    "network_momentum=0.4", "seed=1", "holdout=0.1", "speed.precision=bfloat16", "evaluation.cutmix=0.5",
+    "matching=inter", "matching.class_weights=batch", "distance=mse", "distance.weight=2", "schedule=fixed",
+    "schedule.unit=steps", "initialization=real", "synthetic=multi_formation", "augmentation=dsa",
+    "sampling=representative", "architecture=mlp", "architecture.width=9", "dataset.mean=[0.2]",
+    "dataset.std=[0.2]", "scale.real_batch=5", "scale.networks=9", "scale.epochs=9", "scale.name=mine",
+)  # fmt: skip
+
+
+def test_which_keys_may_change_on_resume(tmp_path: Path) -> None:
+    config, folder = composed(), RunFolder(tmp_path)
+
+    def with_word(word: str) -> dict[str, Any]:
+        key, value = word.split("=", 1)
+        changed = config.copy()
+        if (CONF_DIR / key).is_dir():
+            changed = composed(word)
+        else:  # as composing does, in a hundredth of the time
+            OmegaConf.update(changed, key, yaml.safe_load(value), force_add=True)
+        return OmegaConf.to_container(changed, resolve=True)  # type: ignore[return-value]
+
+    def is_accepted(word: str) -> bool:
+        try:
+            refuse_changes(folder, with_word(word))
+        except ConfigError as error:
+            return "would change the synthetic set of the run: " not in str(error)
+        return True
+
+    folder.config.write_text(yaml.safe_dump({"command": []} | with_word("seed=0")))
+    assert [word for word in MAY_CHANGE if not is_accepted(word)] == []
+    assert [word for word in MAY_NOT_CHANGE if is_accepted(word)] == []
+    with pytest.raises(ConfigError, match="iterations=19: the run has 20; use no fewer"):
+        refuse_changes(folder, with_word("iterations=19"))
 
 
 def test_folder_is_locked_by_one_process(tmp_path: Path) -> None:

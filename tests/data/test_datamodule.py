@@ -95,6 +95,17 @@ def test_draw_depends_on_seed_k_and_t_alone() -> None:
     assert not torch.equal(torch.cat(tuple(first.images[:])), torch.cat(tuple(data.draw(2, 4).images[:])))
 
 
+def test_each_purpose_has_its_own_draw_at_every_update() -> None:
+    """Mixed and matched batches of one size differ from each other, and from those of every other update."""
+    data = build_data(composed("mixed_batch=9", "matching=inter", "matching.mixed_real=9")).load(CPU)
+    drawn = []
+    for k, t in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        batch = data.draw(k, t)
+        assert (batch.k, batch.t, len(batch.images)) == (k, t, 0)
+        drawn += [batch.mixed, batch.matched]
+    assert len({pair[0].numpy().tobytes() for pair in drawn if pair is not None}) == 8
+
+
 @pytest.mark.parametrize(("rule", "at"), [("inter", [0, 1, 2, 3]), ("interleaved", [1, 3])])
 def test_mixed_batches_replace_the_class_batches_of_the_inter_term(rule: str, at: list[int]) -> None:
     data = build_data(composed(f"matching={rule}", "matching.mixed_real=32")).load(CPU)

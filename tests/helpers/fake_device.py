@@ -173,7 +173,8 @@ def pretence() -> Iterator[None]:
 def compare() -> None:
     """Does runs here and there; argv: a folder, and overrides by name.
 
-    Writes found.json: by name the greatest difference of the images, both evaluations, and what waits.
+    Writes found.json: by name the hash of the set here, the greatest difference of the images there, both
+    evaluations, and what waits.
     """
     folder, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
     for name, words in cases.items():
@@ -189,6 +190,7 @@ def compare() -> None:
                 continue
             here, there = (CondensedDataset(folder / name / place) for place in ("here", "there"))
             found[name] = {
+                "set": here.metadata["sha256"],
                 "difference": (there.images - here.images).abs().max().item(),
                 "evaluations": [each.metadata["evaluations"] for each in (here, there)],
                 "waits": sorted(set(waits)),

@@ -105,3 +105,5 @@ def test_ranks_give_the_results_of_one_process(
         elif "float64" in case:
             torch.testing.assert_close(found["metrics"], expected["metrics"], rtol=1e-7, atol=1e-6)
             torch.testing.assert_close(found["images"], expected["images"], rtol=1e-10, atol=1e-11)
+        else:  # parts of a class are added in another order, in single precision
+            torch.testing.assert_close(found["images"], expected["images"], rtol=1e-4, atol=1e-5)

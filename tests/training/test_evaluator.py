@@ -1,21 +1,24 @@
 """Fresh networks, trained from scratch, each with its own seed."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from gmlight.architectures.blocks import LayerNames
 from gmlight.architectures.convnet import ConvNet
 from gmlight.artifacts.results import Accuracy
 from gmlight.builders.data import build_data
 from gmlight.builders.evaluators import build_evaluator, build_protocol
-from gmlight.data.augmentation import none
+from gmlight.data.augmentation import CutMix, none
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.source import DataSource
 from gmlight.runtime.compile import Compilation
+from gmlight.runtime.seeding import generator
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
 from gmlight.training.protocol import EvaluationProtocol
@@ -38,14 +41,100 @@ def test_network_depends_on_its_index_alone(evaluator: Evaluator) -> None:
     assert len(set(three.values)) > 1
 
 
-def test_accuracy_counts_correct_test_images(evaluator: Evaluator) -> None:
-    class Ones(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return torch.eye(10)[1].expand(len(images), 10)
+def with_test_labels(labels: list[int], train: int = 12) -> CondensationData:
+    """Random images of three classes; the labels are those of the test set."""
+    rng = torch.Generator().manual_seed(0)
+    pairs = [
+        (torch.randint(256, (len(of_split), 2, 4, 4), generator=rng).byte(), of_split)
+        for of_split in (torch.arange(train) % 3, torch.tensor(labels))
+    ]
+    return CondensationData(DataSource.from_tensors(*pairs)).load(CPU)
 
-    test = evaluator.data.test
-    (accuracy,) = evaluator.accuracies(Ensemble([Ones()]))
-    assert accuracy == pytest.approx(100 * test.counts[1] / len(test))
+
+class Constant(torch.nn.Module):
+    """Answers one class in eval mode, and another one in train mode."""
+
+    def __init__(self, answer: int, in_training: int) -> None:
+        super().__init__()
+        self.answer, self.in_training = answer, in_training
+        self.bias = torch.nn.Parameter(torch.zeros(3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        chosen = self.in_training if self.training else self.answer
+        return (torch.eye(3)[chosen] + 0 * self.bias).expand(len(images), 3)
+
+
+@pytest.mark.parametrize(("answer", "percent"), [(0, 10.0), (1, 60.0), (2, 30.0)])
+@pytest.mark.parametrize("networks", [1, 2])
+def test_accuracy_is_the_share_of_all_test_images_in_eval_mode(
+    answer: int, percent: float, networks: int
+) -> None:
+    """Of one image of class 0, six of class 1 and three of class 2."""
+    evaluator = Evaluator(torch.nn.Identity, with_test_labels([1, 1, 0, 1, 2, 1, 2, 1, 2, 1]), test_batch=4)
+    ensemble = Ensemble([Constant(answer, (answer + 1) % 3) for _ in range(networks)]).train()
+    assert evaluator.accuracies(ensemble) == pytest.approx([percent] * networks)
+
+
+def test_each_network_has_its_own_batches_and_its_own_start() -> None:
+    """From equal weights, networks differ by their batches; fresh networks differ already."""
+    data = with_test_labels([0, 1, 2])
+    torch.manual_seed(0)
+    same = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32, 3))
+
+    def weights(evaluator: Evaluator, member: int) -> torch.Tensor:
+        return next(evaluator.trained(data.train, [member]).parameters()).detach()
+
+    protocol = EvaluationProtocol(epochs=1, sgd=SGDSettings(batch_size=5))
+    evaluator = Evaluator(lambda: copy.deepcopy(same), data, protocol)
+    assert torch.equal(weights(evaluator, 1), weights(evaluator, 1))
+    assert not torch.equal(weights(evaluator, 0), weights(evaluator, 1))
+    assert not torch.equal(weights(evaluator, 1), weights(dataclasses.replace(evaluator, seed=1), 1))
+    fresh = Evaluator(lambda: torch.nn.Linear(3, 3), data)
+    first, second = (next(fresh.training(data.train, [member])).only.weight for member in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_network_trains_on_augmented_and_mixed_images() -> None:
+    """One epoch of two mini-batches, repeated by hand."""
+    data, drawn = with_test_labels([0, 1, 2], train=9), []
+
+    def shifted(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        drawn.append(torch.rand((), generator=rng).item())
+        return images + drawn[-1]
+
+    class Mixed(CutMix):
+        def __call__(self, images: torch.Tensor, rng: torch.Generator) -> tuple:
+            result = super().__call__(images, rng)
+            batches.append((images, *result))
+            return result
+
+    batches: list[tuple] = []
+    protocol = EvaluationProtocol(
+        epochs=1,
+        sgd=SGDSettings(batch_size=6, lr=0.1, momentum=0.6, weight_decay=0.03),
+        augmentation=shifted,
+        cutmix=Mixed(1.0),
+    )
+    evaluator = Evaluator(
+        lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32, 3)), data, protocol
+    )
+    trained = evaluator.trained(data.train, [4])
+    rng = generator(0, "evaluation-batches", 4)
+    order = torch.randperm(9, generator=rng)
+    images, labels = data.train.batch(torch.arange(9))
+    network = evaluator._fresh(4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.6, weight_decay=0.03)
+    assert len(drawn) == len(batches) == 2
+    for shift, (given, mixed, partners, share), indices in zip(drawn, batches, order.split(6), strict=True):
+        torch.testing.assert_close(given, images[indices] + shift)
+        optimizer.zero_grad()
+        logits, targets = network(mixed), labels[indices]
+        loss = share * cross_entropy(logits, targets) + (1 - share) * cross_entropy(logits, targets[partners])
+        loss.backward()
+        optimizer.step()
+    assert min(share for *_, share in batches) < 1
+    for actual, expected in zip(trained.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def test_learning_rate_drops_at_half_of_the_epochs(

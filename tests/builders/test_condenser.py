@@ -1,0 +1,104 @@
+"""The parts of a condensation get the values of their own keys; all values differ."""
+
+import functools
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from gmlight.builders.condenser import build_condenser, build_start
+from gmlight.builders.data import build_matched_data, build_sampler
+from gmlight.builders.parts import build_parts
+from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.sampling import Representatives
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.dsa import Siamese
+from gmlight.training.steps import SGDSettings
+from helpers.runs import composed
+
+CPU = torch.device("cpu")
+DIFFERENT = (
+    "image_lr=0.3", "image_momentum=0.7", "network_lr=0.02", "network_momentum=0.4", "train_batch=9",
+    "ipc=2", "updates=3", "image_steps=5", "seed=11", "diagnose_every=20", "architecture.width=8",
+    "real_batch=13", "mixed_batch=17", "statistics_batch=6",
+)  # fmt: skip
+
+
+def built(*words: str) -> tuple[DictConfig, CondensationData, Condenser]:
+    config = composed(*DIFFERENT, *words)
+    parts = build_parts(config, print)
+    data = build_matched_data(config, parts).load(CPU)
+    return config, data, build_condenser(config, build_start(config, data), data, parts)
+
+
+def test_each_optimizer_has_its_own_rate_and_momentum() -> None:
+    _, _, condenser = built()
+    images = condenser.configure_optimizers()
+    loop = condenser.inner_loop
+    loop.start(0, 0, CPU)
+    assert loop._optimizer is not None
+    found = [
+        (type(each), each.defaults["lr"], each.defaults["momentum"], each.defaults["weight_decay"])
+        for each in (images, loop._optimizer)
+    ]
+    assert found == [(torch.optim.SGD, 0.3, 0.7, 0), (torch.optim.SGD, 0.02, 0.4, 0)]
+    learned = [parameter for group in images.param_groups for parameter in group["params"]]
+    assert [parameter.shape for parameter in learned] == [(10, 2, 1, 8, 8)]
+    assert learned[0] is next(condenser.synthetic.parameters())
+
+
+def test_sizes_and_counts_reach_their_parts() -> None:
+    _, data, condenser = built("schedule.unit=steps", "matching=inter", "matching.mixed_synthetic=7")
+    assert (condenser.updates, condenser.image_steps, condenser.seed) == (3, 5, 11)
+    assert (condenser.diagnose_every, condenser.dsa) == (20, None)
+    loop, matcher = condenser.inner_loop, condenser.matcher
+    assert (loop._unit, loop._batch_size, loop._train_on) == ("steps", 9, None)
+    assert (matcher.rule.name, matcher._mixed_synthetic, matcher.info) == ("inter", 7, data.info)
+    assert (data.updates, data.seed) == (3, 11)
+    sizes = data.batches
+    assert (sizes.real, sizes.mixed, sizes.statistics, sizes.matched) == (13, 17, 0, 0)
+
+
+def test_batch_norm_gets_a_batch_for_its_statistics() -> None:
+    config = composed(*DIFFERENT, "architecture=convnet_bn", "matching=inter", "matching.mixed_real=19")
+    sizes = build_matched_data(config, build_parts(config, print)).batches
+    assert (sizes.real, sizes.mixed, sizes.statistics, sizes.matched) == (13, 17, 6, 19)
+
+
+def test_siamese_augmentation_applies_to_matching_and_to_the_network() -> None:
+    _, data, condenser = built("augmentation=dsa", "network_images=real")
+    assert isinstance(condenser.dsa, Siamese)
+    assert condenser.inner_loop.augmentation is condenser.dsa
+    assert condenser.inner_loop._train_on is data.train
+    _, _, plain = built("augmentation=crop_scale_rotate")
+    images = torch.randn(2, 1, 8, 8)
+    assert plain.dsa is None
+    assert torch.equal(plain.inner_loop.augmentation(images, torch.Generator()), images)
+
+
+def test_the_sampler_trains_its_network_like_the_inner_loop() -> None:
+    config = composed(
+        *DIFFERENT, "sampling=representative", "sampling.every=3", "sampling.steps=4", "sampling.nearest=2"
+    )
+    sampler = build_sampler(config, torch.nn.Identity)
+    assert isinstance(sampler, Representatives)
+    assert (sampler.every, sampler.steps, sampler.nearest, sampler.seed) == (3, 4, 2, 11)
+    assert sampler.sgd == SGDSettings(batch_size=9, lr=0.02, momentum=0.4, weight_decay=0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "images"),
+    [
+        ((), 2),
+        (("initialization=real",), 2),
+        (("synthetic=multi_formation", "synthetic.factor=3"), 2),
+        (("synthetic=multi_formation", "synthetic.factor=3", "initialization=real"), 18),
+    ],
+    ids=str,
+)
+def test_number_of_initial_images(words: tuple[str, ...], images: int) -> None:
+    """Noise fills the stored images; real images fill the parts that are decoded from them."""
+    config = composed(*DIFFERENT, *words)
+    data = build_matched_data(config, build_parts(config, print)).load(CPU)
+    start = functools.partial(build_start, config, data)()
+    assert torch.bincount(start.batch(torch.arange(len(start)))[1]).tolist() == [images] * 10
