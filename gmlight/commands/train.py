@@ -52,10 +52,16 @@ def train(config: DictConfig, path: Path) -> float | None:
     if resumed and already_finished(folder, record.config):
         console.print(f"{record.headline}: already finished")
         return results.read_accuracy(folder)
-    run = build_run(config, folder, record, console, resumed=resumed)
+    with resumable(folder.config):
+        run = build_run(config, folder, record, console, resumed=resumed)
     page, trainer = run.callbacks.page, run.trainer
     only_this_process = folder.locked() if is_main() else nullcontext()
-    with only_this_process, page.showing_errors(), resumable(), ending_launched_processes(trainer.strategy):
+    with (
+        only_this_process,
+        page.showing_errors(),
+        resumable(folder.config),
+        ending_launched_processes(trainer.strategy),
+    ):
         checkpoint = claim_folder(run)
         console.print(record.headline)
         with closing_loggers(trainer):
