@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first one saves the run and ends it; a second one ends the process at once."""
+"""SIGINT, SIGTERM, SIGHUP: the first one saves the run and ends it; a second one ends the process at once."""
 
 import math
 import os

@@ -1,5 +1,6 @@
 """Signals at every moment of a run: the exit status, the line, and what is saved."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from gmlight.artifacts.metrics_csv import read_metrics
 from gmlight.artifacts.run_folder import RunFolder
 from helpers.processes import run_forked, run_module
 from helpers.runs import TINY
-from helpers.stopping import run_signalled, run_stopped_in_a_long_call
+from helpers.stopping import before_call, run_signalled, run_stopped_in_a_long_call
 
 WORDS = [
     *TINY, "iterations=3", "updates=1", "log_every=1", "checkpoint.every=100", "real_batch=4",
@@ -87,8 +88,8 @@ def test_signal_in_a_run_saves_and_says_how_to_resume(
 
 def test_signal_in_the_first_draw_of_a_resumed_run(process: Process, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    words = [*WORDS, f"hydra.run.dir={run.path}"]
-    for number, words in enumerate([words, [f"resume={run.path}"]], start=1):
+    started, resumed = [*WORDS, f"hydra.run.dir={run.path}"], [f"resume={run.path}"]
+    for number, words in enumerate([started, resumed], start=1):
         result = process(run_signalled, words, DRAW, 1, signal.SIGTERM)
         line = f"gmlight: stopped by SIGTERM; continue with resume={run.path}"
         assert (result.returncode, lines_of(result)) == (143, [line])
@@ -142,3 +143,26 @@ def run_hung_up(module: str, words: list[str], ignored: bool) -> None:
     """Sends SIGHUP in the first draw of a run; under nohup it is ignored from the start."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     run_signalled(module, words, DRAW, 1, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0"]], ids=["run", "sweep"])
+def test_run_goes_on_and_saves_when_nobody_reads_its_output(
+    process: Process, tmp_path: Path, words: list[str]
+) -> None:
+    result = process(run_unread, [*words, *WORDS])
+    assert (result.returncode, lines_of(result)) == (0, [])
+    assert len([*tmp_path.glob("runs/**/result.json")]) == 1
+
+
+def run_unread(module: str, words: list[str]) -> None:
+    """Runs a command whose reader goes away in the first draw, as `| head` does."""
+
+    def close() -> None:
+        os.close(read_end)
+
+    read_end, write_end = os.pipe()
+    for descriptor in (1, 2):
+        os.dup2(write_end, descriptor)
+    os.close(write_end)
+    before_call(DRAW, 1, close)
+    run_module(module, words)
