@@ -71,8 +71,8 @@ def build_trainer(
         raise ConfigError(_explain(error, together=together)) from None
     if trainer.precision != "32-true":  # by a plugin, or by a strategy
         raise ConfigError(f"the trainer's precision is {trainer.precision}: {REFUSED['precision'][1]}")
-    # Lightning's handlers would replace gmlight's before the first batch is drawn. They note a SIGTERM and end
-    # the process later, without a word and with status 0.
+    # Lightning's handlers would replace gmlight's before the first batch is drawn. They note a SIGTERM, and
+    # the process ends later, without a word and with status 0.
     trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
 

@@ -1,4 +1,4 @@
-"""Standard streams that outlive their reader: `| head`, a closed terminal or a full disk does not end a run."""
+"""Standard streams that outlive their reader: `| head`, a closed terminal or a full disk ends no run."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ def lasting_streams() -> Iterator[None]:
     """Drops what is written to the standard streams inside the block from their first error on."""
     before = sys.stdout, sys.stderr
     streams = [_LastingStream(stream or open(os.devnull, "w")) for stream in before]  # noqa: SIM115
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:
