@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFERRAL_SECONDS = 10.0  # a deferred signal is raised after this time at the latest
@@ -211,19 +211,4 @@ def resumable(config: Path) -> Iterator[None]:
         yield
     except Stopped as stopped:
         stopped.resumable = config.exists()
-        raise
-
-
-@contextmanager
-def ending_launched_processes(strategy: Any) -> Iterator[None]:
-    """Ends the processes that a trainer has started if the block fails.
-
-    Args:
-        strategy: the trainer's strategy; its launcher is None if it starts no processes.
-    """
-    try:
-        yield
-    except BaseException:
-        if strategy.launcher is not None:
-            strategy.launcher.kill(signal.SIGTERM)
         raise

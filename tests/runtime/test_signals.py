@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from gmlight.runtime.signals import SIGNALS, SignalHandler, Stopped, ending_launched_processes, resumable
+from gmlight.runtime.signals import SIGNALS, SignalHandler, Stopped, resumable
 from helpers.processes import run_code, run_forked
 
 SETUP = """
@@ -102,16 +101,3 @@ def test_ignored_hangup_stays_ignored_and_handlers_are_restored() -> None:
         assert signal.getsignal(signal.SIGTERM) != before[SIGNALS.index(signal.SIGTERM)]
     signal.signal(signal.SIGHUP, hangup)
     assert [signal.getsignal(signum) for signum in SIGNALS] == before
-
-
-def test_launched_processes_end_with_an_error_only() -> None:
-    killed: list[int] = []
-    strategy = SimpleNamespace(launcher=SimpleNamespace(kill=killed.append))
-    with ending_launched_processes(strategy):
-        pass
-    assert killed == []
-    with pytest.raises(KeyboardInterrupt), ending_launched_processes(strategy):
-        raise KeyboardInterrupt
-    assert killed == [signal.SIGTERM]
-    with pytest.raises(ValueError, match="alone"), ending_launched_processes(SimpleNamespace(launcher=None)):
-        raise ValueError("alone")
