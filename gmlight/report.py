@@ -3,12 +3,14 @@
 import sys
 
 from gmlight.errors import ConfigError
+from gmlight.runtime.streams import lasting_streams
 
 USAGE = """usage: python -m gmlight.report runs=<folders or globs, separated by commas>
            [html=PATH] [markdown=PATH] [csv=PATH] [plots=FOLDER]"""
 KEYS = {"runs", "html", "markdown", "csv", "plots"}
 
 
+@lasting_streams()
 def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(USAGE)

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 from gmlight.runtime.console import matching_folders
+from gmlight.runtime.streams import lasting_streams
 
 USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated by commas>"
 
 
+@lasting_streams()
 def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(USAGE)

@@ -1,7 +1,11 @@
 """A Lightning plugin that writes checkpoint files atomically."""
 
+import errno
 import os
+import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ from lightning.fabric.plugins import CheckpointIO
 from gmlight.artifacts.checkpoint_file import encode_checkpoint, read_checkpoint
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
-from gmlight.runtime.atomic import atomic_write, partial_path
+from gmlight.runtime.atomic import atomic_write, flush_names, partial_path
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -35,11 +39,12 @@ class AtomicCheckpointIO(CheckpointIO):
         final = Path(path)
         folder = RunFolder.of_checkpoint(final)
         final.parent.mkdir(parents=True, exist_ok=True)
+        flush_names(folder.path)
         head, body = encode_checkpoint(checkpoint)
         free = shutil.disk_usage(final.parent).free
         if free < len(head) + len(body):
             reason = f"{free / 2**20:.1f} MiB are free, {len(body) / 2**20:.1f} are needed"
-            raise _no_room(final, folder, reason)
+            raise no_room(final, folder, reason)
         beside = partial_path(final)
         try:
             with beside.open("wb") as file:
@@ -49,13 +54,13 @@ class AtomicCheckpointIO(CheckpointIO):
                 os.fsync(file.fileno())
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise _no_room(final, folder, str(error.strerror)) from None
+            raise no_room(final, folder, str(error.strerror)) from None
         if final.exists():
             # A hard link, so that the last checkpoint always exists.
             with atomic_write(folder.previous_checkpoint) as link:
                 os.link(final, link)
         beside.replace(final)
-        _flush_names(final.parent)
+        flush_names(final.parent)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
@@ -77,13 +82,31 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def _no_room(path: Path, folder: RunFolder, reason: str) -> ConfigError:
-    return ConfigError(f"cannot write {path}: {reason}; free disk space, then use resume={folder.path}")
+def no_room(path: Path, folder: RunFolder, reason: str) -> ConfigError:
+    """Returns the error of a file of a begun run that cannot be written.
+
+    Args:
+        path: the file, or the run folder.
+        folder: of the run.
+        reason: why not.
+    """
+    place = shlex.quote(str(folder.path))
+    return ConfigError(f"cannot write {path}: {reason}; make room and go on with resume={place}")
 
 
-def _flush_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextmanager
+def naming_full_disks(folder: RunFolder) -> Iterator[None]:
+    """Explains in one line that no file of a begun run can be written in the block.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ConfigError: the disk or the user's share of it is full.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise no_room(Path(error.filename or folder.path), folder, str(error.strerror)) from None

@@ -207,7 +207,9 @@ class RunFolder:
         step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
         if checkpoint == self.previous_checkpoint:  # the last one is damaged
             self.last_checkpoint.unlink(missing_ok=True)
-        drop_rows_from(self.metrics, step, keep_evaluation=step < iterations * updates)
+        # A run repeats the evaluation at this step unless its picture exists, and always the final one.
+        evaluated = self.samples(step // updates).exists() and step < iterations * updates
+        drop_rows_from(self.metrics, step, keep_evaluation=evaluated)
         for picture in self.all_samples:
             if int(picture.stem) * updates > step:
                 picture.unlink()

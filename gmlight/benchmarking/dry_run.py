@@ -20,8 +20,8 @@ from gmlight.reporting.run_page import PICTURES, PICTURES_BYTES
 from gmlight.runtime.console import format_duration
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
+from gmlight.runtime.processes import ending_launched_processes
 from gmlight.runtime.profiling import PartTimer, measure_seconds
-from gmlight.runtime.signals import ending_launched_processes
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 
 WARM_UP, STEPS = 1, 3  # image updates

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import profilers
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -71,6 +72,11 @@ def build_trainer(
         raise ConfigError(_explain(error, together=together)) from None
     if trainer.precision != "32-true":  # by a plugin, or by a strategy
         raise ConfigError(f"the trainer's precision is {trainer.precision}: {REFUSED['precision'][1]}")
+    # Lightning's handlers would replace gmlight's before the first batch is drawn. They note a SIGTERM, and
+    # the process ends later, without a word and with status 0.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    # Lightning would kill this process without a word if one that it started is lost (see runtime.processes).
+    subprocess_script._launch_process_observer = lambda child_processes: None
     return trainer
 
 

@@ -9,7 +9,7 @@ import lightning
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.signals import signal_handler
+from gmlight.runtime.signals import Stopped, signal_handler
 
 
 class Checkpoints(lightning.Callback):
@@ -29,6 +29,8 @@ class Checkpoints(lightning.Callback):
         self.path, self.minutes = folder.last_checkpoint, minutes
         self.every = [number for number in (every, evaluate_every) if number]
         self.seconds = 0.0
+        self._saved_step = 0
+        self._updating = True  # whether the state is that of no complete update; True before the first one
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
@@ -39,6 +41,12 @@ class Checkpoints(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         signal_handler.reinstall()
         self._counted = self._saved = time.monotonic()
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._updating = True
 
     def on_train_batch_end(
         self,
@@ -49,6 +57,7 @@ class Checkpoints(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(module, Condenser)
+        self._updating = False
         last_update = batch.t == module.updates - 1
         due = last_update and any((batch.k + 1) % number == 0 for number in self.every)
         late = time.monotonic() - self._saved > 60 * self.minutes
@@ -62,11 +71,19 @@ class Checkpoints(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._count()
 
+    def on_exception(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        # A signal may end a long draw of real images, between two updates. Ranks cannot save one by one.
+        unsaved = not self._updating and trainer.global_step > self._saved_step
+        if isinstance(exception, Stopped) and unsaved and ranks.size == 1:
+            self.save(trainer)
+
     def save(self, trainer: lightning.Trainer) -> None:
         """Saves a checkpoint now."""
         self._count()
         trainer.save_checkpoint(self.path)
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), trainer.global_step
 
     def _count(self) -> None:
         now = time.monotonic()

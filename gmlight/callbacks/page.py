@@ -1,9 +1,10 @@
 """A callback that updates the run's page."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import lightning
@@ -11,11 +12,14 @@ from rich.console import Console
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.errors import ConfigError
 from gmlight.reporting.run_page import State, write_run_page
+from gmlight.runtime.processes import LostProcessError
 from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped
 
 PAGE_SECONDS = 600
+RETRY_SECONDS = 60  # after a page that could not be written
 
 
 class RunPage(lightning.Callback):
@@ -35,7 +39,7 @@ class RunPage(lightning.Callback):
         self.iterations: int = record.config["iterations"]
         self.updates: int = record.config["updates"]
         self._done = 0  # outer iterations
-        self._written = -math.inf
+        self._due = math.inf  # time of the next page; infinite before the first one
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._started, self._first = time.monotonic(), trainer.global_step
@@ -52,7 +56,7 @@ class RunPage(lightning.Callback):
     ) -> None:
         self._done, t = divmod(trainer.global_step, self.updates)
         evaluated = t == 0 and self.folder.samples(self._done).exists()
-        if evaluated or time.monotonic() - self._written > PAGE_SECONDS:
+        if evaluated or time.monotonic() > self._due:
             self._show_condensing(trainer)
 
     def show_evaluating(self) -> None:
@@ -71,10 +75,22 @@ class RunPage(lightning.Callback):
         try:
             yield
         except BaseException as error:
-            if self._written > -math.inf:
+            if self._due < math.inf:
                 reason = error.line(self.folder.path) if isinstance(error, Stopped) else str(error)
                 self._write("stopped", reason=reason)
+                if isinstance(error, LostProcessError) and not is_main():
+                    with (
+                        suppress(ConfigError),
+                        self.folder.locked(),
+                    ):  # only rank 0 locks it: it is the lost one
+                        self._write_page(State("stopped", self._done, self.iterations, reason=reason))
             raise
+
+    def show_lost_process(self) -> None:
+        """Shows and prints that another process of the run is lost."""
+        error = LostProcessError(self.folder.path)
+        self._write("stopped", reason=str(error))
+        print(f"gmlight: {error}", file=sys.stderr)
 
     def _show_condensing(self, trainer: lightning.Trainer) -> None:
         elapsed, steps = time.monotonic() - self._started, trainer.global_step - self._first
@@ -84,11 +100,30 @@ class RunPage(lightning.Callback):
     def _write(
         self, name: str, elapsed: float | None = None, left: float | None = None, reason: str = ""
     ) -> None:
-        self._written = time.monotonic()
-        if not is_main():
-            return
         state = State(name, self._done, self.iterations, elapsed, left, reason)
+        written = not is_main() or self._write_page(state)
+        self._due = time.monotonic() + (PAGE_SECONDS if written else RETRY_SECONDS)
+
+    def _write_page(self, state: State) -> bool:
         try:
             write_run_page(self.folder, self.record, self.classes, state)
         except Exception as error:  # a failing page must not end the run
             self.console.print(f"{self.folder.page.name} cannot be written: {error!r}", soft_wrap=True)
+            return False
+        return True
+
+
+def mend_page(folder: RunFolder, console: Console) -> None:
+    """Writes the page of a finished run if that failed at the run's end; only rank 0 writes.
+
+    Args:
+        folder: of a run.
+        console: gets a line if the page cannot be written.
+    """
+    page, result = folder.page, folder.result
+    missing = result.exists() and not (page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns)
+    if not missing or not is_main():
+        return
+    record = RunRecord.from_dict(folder.read_result())
+    with suppress(ConfigError), folder.locked():  # a run in progress writes its page itself
+        RunPage(folder, record, record.config["dataset"]["classes"], console).show_finished()

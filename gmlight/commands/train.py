@@ -11,11 +11,13 @@ from omegaconf import DictConfig
 
 from gmlight.artifacts import condensed_set, results, set_files
 from gmlight.artifacts.accuracy_log import AccuracyLog
+from gmlight.artifacts.checkpoint_io import naming_full_disks
 from gmlight.artifacts.decoding import Stored
 from gmlight.artifacts.results import Evaluation
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.run import Run, build_run
 from gmlight.callbacks.evaluation import metrics_of_all, record_evaluation
+from gmlight.callbacks.page import mend_page
 from gmlight.config.experiment_cells import blank_cell
 from gmlight.config.labels import describe
 from gmlight.config.origin import code_versions, read_origin, record_origin, refuse_changed_data
@@ -26,8 +28,9 @@ from gmlight.reporting.loggers import closing_loggers, dashboard_locations, log_
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.runtime.distributed import ranks
+from gmlight.runtime.processes import ending_launched_processes, naming_lost_processes
 from gmlight.runtime.rank import is_main
-from gmlight.runtime.signals import ending_launched_processes, resumable, signal_handler
+from gmlight.runtime.signals import resumable, signal_handler
 
 
 def train(config: DictConfig, path: Path) -> float | None:
@@ -50,16 +53,25 @@ def train(config: DictConfig, path: Path) -> float | None:
             results.write_result(folder, record, [], {"blank": reason})
         console.print(f"{record.headline}: not applicable, {reason}")
         return None
+    if resumed:
+        mend_page(folder, console)
     if resumed and already_finished(folder, record.config):
         console.print(f"{record.headline}: already finished")
         return results.read_accuracy(folder)
-    run = build_run(config, folder, record, console, resumed=resumed)
+    with resumable(folder.config):
+        run = build_run(config, folder, record, console, resumed=resumed)
     page, trainer = run.callbacks.page, run.trainer
     only_this_process = folder.locked() if is_main() else nullcontext()
-    with only_this_process, page.showing_errors(), resumable(), ending_launched_processes(trainer.strategy):
+    with (
+        only_this_process,
+        page.showing_errors(),
+        resumable(folder.config),
+        ending_launched_processes(trainer.strategy, page.show_lost_process),
+        naming_lost_processes(path),
+    ):
         checkpoint = claim_folder(run)
         console.print(record.headline)
-        with closing_loggers(trainer):
+        with naming_full_disks(folder), closing_loggers(trainer):
             images = condense(run, checkpoint)
             page.show_evaluating()
             evaluations = evaluate(run, images)

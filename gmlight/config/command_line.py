@@ -11,8 +11,10 @@ from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped, signal_handler
+from gmlight.runtime.streams import lasting_streams
 
 
+@lasting_streams()
 def run_command(name: str) -> None:
     """Composes conf/<name>.yaml from the command line and runs `gmlight.commands.<name>` in a run folder.
 

@@ -21,6 +21,7 @@ from gmlight.runtime import slurm
 from gmlight.runtime.console import numbered_output
 from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped, signal_handler
+from gmlight.runtime.streams import lasting_streams
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Job:
         requeue = signal.getsignal(
             signal.SIGUSR2
         )  # submitit's handler, called shortly before the job's time limit
-        with signal_handler.installed(), streams:
+        with signal_handler.installed(), lasting_streams(), streams:
             if callable(requeue):
                 signal_handler.reinstall(signal.SIGUSR2)
             try:

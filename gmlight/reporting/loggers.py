@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ from typing import Any
 import lightning
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from PIL import Image
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 from gmlight.reporting.csv_logger import MetricsCSVLogger
-from gmlight.runtime.console import relative_path
+from gmlight.runtime.console import new_console, relative_path
 
 MAX_TAG_LENGTH = 64  # characters; W&B refuses longer ones
+ONLINE_SECONDS = 20  # longest wait for W&B to accept a run
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def tensorboard_logger(folder: Path, labels: DashboardLabels) -> Logger:
 
 
 def wandb_logger(folder: Path, labels: DashboardLabels, *, project: str) -> Logger:
-    """Builds a W&B logger; without a key it works offline, and it never prompts.
+    """Builds a W&B logger; without a key or a connection it works offline, and it never prompts.
 
     Args:
         folder: of the run; a resumed run keeps its id.
@@ -96,17 +99,36 @@ def wandb_logger(folder: Path, labels: DashboardLabels, *, project: str) -> Logg
             f"logger=wandb: {reason}; correct or unset WANDB_API_KEY, or use WANDB_MODE=offline"
         ) from None
     options: dict[str, Any] = {} if online or os.environ.get("WANDB_MODE") else {"mode": "offline"}
-    if earlier := sorted(folder.glob("wandb/*run-*-*")):
-        options |= {"id": earlier[-1].name.rsplit("-", 1)[1], "resume": "allow"}
-    return WandbLogger(
+    earlier = sorted(folder.glob("wandb/*run-*-*"))
+    return _OnlineOrOfflineLogger(
         name=labels.name,
         project=project,
         save_dir=folder,
         group=labels.group,
         tags=labels.tags,
         config=labels.config,
+        id=earlier[-1].name.rsplit("-", 1)[1] if earlier else secrets.token_hex(4),
+        settings=wandb.Settings(init_timeout=ONLINE_SECONDS),
         **options,
     )
+
+
+class _OnlineOrOfflineLogger(WandbLogger):
+    """Records a run offline if W&B does not accept it: there is no network, or the key is wrong."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        import wandb
+
+        try:
+            return super().experiment
+        except wandb.Error as error:
+            line = f"logger=wandb: no connection ({str(error).splitlines()[0]}); the run is recorded offline"
+            new_console().print(line, soft_wrap=True)
+            wandb.teardown()  # its service still holds the run's id
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
 
 
 @contextmanager

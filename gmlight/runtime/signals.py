@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first signal saves the run and ends it; a second one ends the process at once."""
+"""SIGINT, SIGTERM, SIGHUP: the first one saves the run and ends it; a second one ends the process at once."""
 
 import math
 import os
@@ -8,12 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFERRAL_SECONDS = 10.0  # a deferred signal is raised after this time at the latest
 EXIT_SECONDS = 5.0  # after that, the process exits even if it hangs
 DUPLICATE_SECONDS = 0.3  # signals this close are one event: schedulers signal every process of a group
@@ -40,7 +40,7 @@ class Stopped(BaseException):
 
     @property
     def status(self) -> int:
-        """Exit status by the shells' convention: 130 for SIGINT, 143 for SIGTERM."""
+        """Exit status by the shells' convention: 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signum
 
 
@@ -53,28 +53,22 @@ class SignalHandler:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._handled: set[int] = set(SIGNALS)
+        self._additional: set[int] = set()
+        self._handled: set[int] = set()
         self._installed = self._deferred = self._raised = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Installs the handlers inside the block and restores the previous ones afterwards."""
-        self.signum, self._raised = None, False
-        previous = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
         read_end, write_end = os.pipe()
         os.set_blocking(write_end, False)
         previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         watchdog = threading.Thread(target=self._watch, args=(read_end,), daemon=True)
         watchdog.start()
-        self._installed = True
-        self.reinstall()
         try:
-            yield
+            with self._replacing_handlers():
+                yield
         finally:
-            self._installed = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            for signum, handler in previous.items():
-                signal.signal(signum, handler)
             signal.set_wakeup_fd(previous_fd)
             os.close(write_end)  # ends the thread
             watchdog.join()
@@ -90,25 +84,37 @@ class SignalHandler:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        try:
+            with self._replacing_handlers():
+                yield
+        finally:
+            self.signum = None
+
+    @contextmanager
+    def _replacing_handlers(self) -> Iterator[None]:
         self.signum, self._raised = None, False
         previous = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
+        self._handled = set(SIGNALS) | self._additional
+        if previous[signal.SIGHUP] == signal.SIG_IGN:  # nohup: the run outlives its terminal
+            self._handled.remove(signal.SIGHUP)
         self._installed = True
         self.reinstall()
         try:
             yield
         finally:
-            self._installed, self.signum = False, None
+            self._installed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
 
     def reinstall(self, *additional: int) -> None:
-        """Installs the handlers again after other code, such as Lightning's trainer, replaced them.
+        """Installs the handlers again after other code replaced them.
 
         Args:
             additional: more signals to handle from now on.
         """
-        self._handled |= set(additional)
+        self._additional |= set(additional)
+        self._handled |= self._additional
         for signum in self._handled if self._installed else ():
             signal.signal(signum, self._handle)
 
@@ -170,7 +176,7 @@ class SignalHandler:
             left = max(0.0, deadline - time.monotonic()) if pending else None
             if not select.select([read_end], [], [], left)[0]:
                 if not self._raised:
-                    os._exit(128 + signum)
+                    _exit_at_once(signum)
                 continue
             received = os.read(read_end, 1)
             if not received:
@@ -180,32 +186,29 @@ class SignalHandler:
             if first == math.inf:
                 signum, first = received[0], time.monotonic()
             elif time.monotonic() - first > DUPLICATE_SECONDS:
-                os._exit(128 + received[0])
+                _exit_at_once(received[0])
+
+
+def _exit_at_once(signum: int) -> NoReturn:
+    # Writes to the descriptor, because the main thread may hold the lock of the stream.
+    name = signal.Signals(signum).name
+    with suppress(OSError):
+        os.write(2, f"gmlight: ended at once by {name}; what the last checkpoint lacks is lost\n".encode())
+    os._exit(128 + signum)
 
 
 signal_handler = SignalHandler()  # the handler of this process
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Marks a stop inside the block as resumable."""
-    try:
-        yield
-    except Stopped as stopped:
-        stopped.resumable = True
-        raise
-
-
-@contextmanager
-def ending_launched_processes(strategy: Any) -> Iterator[None]:
-    """Ends the processes that a trainer has started if the block fails.
+def resumable(config: Path) -> Iterator[None]:
+    """Marks a stop inside the block as resumable if there is a run to resume.
 
     Args:
-        strategy: the trainer's strategy; its launcher is None if it starts no processes.
+        config: path of the run's config.yaml, which exists once the run has begun.
     """
     try:
         yield
-    except BaseException:
-        if strategy.launcher is not None:
-            strategy.launcher.kill(signal.SIGTERM)
+    except Stopped as stopped:
+        stopped.resumable = config.exists()
         raise

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gmlight.artifacts.checkpoint_file import read_checkpoint
 from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
@@ -99,11 +100,43 @@ def test_full_disk_leaves_the_old_checkpoint_intact(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(
-        ConfigError, match=r"cannot write .*last.ckpt: No space left on device; free disk space"
+        ConfigError,
+        match=r"cannot write .*last.ckpt: No space left on device; make room and go on with resume=",
     ):
         save(folder, global_step=2)
     assert last.read_bytes() == before
     assert list(folder.checkpoints.iterdir()) == [last]
+
+
+def test_checkpoint_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    last = save(folder, global_step=1)
+    calls: list[tuple[str, str]] = []
+    unfinished = "last.ckpt.unfinished"
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.name == unfinished:  # everything is written, nothing is left in a buffer
+            assert read_checkpoint(path)["global_step"] == 2  # it checks the hash
+        calls.append(("fsync", path.name))
+        fsync(descriptor)
+
+    def noting_replace(self: Path, target: Path) -> Path:
+        calls.append(("rename", self.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    save(folder, global_step=2)
+    written, renamed = calls.index(("fsync", unfinished)), calls.index(("rename", unfinished))
+    kept = calls.index(("rename", "previous.ckpt.unfinished"))
+    assert written < kept < renamed
+    assert ("fsync", "checkpoints") in calls[renamed:]
+    assert ("fsync", tmp_path.name) in calls[:written]  # the name of the folder itself
+    assert last.exists()
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(10, 1), (1e-9, 2)])

@@ -114,7 +114,7 @@ def test_full_disk_prints_one_line_and_the_run_can_be_resumed(tmp_path: Path) ->
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     (line,) = [line for line in output.splitlines() if line.startswith("gmlight: ")]
-    assert "last.ckpt: File too large; free disk space, then use resume=" in line
+    assert "last.ckpt: File too large; make room and go on with resume=" in line
     assert "Traceback" not in output
     # With room again, the run resumes and nothing is lost.
     finish(start(tmp_path, f"resume={run}"))

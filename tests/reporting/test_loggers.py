@@ -14,6 +14,7 @@ from gmlight.artifacts.results import Accuracy, Evaluation
 from gmlight.callbacks.evaluation import metrics_of_all
 from gmlight.errors import ConfigError
 from gmlight.matching.class_gradients import matched_weights
+from gmlight.reporting import loggers
 from gmlight.runtime.paths import CONF_DIR
 from helpers import wandb_file
 from helpers.runs import composed
@@ -120,6 +121,40 @@ def test_malformed_wandb_key_is_refused(run: Callable[..., Path], monkeypatch: p
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(ConfigError, match="WANDB_API_KEY"):
         run("logger=wandb")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"WANDB_API_KEY": "a" * 40}, "deadline exceeded"),
+        ({"WANDB_API_KEY": "a" * 40, "WANDB_MODE": "online"}, "deadline exceeded"),
+        ({"WANDB_MODE": "online"}, "No API key configured"),
+    ],
+    ids=["key", "key and online", "online"],
+)
+def test_run_without_a_network_is_recorded_offline(
+    run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(loggers, "ONLINE_SECONDS", 0.5)
+    for name, value in variables.items() | {("WANDB_BASE_URL", "http://127.0.0.1:9")}:
+        monkeypatch.setenv(name, value)
+    wandb.teardown()  # forgets the settings of the test before
+    folder = run("logger=wandb", "iterations=1", "diagnose_every=0")
+    printed = capfd.readouterr()
+    (line,) = [line for line in printed.out.splitlines() if "recorded offline" in line]
+    assert line.startswith("logger=wandb: no connection (")
+    assert reason in line
+    (offline,) = folder.glob("wandb/offline-run-*")
+    assert f"wandb sync {offline}" in printed.out
+    assert printed.err == ""
+    assert the_run(folder).values("accuracy/mean")
+    # A resumed run keeps the id.
+    identities = {path.name.rsplit("-", 1)[1] for path in folder.glob("wandb/*run-*")}
+    assert len(identities) == 1
 
 
 def test_tensorboard_contains_the_same_metrics(run: Callable[..., Path]) -> None:

@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from gmlight.runtime.signals import Stopped, ending_launched_processes, resumable
+from gmlight.runtime.signals import SIGNALS, SignalHandler, Stopped, resumable
 from helpers.processes import run_code, run_forked
 
 SETUP = """
@@ -35,7 +34,7 @@ def process(body: str, grace: float = 60, same: float = -1) -> subprocess.Comple
     return run_forked(run_code, code, folder=Path.cwd(), environment=os.environ, timeout=60)
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGINT", 130), ("SIGTERM", 143)])
 def test_signal_ends_the_process_at_once(name: str, status: int) -> None:
     result = process(f"send(signal.{name})")
     assert (result.returncode, result.stdout) == (status, f"{name}\n"), result.stderr
@@ -65,7 +64,8 @@ def test_grace_period_ends() -> None:
 def test_a_second_signal_ends_at_once() -> None:
     body = "with signal_handler.deferred():\n    send(signal.SIGTERM)\n    send(signal.SIGINT)"
     result = process(body + "\n    signal.pause()")
-    assert (result.returncode, result.stdout) == (130, ""), result.stderr
+    line = "gmlight: ended at once by SIGINT; what the last checkpoint lacks is lost\n"
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", line)
 
 
 def test_repeated_signal_of_one_event_counts_once() -> None:
@@ -79,24 +79,25 @@ def test_process_that_hangs_in_one_call_still_ends() -> None:
     body += "threading.Timer(0.1, send, [signal.SIGTERM]).start()\n"
     body += "with signal_handler.deferred():\n    while True: libc.pthread_mutex_lock(mutex)"
     result = process(body, grace=0.01)
-    assert (result.returncode, result.stdout) == (143, ""), result.stderr
+    line = "gmlight: ended at once by SIGTERM; what the last checkpoint lacks is lost\n"
+    assert (result.returncode, result.stdout, result.stderr) == (143, "", line)
 
 
-def test_a_stop_is_resumable_only_inside_its_block() -> None:
+def test_a_stop_is_resumable_only_inside_its_block_and_once_the_run_has_begun(tmp_path: Path) -> None:
     assert not Stopped(signal.SIGTERM).resumable
-    with pytest.raises(Stopped) as caught, resumable():
-        raise Stopped(signal.SIGTERM)
-    assert caught.value.resumable
+    config = tmp_path / "config.yaml"
+    for begun in (False, True):
+        with pytest.raises(Stopped) as caught, resumable(config):
+            raise Stopped(signal.SIGTERM)
+        assert caught.value.resumable == begun
+        config.touch()
 
 
-def test_launched_processes_end_with_an_error_only() -> None:
-    killed: list[int] = []
-    strategy = SimpleNamespace(launcher=SimpleNamespace(kill=killed.append))
-    with ending_launched_processes(strategy):
-        pass
-    assert killed == []
-    with pytest.raises(KeyboardInterrupt), ending_launched_processes(strategy):
-        raise KeyboardInterrupt
-    assert killed == [signal.SIGTERM]
-    with pytest.raises(ValueError, match="alone"), ending_launched_processes(SimpleNamespace(launcher=None)):
-        raise ValueError("alone")
+def test_ignored_hangup_stays_ignored_and_handlers_are_restored() -> None:
+    before = [signal.getsignal(signum) for signum in SIGNALS]
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with SignalHandler().installed():
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) != before[SIGNALS.index(signal.SIGTERM)]
+    signal.signal(signal.SIGHUP, hangup)
+    assert [signal.getsignal(signum) for signum in SIGNALS] == before
