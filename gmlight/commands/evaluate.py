@@ -12,6 +12,7 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
 from gmlight.config.labels import describe_use, protocol_epochs
+from gmlight.config.literal import literal
 from gmlight.config.overrides import flat, override_key
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
@@ -58,7 +59,9 @@ def changed(config: DictConfig, original: dict[str, Any], overrides: list[str]) 
     Returns:
         Settings as `key=value`.
     """
-    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(original)))
+    now, before = (
+        dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(literal(original)))
+    )
     named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         named.append("epochs")

@@ -12,9 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from gmlight.artifacts.value_checks import is_text
 from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name
 from gmlight.config.labels import read_bundle
+from gmlight.config.literal import class_names, literal, register_literal
 from gmlight.config.validate import check
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
@@ -34,6 +36,7 @@ def register_resolvers() -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+    register_literal()
     OmegaConf.register_new_resolver("stamp", _stamp, replace=True, use_cache=True)
 
 
@@ -98,6 +101,8 @@ def complete(config: DictConfig) -> None:
     Raises:
         ConfigError: a value is not allowed.
     """
+    if "dataset" not in config:  # an export without comparison has no run's configuration
+        return
     use_present_names(config)
     apply_cell(config)
     _check_coreset(config)
@@ -136,15 +141,22 @@ def data_root(config: DictConfig) -> str | None:
 
 
 def name_classes(config: DictConfig) -> None:
-    """Fills in class names that are read from the dataset's files, in place.
+    """Fills in class names that are read from the dataset's files, in place; names are literal text.
 
     Raises:
-        ConfigError: `dataset.classes` names other classes than the files.
+        ConfigError: `dataset.classes` names other classes than the files, or is not a list of names.
     """
-    if "find_classes" not in config.dataset:
-        return
-    found = instantiate(config.dataset.find_classes)(data_root(config))
-    if config.dataset.classes is None:
-        config.dataset.classes = found
-    elif list(config.dataset.classes) != found:
-        raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")
+    named = class_names(config)
+    if "find_classes" in config.dataset:
+        found = instantiate(config.dataset.find_classes)(data_root(config))
+        if named is not None and named != found:
+            raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
+        config.dataset.classes = literal(found)
+        named = found
+    if named is not None and any(type(name) is int for name in named):  # `dataset.classes=[0,1]`
+        named = [str(name) if type(name) is int else name for name in named]
+        config.dataset.classes = literal(named)
+    if not isinstance(named, list) or not all(is_text(name) and name for name in named):
+        raise ConfigError(f"dataset.classes={named}: must be a list of names, in UTF-8")
+    if len(set(named)) < len(named):
+        raise ConfigError(f"dataset.classes={named}: must be different names")

@@ -33,6 +33,7 @@ _SHOWN_ELSEWHERE = {
     "against", "architecture", "augmentation", "callbacks", "cells", "checkpoint", "data_dir", "dataset",
     "diagnose_every", "download", "dry_run", "evaluation", "experiment", "hydra", "ipc", "iterations", "json",
     "log_every", "logger", "memory", "method", "real_batch", "rounds", "scale", "seed", "speed", "trainer",
+    "trust",
 }  # fmt: skip
 
 
