@@ -10,7 +10,7 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
-from gmlight.config.stored_words import check_words, read_plain_yaml, without_config_dir
+from gmlight.config.stored_words import check_words, read_plain_yaml, split_config_dir
 from gmlight.config.trust import Trust, with_trust_as_list
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
@@ -52,21 +52,28 @@ def expand(words: list[str]) -> list[str]:
         raise ConfigError(
             f"resume={folder.path}: no run there; name the folder with its {folder.config.name}"
         )
-    new = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
+    own_folder, typed = split_config_dir(words)
+    new = [word for word in typed if not word.startswith(ADDED_ON_RESUME)]
     changed = {override_key(word) for word in new}
     # If another option of a group is chosen, keys set inside the former option are dropped.
     inside = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
-    source, (stored, _) = f"resume={folder.path}", read_run(folder)
+    stored_folder, stored = split_config_dir(read_run(folder)[0])
+    if stored_folder and not own_folder:
+        raise ConfigError(
+            f"resume={folder.path}: the run had {shlex.join(stored_folder)}, which is not followed from a "
+            "file; if it is yours, type it again"
+        )
     kept = [
         word
-        for word in without_config_dir(stored, words, source)
+        for word in stored
         if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(inside))
     ]
-    check_words(kept, Trust.of(words), source)
+    check_words(kept, Trust.of(words), f"resume={folder.path}")
     # A job of a sweep is resumed as a single run.
     quoted = _quoted(folder.path)
     trusted = [word for word in with_trust_as_list(words) if word.startswith("trust=")]
-    return [*kept, *new, *trusted, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
+    words = [*own_folder, *kept, *new, *trusted]  # Hydra takes flags before or after all other words
+    return [*words, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
 
 
 def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:

@@ -8,23 +8,25 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from gmlight.config.overrides import override_key
-from gmlight.config.trust import Trust, config_folders, resolves
+from gmlight.config.trust import CONFIG_DIR, Trust, resolves
 from gmlight.errors import ConfigError
 
-LONGEST_YAML = 2**22  # characters
+_LONGEST_YAML, _DEEPEST_YAML = 2**20, 50  # characters, levels
 
 
 def read_plain_yaml(text: str) -> dict[str, Any]:
     """Reads yaml that is keys with values.
 
     Raises:
-        ValueError: it is something else, too long, or has aliases, a few of which can unfold to gigabytes.
+        ValueError: it is something else, too long or too deep, or has aliases, a few of which can unfold to
+            gigabytes.
         yaml.YAMLError: it is no yaml.
     """
-    if len(text) > LONGEST_YAML:
-        raise ValueError("it is too long")
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("it has aliases")
+    depth = 0
+    for event in yaml.parse(text[: _LONGEST_YAML + 1], yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST_YAML or len(text) > _LONGEST_YAML:
+            raise ValueError("it is too long or too deep, or has aliases")
     content = yaml.safe_load(text)
     if not isinstance(content, dict):
         raise ValueError("it must be keys with values")
@@ -51,30 +53,18 @@ def check_words(words: Sequence[str], trust: Trust, source: str) -> None:
     trust.check(values, source)
 
 
-def without_config_dir(stored: Sequence[str], typed: Sequence[str], source: str) -> list[str]:
-    """Drops `--config-dir` from stored words; its folder is read only if the user types it again.
-
-    Args:
-        stored: words of the file.
-        typed: words of the command line.
-        source: the file, for messages.
-
-    Raises:
-        ConfigError: the run had such a folder, and the user does not name one.
-    """
-    folders = config_folders(stored)
-    if folders and not config_folders(typed):
-        raise ConfigError(
-            f"{source}: the run had --config-dir {folders[-1]}, which is not followed from a file; if it is "
-            "yours, type it again"
-        )
-    kept, skip = [], False
-    for word in stored:
-        flag = config_folders([word, "-"]) != []
-        if not (flag or skip):
-            kept.append(word)
-        skip = flag and "=" not in word
-    return kept
+def split_config_dir(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits a command line into `--config-dir` with its folder, and the other words."""
+    flags, others = list[str](), list[str]()
+    for word in words:
+        follows = len(flags) % 2 == 1  # the folder of the flag before it
+        if follows or word in CONFIG_DIR:
+            flags.append(word)
+        elif word.partition("=")[0] in CONFIG_DIR:
+            flags += [word.partition("=")[0], word.partition("=")[2]]
+        else:
+            others.append(word)
+    return flags, others
 
 
 def _check_word(word: str, trust: Trust, values: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from gmlight.config.known_keys import KnownKeys, read_known_keys
 from gmlight.errors import ConfigError
 
 MISSING = "???"  # OmegaConf's mark of a missing value
-_CONFIG_DIR = ("--config-dir", "-cd")
+CONFIG_DIR = ("--config-dir", "-cd")
 # Keys whose value is text, which is taken literally.
 _TEXT = (
     "data_dir", "dataset.classes", "dataset.name", "dataset.root", "initialization.path",
@@ -115,9 +115,9 @@ def resolves(text: str) -> bool:
 
 def config_folders(words: Sequence[str]) -> list[Path]:
     """Returns the folders that a command line gives with `--config-dir` or `-cd`."""
-    after = [after for word, after in itertools.pairwise(words) if word in _CONFIG_DIR]
+    after = [after for word, after in itertools.pairwise(words) if word in CONFIG_DIR]
     joined = [
-        word.partition("=")[2] for word in words if word.partition("=")[0] in _CONFIG_DIR and "=" in word
+        word.partition("=")[2] for word in words if word.partition("=")[0] in CONFIG_DIR and "=" in word
     ]
     return [Path(folder) for folder in (*after, *joined)]
 
