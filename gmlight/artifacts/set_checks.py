@@ -106,8 +106,24 @@ def _check_counts(stored: Stored, metadata: Mapping[str, Any]) -> None:
         refuse("labels", f"are {len(labels)}, for {shape[0]} images")
     if labels.min() < 0 or labels.max() >= classes:
         refuse("labels", f"must be 0 to {classes - 1}")
+    counts = labels.bincount(minlength=classes)
+    if counts.min() == 0:
+        refuse("classes", "must have at least one image each")
+    _check_ipc(metadata.get("config", {}), _stored_per_class(stored, counts))
     if stored.form["name"] != "pixels" and not labels.equal(_sorted_labels(shape[0], classes)):
         refuse("labels", "must be sorted, with equal numbers of images per class")
+
+
+def _stored_per_class(stored: Stored, counts: Tensor) -> set[int]:
+    # The numbers of stored images per class, which may decode to more.
+    if stored.form["name"] == "shared_components":
+        return {stored.tensors["components"].shape[1]}
+    return {count // stored.form.get("factor", 1) ** 2 for count in counts.tolist()}
+
+
+def _check_ipc(config: Mapping[str, Any], found: set[int]) -> None:
+    if "ipc" in config and not (is_whole(config["ipc"]) and found == {config["ipc"]}):
+        refuse("config.ipc", f"must be the number of stored images per class, {sorted(found)}")
 
 
 def _sorted_labels(images: int, classes: int) -> Tensor:

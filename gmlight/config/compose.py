@@ -147,16 +147,15 @@ def name_classes(config: DictConfig) -> None:
         ConfigError: `dataset.classes` names other classes than the files, or is not a list of names.
     """
     named = class_names(config)
+    if isinstance(named, list):  # numbers, as in `dataset.classes=[0,1]`, are names too
+        named = [str(name) if type(name) is int else name for name in named]
     if "find_classes" in config.dataset:
         found = instantiate(config.dataset.find_classes)(data_root(config))
         if named is not None and named != found:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
-        config.dataset.classes = literal(found)
         named = found
-    if named is not None and any(type(name) is int for name in named):  # `dataset.classes=[0,1]`
-        named = [str(name) if type(name) is int else name for name in named]
-        config.dataset.classes = literal(named)
     if not isinstance(named, list) or not all(is_text(name) and name for name in named):
         raise ConfigError(f"dataset.classes={named}: must be a list of names, in UTF-8")
     if len(set(named)) < len(named):
         raise ConfigError(f"dataset.classes={named}: must be different names")
+    config.dataset.classes = literal(named)

@@ -33,4 +33,4 @@ def class_names(config: DictConfig) -> list[str] | None:
     Iterating over the node itself would fail at a class that is called `???`.
     """
     names: Any = config.dataset.classes
-    return None if names is None else OmegaConf.to_container(names, resolve=True)  # type: ignore
+    return OmegaConf.to_container(names, resolve=True) if OmegaConf.is_config(names) else names  # type: ignore

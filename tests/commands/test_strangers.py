@@ -224,7 +224,7 @@ def test_own_code_is_used_again_when_it_is_named_again(
     resumed = typed("train", *again, *mine)
     assert resumed.returncode == 0, resumed.stderr
     assert "add trust=own_network" in refusal(typed("evaluate", "run=made", *SAME))
-    for words in (["trust=own_network"], ["trust=other,own_network"], mine):
+    for words in (["trust=other,own_network"], mine):
         done = typed("evaluate", "run=made", *SAME, *words)
         assert done.returncode == 0, done.stderr
     assert len(CondensedDataset(tmp_path / "made")) == 10

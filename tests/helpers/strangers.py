@@ -31,7 +31,9 @@ def set_value(folder: Path, key: str, value: Any) -> None:
     def change(metadata: dict[str, Any]) -> None:
         *path, last = key.split(".")
         for name in path:
-            metadata = metadata.setdefault(name, {})
+            if not isinstance(metadata.get(name), dict):
+                metadata[name] = {}
+            metadata = metadata[name]
         metadata[last] = value
 
     change_metadata(folder, change)
