@@ -26,6 +26,7 @@ from gmlight.commands.in_program import (
 )
 from gmlight.commands.train import train as train_command
 from gmlight.config.compose import choose
+from gmlight.config.literal import literal
 from gmlight.config.overrides import quoted
 from gmlight.config.stored import stored_configuration
 from gmlight.data.in_memory import InMemoryData, check_fit, convnet_depth, in_memory, shared
@@ -228,7 +229,7 @@ def _test_on(config: DictConfig, data: InMemoryData, condensed: CondensedDataset
         config.dataset.update(
             {
                 "name": "in-memory",
-                "classes": condensed.classes,
+                "classes": literal(condensed.classes),
                 "mean": condensed.mean,
                 "std": condensed.std,
             }

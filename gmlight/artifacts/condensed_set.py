@@ -23,6 +23,7 @@ from gmlight.artifacts.grid import save_grid
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.artifacts.set_checks import check_decoded, check_metadata, check_tensors
 from gmlight.artifacts.set_files import (
     GRID,
     METADATA,
@@ -32,8 +33,9 @@ from gmlight.artifacts.set_files import (
     read_tensors,
     write_metadata,
 )
+from gmlight.artifacts.value_checks import check_run
 from gmlight.data.images import DatasetInfo, LabelledImages
-from gmlight.errors import ConfigError
+from gmlight.errors import ConfigError, one_line
 from gmlight.runtime.atomic import partial_path
 from gmlight.runtime.console import pluralize
 
@@ -59,7 +61,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         metadata: content of metadata.json.
 
     Raises:
-        ConfigError: there is no condensed set, its files are damaged, or a newer gmlight wrote it.
+        ConfigError: there is no condensed set, its files are damaged or contradict each other, or a newer
+            gmlight wrote it.
     """
 
     def __init__(
@@ -69,20 +72,15 @@ class CondensedDataset(torch.utils.data.Dataset):
         target_transform: Callable[[int], Any] | None = None,
     ) -> None:
         self.path, folder = Path(path), find(path)
-        self.metadata = read_metadata(folder)
+        self.metadata, stored = read_checked(folder)
         self.classes: list[str] = self.metadata["classes"]
         self.mean: list[float] = self.metadata["mean"]
         self.std: list[float] = self.metadata["std"]
-        tensors = read_tensors(folder, self.metadata["sha256"])
-        form = self.metadata.get("form", {"name": "pixels"})
-        try:
-            images, labels = formed(Stored(tensors, form), len(self.classes), self.mean, self.std)
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"{folder}: images of the form {form} cannot be decoded ({error})") from None
-        self.images, self.labels = images, labels
-        self.targets: list[int] = labels.tolist()
+        self.images, self.labels = formed(stored, len(self.classes), self.mean, self.std)
+        _check(folder, check_decoded, self.images)
+        self.targets: list[int] = self.labels.tolist()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
-        self.floats: int = sum(tensor.numel() for name, tensor in tensors.items() if name != "labels")
+        self.floats: int = sum(t.numel() for name, t in stored.tensors.items() if name != "labels")
         self.transform, self.target_transform = transform, target_transform
 
     def __len__(self) -> int:
@@ -99,7 +97,7 @@ class CondensedDataset(torch.utils.data.Dataset):
     def __repr__(self) -> str:
         size = "x".join(map(str, self.images.shape[1:]))
         lines = [f"{len(self)} images of {len(self.classes)} classes, {size}"]
-        if "config" in self.metadata:
+        if describes_run(self.metadata):
             lines.append(headline(self.metadata))
         if not self.metadata.get("complete", True):
             lines.append("incomplete: its run stopped early")
@@ -107,7 +105,7 @@ class CondensedDataset(torch.utils.data.Dataset):
             f"{architecture}: {accuracy} % of the test images, {pluralize(len(accuracy.values), 'network')}"
             for architecture, accuracy in self.evaluations.items()
         ]
-        return "\n".join([f"CondensedDataset {self.path}", *(f"    {line}" for line in lines)])
+        return "\n".join([f"CondensedDataset {self.path}", *(f"    {one_line(line)}" for line in lines)])
 
     @property
     def evaluations(self) -> dict[str, Accuracy]:
@@ -146,6 +144,36 @@ class CondensedDataset(torch.utils.data.Dataset):
         return LabelledImages(self.images, self.labels, self.floats)
 
 
+def read_checked(folder: Path) -> tuple[dict[str, Any], Stored]:
+    """Reads the metadata and the tensors of a set, and checks each and one against the other.
+
+    Raises:
+        ConfigError: the files are damaged or contradict each other; the line names the folder and the key.
+    """
+    metadata = read_metadata(folder)
+    _check(folder, check_metadata, metadata)
+    form = metadata.get("form", {"name": "pixels"})
+    stored = Stored(read_tensors(folder, metadata["sha256"]), form)
+    _check(folder, check_tensors, stored, metadata)
+    return metadata, stored
+
+
+def describes_run(metadata: Mapping[str, Any]) -> bool:
+    """Whether the metadata name the run that made the set; the set itself does not need it."""
+    try:
+        check_run(metadata)
+    except ConfigError:
+        return False
+    return True
+
+
+def _check(folder: Path, check: Callable[..., None], *values: Any) -> None:
+    try:
+        check(*values)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: not a valid condensed set: {error}; do not use it") from None
+
+
 def find(path: str | os.PathLike[str]) -> Path:
     """Finds the folder of a condensed set.
 
@@ -156,7 +184,7 @@ def find(path: str | os.PathLike[str]) -> Path:
         ConfigError: there is no condensed set.
     """
     for folder in (Path(path), RunFolder(Path(path)).condensed):
-        if (folder / METADATA).is_file():
+        if (folder / METADATA).exists():
             return folder
     raise ConfigError(f"{path}: no condensed set there; name a run folder or the folder of a {METADATA}")
 

@@ -53,6 +53,35 @@ def formed(
     return images.flatten(0, 1), torch.arange(classes).repeat_interleave(images.shape[1])
 
 
+def decoded_shape(stored: Stored, classes: int) -> tuple[int, int, int, int]:
+    """Returns the shape to which `formed` decodes a stored set, [N, channels, H, W], without decoding it.
+
+    Args:
+        stored: the stored set; its tensors have their numbers of dimensions.
+        classes: number of classes, C.
+
+    Raises:
+        ValueError: the tensors do not fit each other, the form or the number of classes.
+    """
+    name, tensors = stored.form["name"], stored.tensors
+    if name == "shared_components":
+        (c, p, *shape), weights = tensors["components"].shape, tensors["weights"].shape
+        if c != classes or weights[0] != classes or weights[2] != p:
+            raise ValueError(
+                f"components of {c} classes and weights {list(weights)} do not fit {classes} classes"
+            )
+        return (classes * weights[1], *shape)  # type: ignore[return-value]
+    number, *shape = tensors["images"].shape
+    if name == "multi_formation":
+        factor = stored.form["factor"]
+        if factor > min(shape[1:]):
+            raise ValueError(f"factor {factor} is larger than the images")
+        if number % classes:
+            raise ValueError(f"{number} images are not equally many of {classes} classes")
+        number *= factor**2
+    return (number, *shape)  # type: ignore[return-value]
+
+
 def multi_formed(stored: Tensor, factor: int) -> Tensor:
     """Cuts each image into factor x factor parts and enlarges each part to an image.
 

@@ -18,8 +18,9 @@ from jinja2 import StrictUndefined, Template
 from PIL import Image
 from torch import Tensor
 
-from gmlight.artifacts.condensed_set import CondensedDataset
-from gmlight.errors import ConfigError
+from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
+from gmlight.artifacts.inert import code_fence, markdown_text
+from gmlight.errors import ConfigError, one_line
 
 CARD = Path(__file__).with_name("card.md")
 PNG_CHANNELS = (1, 3)
@@ -138,25 +139,35 @@ def _encode_png(picture: Image.Image) -> bytes:
 
 
 def _card(condensed: CondensedDataset) -> str:
-    metadata: dict[str, Any] = condensed.metadata
-    config, n = metadata["config"], len(condensed)
+    metadata, n = condensed.metadata, len(condensed)
+    run: dict[str, Any] = metadata if describes_run(metadata) else {}
     size = next((name for bound, name in SIZES if n < bound), "n>1M")
+    stored = round(condensed.floats / condensed.images[0].numel() / len(condensed.classes))
+    name = run["config"]["dataset"]["name"] if run else "images"
     head = {
-        "pretty_name": f"{config['dataset']['name']}, condensed to {config['ipc']} per class",
+        "pretty_name": one_line(f"{name}, condensed to {run['config']['ipc'] if run else stored} per class"),
         "task_categories": ["image-classification"],
         "size_categories": [size],
         "tags": ["dataset-condensation", "gmlight"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
     }
     template = Template(CARD.read_text(), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    command = one_line(run.get("command", ""))
     return template.render(
         head=yaml.safe_dump(head, sort_keys=False).rstrip(),
-        title=head["pretty_name"],
-        metadata=metadata,
+        title=markdown_text(head["pretty_name"]),
+        learned=run["config"].get("iterations", 1) if run else None,
+        complete=metadata.get("complete", True),
+        command=command,
+        fence=code_fence(command),
+        labels={key: markdown_text(run.get(key, "plain")) for key in ("method", "scale", "protocol")},
         n=n,
         shape="x".join(map(str, condensed.images.shape[1:])),
         classes=condensed.classes,
         mean=condensed.mean,
         std=condensed.std,
-        evaluations=metadata.get("evaluations", []),
+        evaluations=[
+            (markdown_text(architecture), str(accuracy), len(accuracy.values))
+            for architecture, accuracy in condensed.evaluations.items()
+        ],
     )

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gmlight.data.images import DatasetInfo, LabelledImages
+from gmlight.errors import one_line
 from gmlight.runtime.atomic import atomic_write
 
 MIN_CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least this width
@@ -39,13 +40,14 @@ def draw_grid(images: LabelledImages, info: DatasetInfo) -> Image.Image:
     factor = -(-MIN_CELL // pixels.shape[2])
     height, width = factor * pixels.shape[1], factor * pixels.shape[2]
     font = ImageFont.load_default(size=min(height // 3, 20))
-    margin = 2 * GAP + max(int(font.getlength(name)) for name in info.classes) + GAP
+    names = [one_line(name) for name in info.classes]
+    margin = 2 * GAP + max(int(font.getlength(name)) for name in names) + GAP
     columns = max(map(len, rows))
     sheet = Image.new("RGB", (margin + columns * (width + GAP), GAP + len(rows) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     for c, row in enumerate(rows):
         top = GAP + c * (height + GAP)
-        draw.text((margin - 2 * GAP, top + height // 2), info.classes[c], fill=INK, font=font, anchor="rm")
+        draw.text((margin - 2 * GAP, top + height // 2), names[c], fill=INK, font=font, anchor="rm")
         for i, image in enumerate(row):
             cell = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(cell, (margin + i * (width + GAP), top))

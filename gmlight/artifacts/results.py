@@ -126,7 +126,7 @@ def accuracies_by_architecture(rows: Iterable[Mapping[str, Any]]) -> dict[str, A
     return {
         row["architecture"]: Accuracy(
             row["accuracy"]["values"],
-            epochs=row["accuracy"]["epochs"],
+            epochs=row["accuracy"].get("epochs", 0),
             protocol=row["accuracy"].get("protocol", "plain"),  # older sets lack it
         )
         for row in rows
@@ -169,7 +169,8 @@ def origin(metadata: dict[str, Any]) -> dict[str, Any]:
     Args:
         metadata: the set's metadata.
     """
-    return {key: metadata[key] for key in ("sha256", "method", "scale", "command", "created")}
+    keys = ("sha256", "method", "scale", "command", "created")
+    return {key: metadata[key] for key in keys if key in metadata}
 
 
 def images_per_class(config: Any) -> int:

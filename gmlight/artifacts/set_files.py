@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from torch import Tensor
 
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import atomic_write
+from gmlight.runtime.console import format_bytes
 
 SCHEMA_VERSION = 3
 METADATA_HASH = "metadata_sha256"
+# Bytes that a file may have: it is read into memory.
+LARGEST_METADATA, LARGEST_TENSORS = 2**26, 2**33
 TENSORS, METADATA, GRID = "condensed.safetensors", "metadata.json", "grid.png"
 
 
@@ -54,15 +58,17 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """Reads the metadata of a set.
 
     Raises:
-        ConfigError: the file is damaged, incomplete, or from a newer version.
+        ConfigError: the file is damaged, incomplete, contradicts itself, or is from a newer version.
     """
     path = folder / METADATA
     try:
-        metadata = json.loads(path.read_text())
-        version = int(metadata["schema_version"])
+        metadata = json.loads(_read(path, LARGEST_METADATA), parse_constant=_refuse_constant)
+        version, computed = metadata["schema_version"], _hash_of(metadata)
         missing = {"sha256", "classes", "mean", "std"} - metadata.keys()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path}: not the metadata of a condensed set; write the set again") from None
+    if type(version) is not int or version < 1:
+        raise ConfigError(f"{path}: schema_version must be a whole number of at least 1; write the set again")
     if version > SCHEMA_VERSION:
         raise ConfigError(
             f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, which this gmlight reads; "
@@ -71,9 +77,24 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if missing:
         raise ConfigError(f"{path}: {', '.join(sorted(missing))} is missing; write the set again")
     # Schema version 1 has no hash of the metadata.
-    if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != _hash_of(metadata):
+    if (version > 1 or METADATA_HASH in metadata) and metadata.get(METADATA_HASH) != computed:
         raise ConfigError(f"{path}: wrong hash, the file is damaged or was edited; copy it again")
     return metadata
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _read(path: Path, largest: int) -> bytes:
+    # A pipe would wait for a writer, a device might never end.
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
+            raise ConfigError(f"{path}: must be a file of at most {format_bytes(largest)}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
 
 
 def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
@@ -84,13 +105,14 @@ def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
         sha256: the file's hash, from the metadata.
 
     Raises:
-        ConfigError: the file cannot be read, or has another hash.
+        ConfigError: the file cannot be read, has another hash, or holds no tensors.
     """
     path = folder / TENSORS
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); copy the whole folder again") from None
+    content = _read(path, LARGEST_TENSORS)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ConfigError(f"{path}: wrong hash, the file is damaged or was edited; copy it again")
-    return load_safetensors(content)
+    try:
+        return load_safetensors(content)
+    except Exception as error:  # safetensors and torch raise many types for what they cannot read
+        line = str(error).partition("\n")[0]
+        raise ConfigError(f"{path}: not readable as tensors ({line}); write the set again") from None

@@ -12,6 +12,7 @@ from gmlight.builders.part_checks import checked_loader
 from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import Parts, build_rule, needs_statistics
 from gmlight.config.compose import instantiate
+from gmlight.config.literal import class_names
 from gmlight.config.values import data_root
 from gmlight.data.datamodule import BatchSizes, CondensationData
 from gmlight.data.images import Sampler, random_sampling
@@ -24,13 +25,13 @@ from gmlight.training.steps import SGDSettings
 
 def build_source(config: DictConfig) -> DataSource:
     """Builds the source of the dataset that the configuration names; reads no files."""
-    dataset = build_part("dataset", config.dataset)
+    dataset = config.dataset
     return DataSource(
-        partial(checked_loader(dataset["load"]), data_root(config)),
-        classes=dataset["classes"],
-        shape=(dataset["channels"], *dataset["size"]),
-        mean=dataset["mean"],
-        std=dataset["std"],
+        partial(checked_loader(build_part("dataset", dataset.load)), data_root(config)),
+        classes=class_names(config) or [],
+        shape=(dataset.channels, *dataset.size),
+        mean=dataset.mean,
+        std=dataset.std,
         download=config.download,
         holdout=config.holdout,
     )

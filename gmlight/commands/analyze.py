@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gmlight.artifacts import results
+from gmlight.artifacts.inert import file_name
 from gmlight.artifacts.record import headline
 from gmlight.builders.stored_set import StoredSet, open_set
 from gmlight.config.labels import describe_use
@@ -42,6 +43,7 @@ def analyze(config: DictConfig, folder: Path) -> None:
         title = f"{headline(stored.metadata)}, {architecture}, n = {len(networks)}"
         print_points(title, networks, console)
         name = "trajectory" if len(stored.evaluators) == 1 else f"trajectory-{architecture.split(' ')[0]}"
+        name = file_name(name)
         picture = save_figure(plot_trajectory(title, networks), folder / name)
         measured = {
             "set": results.origin(stored.metadata),

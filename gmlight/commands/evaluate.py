@@ -13,6 +13,7 @@ from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import option_changes
 from gmlight.config.labels import describe_use, is_in, protocol_epochs
+from gmlight.config.literal import literal
 from gmlight.config.overrides import flat
 from gmlight.config.reference import as_words
 from gmlight.reporting.tables import print_table
@@ -62,7 +63,9 @@ def changed(config: DictConfig, original: dict[str, Any], augmentation: str | No
     Returns:
         Settings as `key=value`.
     """
-    now, before = (dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(original)))
+    now, before = (
+        dict(flat(evaluation_protocol(each))) for each in (config, OmegaConf.create(literal(original)))
+    )
     named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         named.append("epochs")

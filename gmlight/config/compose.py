@@ -12,9 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from gmlight.artifacts.value_checks import is_text
 from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name, with_present_names
 from gmlight.config.labels import read_bundle
+from gmlight.config.literal import class_names, literal, register_literal
 from gmlight.config.reference import differences, is_built_in
 from gmlight.config.validate import check
 from gmlight.config.values import data_root
@@ -36,6 +38,7 @@ def register_resolvers() -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+    register_literal()
     OmegaConf.register_new_resolver("stamp", _stamp, replace=True, use_cache=True)
 
 
@@ -83,7 +86,7 @@ def option_changes(
         Values that differ from the option's, by key, such as `architecture.width`.
     """
     if option is None:
-        before = OmegaConf.create(with_present_names(dict(stored[group])))
+        before = OmegaConf.create(literal(with_present_names(dict(stored[group]))))
     else:
         before = choose(config, group, option if is_built_in(group, option) else _default_option(group))
     nodes = (OmegaConf.to_container(node, resolve=True) for node in (config[group], before))
@@ -127,6 +130,8 @@ def complete(config: DictConfig) -> None:
     Raises:
         ConfigError: a value is not allowed.
     """
+    if "dataset" not in config:  # an export without comparison has no run's configuration
+        return
     use_present_names(config)
     apply_cell(config)
     _check_coreset(config)
@@ -160,15 +165,21 @@ def _check_coreset(config: DictConfig) -> None:
 
 
 def name_classes(config: DictConfig) -> None:
-    """Fills in class names that are read from the dataset's files, in place.
+    """Fills in class names that are read from the dataset's files, in place; names are literal text.
 
     Raises:
-        ConfigError: `dataset.classes` names other classes than the files.
+        ConfigError: `dataset.classes` names other classes than the files, or is not a list of names.
     """
-    if "find_classes" not in config.dataset:
-        return
-    found = instantiate(config.dataset.find_classes)(data_root(config))
-    if config.dataset.classes is None:
-        config.dataset.classes = found
-    elif list(config.dataset.classes) != found:
-        raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")
+    named = class_names(config)
+    if isinstance(named, list):  # numbers, as in `dataset.classes=[0,1]`, are names too
+        named = [str(name) if type(name) is int else name for name in named]
+    if "find_classes" in config.dataset:
+        found = instantiate(config.dataset.find_classes)(data_root(config))
+        if named is not None and named != found:
+            raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
+        named = found
+    if not isinstance(named, list) or not all(is_text(name) and name for name in named):
+        raise ConfigError(f"dataset.classes={named}: must be a list of names, in UTF-8")
+    if len(set(named)) < len(named):
+        raise ConfigError(f"dataset.classes={named}: must be different names")
+    config.dataset.classes = literal(named)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # Prefixes of the words that resuming adds to the command line of the resumed run.
-ADDED_ON_RESUME = ("resume=", "hydra.run.dir=", "hydra.mode=")
+ADDED_ON_RESUME = ("resume=", "trust=", "hydra.run.dir=", "hydra.mode=")
 
 
 def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

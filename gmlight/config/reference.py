@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import original_dataset
 from gmlight.config.experiment_cells import apply_paper_cells
+from gmlight.config.literal import literal
 from gmlight.config.overrides import flat, override_key, quoted
 from gmlight.config.values import data_root
 from gmlight.runtime.paths import CONF_DIR
@@ -154,7 +155,7 @@ def _fill_in_described_data(reference: DictConfig, config: DictConfig, option: s
     # Keys that are null until the data are known: equal values were not set by a user.
     dataset = config.dataset
     if "find_classes" in dataset and reference.get("classes") is None:
-        reference.classes = hydra.utils.instantiate(dataset.find_classes)(data_root(config))
+        reference.classes = literal(hydra.utils.instantiate(dataset.find_classes)(data_root(config)))
     if option == "in_memory":
         typed = {override_key(word) for word in HydraConfig.get().overrides.task}
         for key in [str(key) for key, value in reference.items() if value is None]:

@@ -10,6 +10,8 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
+from gmlight.config.stored_words import check_words, read_plain_yaml, split_config_dir
+from gmlight.config.trust import Trust, with_trust_as_list
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
 from gmlight.runtime.atomic import atomic_write
@@ -19,7 +21,7 @@ from gmlight.runtime.paths import CONF_DIR
 _CHANGEABLE = (
     "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
     "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
-    "speed.microbatch", "speed.classes_per_block", "speed.allocator",
+    "speed.microbatch", "speed.classes_per_block", "speed.allocator", "trust",
 )  # fmt: skip
 # Exceptions among these keys: a change would mix two protocols in one accuracy curve.
 _FIXED = ("evaluation.cutmix",)
@@ -36,7 +38,8 @@ def expand(words: list[str]) -> list[str]:
         The words of the whole command; without `resume=`, the words unchanged.
 
     Raises:
-        ConfigError: there is no such run, or the command is a sweep.
+        ConfigError: there is no such run, the command is a sweep, or a stored word is not one that a file
+            may add.
     """
     named = [word for word in words if word.startswith("resume=")]
     if not named:
@@ -49,19 +52,28 @@ def expand(words: list[str]) -> list[str]:
         raise ConfigError(
             f"resume={folder.path}: no run there; name the folder with its {folder.config.name}"
         )
-    new = [word for word in words if not word.startswith(ADDED_ON_RESUME)]
+    own_folder, typed = split_config_dir(words)
+    new = [word for word in typed if not word.startswith(ADDED_ON_RESUME)]
     changed = {override_key(word) for word in new}
     # If another option of a group is chosen, keys set inside the former option are dropped.
     inside = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
-    stored, _ = read_run(folder)
+    stored_folder, stored = split_config_dir(read_run(folder)[0])
+    if stored_folder and not own_folder:
+        raise ConfigError(
+            f"resume={folder.path}: the run had {shlex.join(stored_folder)}, which is not followed from a "
+            "file; if it is yours, type it again"
+        )
     kept = [
         word
         for word in stored
         if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(inside))
     ]
+    check_words(kept, Trust.of(words), f"resume={folder.path}")
     # A job of a sweep is resumed as a single run.
     quoted = _quoted(folder.path)
-    return [*kept, *new, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
+    trusted = [word for word in with_trust_as_list(words) if word.startswith("trust=")]
+    words = [*own_folder, *kept, *new, *trusted]  # Hydra takes flags before or after all other words
+    return [*words, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
 
 
 def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:
@@ -69,12 +81,22 @@ def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:
 
     Returns:
         The words of its command line, without the words that resuming adds; and its resolved configuration.
+
+    Raises:
+        ConfigError: the file is not the configuration of a run.
     """
-    text = folder.config.read_text()
-    config = with_present_names(yaml.safe_load(text))
-    words = config.pop(_COMMAND, None)
-    if words is None:  # older runs have the words in a comment: `# python -m gmlight.train ...`
-        words = shlex.split(text.split("\n", 1)[0].lstrip("# "))[3:]
+    try:
+        text = folder.config.read_text(encoding="utf-8")
+        config = read_plain_yaml(text)
+        words = config.pop(_COMMAND, None)
+        if words is None:  # older runs have the words in a comment: `# python -m gmlight.train ...`
+            words = shlex.split(text.split("\n", 1)[0].lstrip("# "))[3:]
+        config = with_present_names(config)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{folder.config}: not the configuration of a run ({reason})") from None
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise ConfigError(f"{folder.config}: {_COMMAND} must be the words of a command line")
     return [word for word in words if not word.startswith(ADDED_ON_RESUME)], config
 
 
@@ -136,7 +158,7 @@ def refuse_changes(
         raise ConfigError(
             f"{folder.path}: would change the synthetic set of the run: {', '.join(changed)}; start a new run"
         )
-    if now["iterations"] < before["iterations"]:
+    if now["iterations"] < before.get("iterations", 0):
         raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
 
 

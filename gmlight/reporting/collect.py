@@ -1,6 +1,5 @@
 """Collects finished runs from folders into the cells of the paper's tables."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.errors import ConfigError
+from gmlight.errors import ConfigError, one_line
 from gmlight.reporting.entries import Entry, MeasuredZeta, find_whole_set
-from gmlight.reporting.measurements import Measurement, is_evaluated_again, measure_run, measure_set
+from gmlight.reporting.measurements import (
+    Measurement,
+    describe,
+    is_evaluated_again,
+    measure_run,
+    measure_set,
+    read_result,
+)
 from gmlight.reporting.paper import RELATIVE_FROM, Cell, PaperAccuracy, read_paper_accuracies
 from gmlight.runtime.console import matching_folders
 
@@ -102,14 +108,17 @@ def collect_runs(patterns: Sequence[str]) -> RunCollection:
 
 
 def _add_result(collection: RunCollection, folder: RunFolder) -> None:
+    # A broken file, or a stranger's, is named; it never costs the others.
     try:
-        result = json.loads(folder.result.read_text())
+        result = read_result(folder.result)
         if "blank" in result:  # the experiment skips this configuration
             return
         again = is_evaluated_again(result)
         measurement = (measure_set if again else measure_run)(result, collection.paper)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        collection.notes.append(f"{folder.result}: cannot be read as a result of gmlight.train ({error!r})")
+    except (ConfigError, LookupError, TypeError, ValueError) as error:
+        collection.notes.append(
+            one_line(f"{folder.result}: cannot be read as a result of gmlight.train ({describe(error)})")
+        )
         return
     if not again:
         collection.results[folder.path] = result

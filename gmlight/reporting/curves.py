@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gmlight.artifacts.inert import figure_text
 from gmlight.reporting.figures import COLOURS
 
 MetricsRow = Mapping[str, str]  # row of metrics.csv: name -> value; empty if missing
@@ -113,7 +114,7 @@ def _accuracy_curve(rows: Sequence[MetricsRow], baselines: Mapping[str, float]) 
             iterations, means, stds, color=colours[0], marker="o", capsize=3, label="condensed set S"
         )
         for (name, mean), colour in zip(baselines.items(), colours[1:], strict=False):
-            axes.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=name)
+            axes.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=figure_text(name))
         axes.legend(frameon=False, fontsize="small")
 
     text = "; ".join(f"{mean:.1f} after {iteration:.0f}" for iteration, mean, _ in found)

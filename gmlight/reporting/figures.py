@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gmlight.artifacts.inert import figure_text, file_name
 from gmlight.condensation.schedules import look_up
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
@@ -37,7 +38,7 @@ def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
     figures = {**_accuracy_figures(runs.entries.get("table3", [])), **_zeta_figures(runs.zetas)}
     if figures:
         folder.mkdir()
-    return [save_figure(figure, folder / name) for name, figure in figures.items()]
+    return [save_figure(figure, folder / file_name(name)) for name, figure in figures.items()]
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -78,19 +79,21 @@ def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: En
             [entry.cell.ipc for entry in entries],
             [entry.mean for entry in entries],
             [entry.std for entry in entries],
-            label=name,
+            label=figure_text(name),
             color=COLOURS[i % len(COLOURS)],
             marker=MARKERS[i % len(MARKERS)],
             capsize=3,
         )
     if whole is not None:
         name = "whole" + whole.scale.removeprefix(whole.base_scale)
-        axes.axhline(whole.mean, color="0.35", linestyle="--", label=f"{name} ({whole.mean:.1f} %)")
+        axes.axhline(
+            whole.mean, color="0.35", linestyle="--", label=figure_text(f"{name} ({whole.mean:.1f} %)")
+        )
     ticks = sorted({entry.cell.ipc for entries in series.values() for entry in entries})
     axes.set_xscale("log")
     axes.set_xticks(ticks, list(map(str, ticks)))
     axes.minorticks_off()
-    axes.set(title=title, xlabel="images per class", ylabel="test accuracy, %")
+    axes.set(title=figure_text(title), xlabel="images per class", ylabel="test accuracy, %")
     _finish(axes)
     return figure
 
@@ -123,7 +126,7 @@ def plot_zetas(title: str, values: Sequence[Sequence[int]], unit: str) -> Figure
         axes.plot(steps, equation, color=COLOURS[1], drawstyle="steps-post", linestyle="--", label="Eq. 12")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
-    axes.set(title=title, xlabel="image update t", ylabel=f"network {unit} after it")
+    axes.set(title=figure_text(title), xlabel="image update t", ylabel=f"network {unit} after it")
     _finish(axes)
     return figure
 
@@ -137,7 +140,7 @@ def plot_trajectory(title: str, networks: Sequence[Sequence[Point]]) -> Figure:
             are the means plus and minus one std.
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(figure_text(title))
     norms, angle, losses = figure.subplots(1, 3)
     pairs = ("condensed set S", COLOURS[0], "-"), ("real images T", COLOURS[1], "--")
     for axes, names in ((norms, ("norm_synthetic", "norm_real")), (losses, ("loss_synthetic", "loss_real"))):

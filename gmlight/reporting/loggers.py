@@ -17,7 +17,7 @@ from PIL import Image
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.errors import ConfigError
+from gmlight.errors import ConfigError, one_line
 from gmlight.reporting.csv_logger import MetricsCSVLogger
 from gmlight.runtime.console import new_console, relative_path
 
@@ -55,7 +55,8 @@ def dashboard_labels(record: RunRecord) -> DashboardLabels:
         group += f", protocol {record.protocol}"
         tags.append(f"protocol {record.protocol}")
     name = f"{group}, seed {record.config['seed']}"
-    return DashboardLabels(name, group, [tag[:MAX_TAG_LENGTH] for tag in tags], record.config)
+    tags = [one_line(tag)[:MAX_TAG_LENGTH] for tag in tags]
+    return DashboardLabels(one_line(name), one_line(group), tags, record.config)
 
 
 def csv_logger(folder: Path, labels: DashboardLabels) -> Logger:

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gmlight.artifacts.inert import code_fence, markdown_text, spreadsheet_text
 from gmlight.artifacts.results import Evaluation
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.entries import Entry
@@ -124,11 +125,13 @@ def as_markdown(runs: RunCollection) -> str:
     """Formats the tables with their commands, the explanation and the notes as Markdown."""
     lines: list[str] = []
     for table in result_tables(runs):
-        lines += [f"## {table.title}", "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-        lines += ["", "```", *table.commands, "```", ""]
+        lines += [f"## {markdown_text(table.title)}", ""]
+        lines += ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+        lines += ["| " + " | ".join(map(markdown_text, row)) + " |" for row in table.rows]
+        fence = code_fence("\n".join(table.commands))
+        lines += ["", fence, *table.commands, fence, ""]
     lines += [EXPLANATION + ".", ""]
-    lines += [f"- {note}" for note in runs.notes]
+    lines += [f"- {markdown_text(note)}" for note in runs.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -139,7 +142,7 @@ def as_csv(runs: RunCollection) -> str:
     writer.writerow(COLUMNS)
     for entries in runs.entries.values():
         for entry in entries:
-            writer.writerow(_csv_row(entry, runs.paper.get(entry.cell)))
+            writer.writerow(map(spreadsheet_text, _csv_row(entry, runs.paper.get(entry.cell))))
     return file.getvalue()
 
 

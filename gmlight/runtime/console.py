@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.text import Text
 
-from gmlight.errors import ConfigError
+from gmlight.errors import ConfigError, one_line
 from gmlight.runtime.rank import is_main
 
 _silent: ContextVar[bool] = ContextVar("_silent", default=False)
@@ -19,7 +20,13 @@ _silent: ContextVar[bool] = ContextVar("_silent", default=False)
 
 def new_console() -> Console:
     """Returns the console for results: silent except on rank 0, text printed without markup."""
-    return Console(markup=False, highlight=False, quiet=_silent.get() or not is_main())
+    return _InertConsole(markup=False, highlight=False, emoji=False, quiet=_silent.get() or not is_main())
+
+
+class _InertConsole(Console):
+    # Text may come from a stranger's file: its control characters do not reach the terminal.
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str("\n".join(map(one_line, text.split("\n"))), **options)
 
 
 @contextlib.contextmanager

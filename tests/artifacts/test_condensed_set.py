@@ -82,8 +82,11 @@ def test_missing_sets_and_tensors_are_refused(folder: Path) -> None:
 
 
 def test_metadata_is_added_and_nothing_is_overwritten(folder: Path) -> None:
-    condensed_set.update_metadata(folder, evaluations=[{"mean": 50.0}])
-    assert CondensedDataset(folder).metadata["evaluations"] == [{"mean": 50.0}]
+    accuracy = {"values": [49.0, 51.0], "mean": 50.0, "std": 1.0, "n": 2, "epochs": 3, "protocol": "plain"}
+    row = {"name": "condensed", "images": 6, "architecture": "convnet", "accuracy": accuracy}
+    condensed_set.update_metadata(folder, evaluations=[row])
+    assert CondensedDataset(folder).metadata["evaluations"] == [row]
+    assert CondensedDataset(folder).evaluations["convnet"].mean == 50
     with pytest.raises(OSError, match="not empty"):
         condensed_set.write(folder, LabelledImages(IMAGES + 1, LABELS), INFO, {})
     assert torch.equal(CondensedDataset(folder).images, IMAGES)

@@ -18,7 +18,7 @@ from helpers.runs import composed
 # Changes of these keys change nothing but rounding. A key is added only with a reason.
 HARMLESS = {
     "against", "json", "rounds",  # of gmlight.benchmark, which condenses nothing
-    "cells", "resume",  # acts through other values
+    "cells", "resume", "trust",  # acts through other values
     "checkpoint", "dry_run", "diagnose_every", "log_every", "logger",  # files and measurements
     "data_dir", "dataset.root", "download",  # where the images are; their digest tells which they are
     "evaluation.baselines", "evaluation.every", "evaluation.quick_networks",  # accuracies of their own

@@ -275,7 +275,9 @@ def test_overrides_of_run_and_command_line_are_joined(
         )
         (folder / "config.yaml").write_text(command + "\nseed: 0\n")
         os.utime(folder / "config.yaml", (seed, seed))
-    words = expand(["resume=latest", "+seed=7", "log_every=1"])
+    with pytest.raises(ConfigError, match="the run had --config-dir conf, which is not followed from a file"):
+        expand(["resume=latest"])
+    words = expand(["resume=latest", "+seed=7", "--config-dir", "conf", "log_every=1"])
     assert words == [
         "--config-dir", "conf", "dataset.mean=[.1, .2]", "+seed=7", "log_every=1",
         "resume='runs/it\\'s/b'", "hydra.run.dir='runs/it\\'s/b'", "hydra.mode=RUN",
