@@ -102,11 +102,11 @@ def naming_full_disks(folder: RunFolder) -> Iterator[None]:
         folder: of the run.
 
     Raises:
-        ConfigError: the disk or the user's share of it is full.
+        ConfigError: the disk or the user's share of it is full, and the run has begun.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or not folder.has_run:
             raise
         raise no_room(Path(error.filename or folder.path), folder, str(error.strerror)) from None

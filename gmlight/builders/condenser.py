@@ -19,6 +19,7 @@ from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
+from gmlight.matching.real_gradients import check_memory
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
@@ -82,6 +83,27 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
         compilation=compilation,
         real_images=config.iterations * config.updates * config.real_batch * len(data.classes),
     )
+
+
+def check_gradients(config: DictConfig, data: CondensationData, parts: Parts, processes: int) -> None:
+    """Checks that the gradients on the real images of all classes fit the memory.
+
+    Args:
+        config: of the run.
+        data: the loaded dataset.
+        parts: of the run.
+        processes: of the run; they share out the classes, and on a CPU also the memory.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    mixed = config.matching.get("mixed_real") and all(parts.rule.needs_mixed_batches(k) for k in (0, 1))
+    if mixed or not config.iterations:
+        return
+    classes, device = len(data.classes), data.train.device
+    with torch.device("meta"):  # its shapes are enough
+        network = parts.factory()
+    check_memory(network, classes if device.type == "cpu" else -(-classes // processes), device)
 
 
 def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> GradientMatcher:

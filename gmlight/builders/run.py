@@ -10,7 +10,7 @@ from rich.console import Console
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord, base_name
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.builders.condenser import build_condenser, build_start
+from gmlight.builders.condenser import build_condenser, build_start, check_gradients
 from gmlight.builders.data import build_matched_data, load_data
 from gmlight.builders.evaluators import (
     build_baselines,
@@ -100,6 +100,7 @@ def build_run(
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: with iterations=0 one process evaluates; use trainer=auto")
     load_data(data, trainer)
+    check_gradients(config, data, parts, trainer.world_size)
     chosen = folder.condensed if resumed and not config.iterations else None
     if chosen is not None and chosen.exists():
         # The images stay those that were chosen before: networks may have been evaluated on them already.

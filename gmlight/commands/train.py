@@ -68,10 +68,11 @@ def train(config: DictConfig, path: Path) -> float | None:
         resumable(folder.config),
         ending_launched_processes(trainer.strategy, page.show_lost_process),
         naming_lost_processes(path),
+        naming_full_disks(folder),
     ):
         checkpoint = claim_folder(run)
         console.print(record.headline)
-        with naming_full_disks(folder), closing_loggers(trainer):
+        with closing_loggers(trainer):
             images = condense(run, checkpoint)
             page.show_evaluating()
             evaluations = evaluate(run, images)

@@ -11,7 +11,7 @@ from gmlight.condensation.schedules import Schedule, adaptive
 from gmlight.data.augmentation import Augmentation, none
 from gmlight.data.images import LabelledImages, RealBatch, TrainingSet
 from gmlight.errors import ConfigError
-from gmlight.matching.losses import summed_loss
+from gmlight.matching.losses import in_batches, summed_loss
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator, seeded, to_device
 from gmlight.training.ensemble import Ensemble
@@ -122,7 +122,7 @@ class InnerLoop:
 
 
 class _CurrentLosses:
-    """Losses that a schedule may measure between epochs, each in one pass through the network."""
+    """Losses that a schedule may measure between epochs."""
 
     def __init__(self, network: nn.Module, batch: RealBatch, synthetic: LabelledImages) -> None:
         self._network, self._batch, self._synthetic = network, batch, synthetic
@@ -139,5 +139,5 @@ class _CurrentLosses:
 
     def _mean_loss(self, images: Tensor, labels: Tensor) -> float:
         self._network.eval()
-        total, count = summed_loss(self._network, [(images, labels)])
+        total, count = summed_loss(self._network, in_batches(images, labels))
         return (total / count).item()

@@ -135,7 +135,7 @@ def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Te
         repeats its first row. An empty cluster, possible with equal features, gets a row that is not first in
         any other cluster.
     """
-    values = features.double().cpu()
+    values = features.cpu().double()  # some accelerators lack float64
     with threadpool_limits(1), warnings.catch_warnings():  # threads add in random order
         warnings.simplefilter("ignore", ConvergenceWarning)  # raised for equal features
         result = KMeans(clusters, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed).fit(values.numpy())

@@ -101,7 +101,7 @@ def class_gradients(
     if create_graph:
         parts = list(gradients)
         return {name: torch.cat([part[name] for part in parts]) for name in names}
-    return _join_in_place(gradients, len(images))
+    return join_in_place(gradients, len(images))
 
 
 def block_gradients(
@@ -144,8 +144,13 @@ def block_gradients(
         return vmap(grad(loss), in_dims=(None, None, 0, 0))(weights, others, images, labels)
 
 
-def _join_in_place(blocks: Iterable[Layers], classes: int) -> Layers:
-    # Joins the gradients of blocks of classes without a second copy, which is costly with many classes.
+def join_in_place(blocks: Iterable[Layers], classes: int) -> Layers:
+    """Joins the gradients of blocks of classes without a second copy, which is costly with many classes.
+
+    Args:
+        blocks: weight name -> [c, *weight.shape], of consecutive classes.
+        classes: number of classes of all blocks.
+    """
     joined: Layers = {}
     first = 0
     for block in blocks:

@@ -225,14 +225,15 @@ def automatic_sizes(
 def vmap_is_right(network: nn.Module, image: Tensor) -> bool:
     """Checks that class gradients of two classes at once have the same derivative as those of one at a time.
 
-    torch's batching rules differentiate some layers wrongly a second time (layer norm: torch 2.15).
+    torch's batching rules differentiate some layers wrongly a second time (layer norm: torch 2.15). The check
+    runs on the CPU in float64, which some accelerators lack.
 
     Args:
         network: as in `class_gradients`.
         image: [1, channels, H, W].
     """
-    network = copy.deepcopy(network).double()
-    images = torch.stack([image, image.flip(-1)]).double().requires_grad_()
+    network, image = copy.deepcopy(network).cpu().double(), image.cpu().double()
+    images = torch.stack([image, image.flip(-1)]).requires_grad_()
 
     def derivative(classes_per_block: int) -> Tensor:
         blocks = Blocks(classes_per_block=classes_per_block)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from gmlight.data.images import ClassDraw, class_sizes
-from gmlight.matching.class_gradients import Layers, matched_weights
+from gmlight.errors import ConfigError
+from gmlight.matching.class_gradients import Layers, join_in_place, matched_weights
 from gmlight.matching.engine import GradientEngine
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.memory import explain_out_of_memory
+from gmlight.runtime.sizing import total_memory
 
 REAL_BYTES = 2**30  # bytes of real images that are loaded at once
 
@@ -58,14 +60,33 @@ def real_gradients(
         size = len(share.units)  # images in memory are one chunk
         if isinstance(images, ClassDraw):
             size = classes_per_chunk or max(1, REAL_BYTES // images.class_bytes)
-        chunks = [
+        chunks = split(share.units, size)
+        gradients = (
             engine.real(network, images[chunk.start : chunk.stop], first_class=chunk.start)
-            for chunk in split(share.units, size)
-        ]
-    layers = chunks[0]
-    if len(chunks) > 1:
-        layers = {name: torch.cat([chunk[name] for chunk in chunks]) for name in layers}
+            for chunk in chunks
+        )
+        layers = next(gradients) if len(chunks) == 1 else join_in_place(gradients, len(share.units))
     return RealGradients(layers, sizes, share.units)
+
+
+def check_memory(network: nn.Module, classes: int, device: torch.device) -> None:
+    """Checks that the gradients of all classes fit the memory; else the system might kill the run.
+
+    Args:
+        network: that is matched; on any device.
+        classes: number of classes whose gradients are held at once.
+        device: that holds them.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    weights = [network.get_parameter(name) for name in matched_weights(network)]
+    needed, memory = classes * sum(weight.nbytes for weight in weights), total_memory(device)
+    if needed > memory:
+        raise ConfigError(
+            f"the gradients of {classes} classes need {needed / 2**30:.1f} GiB, the {device.type} has "
+            f"{memory / 2**30:.1f}; use a smaller architecture.width, fewer classes, or trainer=ddp on GPUs"
+        )
 
 
 def mixed_real_gradient(

@@ -79,7 +79,7 @@ def measure(network: nn.Module, epoch: int, synthetic: LabelledImages, real: Lab
 
 
 def mean_gradient(network: nn.Module, images: LabelledImages) -> Tensor:
-    """Computes the gradient of the mean cross-entropy in all parameters, as a float64 vector [P]."""
+    """Computes the gradient of the mean cross-entropy in all parameters: float64 [P], on the CPU."""
     names = [name for name, _ in network.named_parameters()]
     microbatch, _ = automatic_sizes(network, images.images, 1, differentiable=False)
     layers = class_gradients(
@@ -89,7 +89,7 @@ def mean_gradient(network: nn.Module, images: LabelledImages) -> Tensor:
         weights=names,
         blocks=Blocks(microbatch),
     )
-    return torch.cat([layer.flatten() for layer in layers.values()]).double()
+    return torch.cat([layer.flatten() for layer in layers.values()]).cpu().double()
 
 
 def _mean_loss(network: nn.Module, images: LabelledImages) -> float:

@@ -4,6 +4,7 @@ Without a process group there is one process, and the collectives return their i
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +122,8 @@ class Ranks:
     def shut_down(self) -> None:
         """Destroys the process group, all ranks together: an exit with a live group may abort."""
         if dist.is_available() and dist.is_initialized():
-            dist.barrier()
+            with suppress(RuntimeError):  # another process may be lost after its work
+                dist.barrier()
             dist.destroy_process_group()
             self._groups.clear()
 

@@ -1,6 +1,7 @@
 """Batch sizes that fit a device's caches or memory, from the bytes that a forward pass keeps."""
 
 import math
+import os
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,14 @@ def graph_memory(device: torch.device) -> int:
     """Returns the bytes that activations and graphs may take at once on the device."""
     if device.type == "cpu":
         return CPU_GRAPH_MEMORY
-    cuda = device.type == "cuda"
-    memory = torch.cuda.get_device_properties(device).total_memory if cuda else UNKNOWN_MEMORY
-    return int(memory * GPU_SHARE)
+    return int((total_memory(device) if device.type == "cuda" else UNKNOWN_MEMORY) * GPU_SHARE)
+
+
+def total_memory(device: torch.device) -> int:
+    """Returns the bytes of memory of a GPU; for other devices, of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def activation_bytes(network: nn.Module, image: Tensor) -> int:

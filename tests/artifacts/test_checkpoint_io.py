@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gmlight.artifacts.checkpoint_file import read_checkpoint
-from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
+from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO, naming_full_disks
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 
@@ -106,6 +106,25 @@ def test_full_disk_leaves_the_old_checkpoint_intact(tmp_path: Path, monkeypatch:
         save(folder, global_step=2)
     assert last.read_bytes() == before
     assert list(folder.checkpoints.iterdir()) == [last]
+
+
+@pytest.mark.parametrize(
+    ("number", "begun", "explained"),
+    [(28, True, True), (27, True, True), (28, False, False), (13, True, False)],
+)
+def test_full_disk_is_explained_once_the_run_has_begun(
+    tmp_path: Path, number: int, begun: bool, explained: bool
+) -> None:
+    folder, error = RunFolder(tmp_path), OSError(number, "No room", str(tmp_path / "metrics.csv"))
+    if begun:
+        folder.config.touch()
+    with pytest.raises(ConfigError if explained else OSError) as caught, naming_full_disks(folder):
+        raise error
+    if explained:
+        line = f"cannot write {folder.metrics}: No room; make room and go on with resume={tmp_path}"
+        assert str(caught.value) == line
+    else:
+        assert caught.value is error
 
 
 def test_checkpoint_is_on_the_disk_before_it_gets_its_name(

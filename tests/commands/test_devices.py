@@ -1,4 +1,4 @@
-"""A simulated accelerator gives the numbers of the CPU, and no operation mixes tensors of the two devices."""
+"""A simulated accelerator without float64 gives the numbers of the CPU; tensors of both devices never mix."""
 
 import json
 import subprocess
@@ -48,6 +48,8 @@ def test_runs_on_another_device_give_the_same_and_rarely_wait(tmp_path: Path) ->
         assert case["difference"] < 1e-4, name
         here, there = case["evaluations"]
         assert here == there, name
+        at_here, at_there = case["trajectory"]
+        assert at_there == pytest.approx(at_here, rel=1e-5, abs=1e-3), name
         waiting[name] = set(case["waits"]) - {"engine.py: vmap_is_right"}  # once per run
     # An image update waits only for the labels of mixed batches or for a loss that decides when to stop.
     assert {name: waits for name, waits in waiting.items() if waits} == {

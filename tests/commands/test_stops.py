@@ -15,7 +15,13 @@ from gmlight.artifacts.metrics_csv import read_metrics
 from gmlight.artifacts.run_folder import RunFolder
 from helpers.processes import run_forked, run_module
 from helpers.runs import TINY
-from helpers.stopping import before_call, run_signalled, run_stopped_in_a_long_call
+from helpers.stopping import (
+    before_call,
+    run_killed,
+    run_signalled,
+    run_stopped_in_a_long_call,
+    run_with_a_full_disk,
+)
 
 WORDS = [
     *TINY, "iterations=3", "updates=1", "log_every=1", "checkpoint.every=100", "real_batch=4",
@@ -166,3 +172,108 @@ def run_unread(module: str, words: list[str]) -> None:
     os.close(write_end)
     before_call(DRAW, 1, close)
     run_module(module, words)
+
+
+FINISHED = '<strong class="finished">'
+EVALUATED = [*WORDS, "evaluation.every=1", "evaluation.quick_networks=1", "checkpoint.every=1"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of EVALUATED that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    words = [*EVALUATED, f"hydra.run.dir={folder / 'run'}"]
+    environment = user_environment(folder)
+    assert (
+        run_forked(run_module, "gmlight.train", words, folder=folder, environment=environment).returncode == 0
+    )
+    return RunFolder(folder / "run")
+
+
+def assert_same(run: RunFolder, expected: RunFolder) -> None:
+    """Compares the set, the accuracies, and all metrics but pace and memory."""
+    for name in ("condensed.safetensors", "grid.png"):
+        assert (run.condensed / name).read_bytes() == (expected.condensed / name).read_bytes()
+    found, wanted = (
+        [
+            {name: value for name, value in row.items() if not name.startswith(("speed/", "memory/"))}
+            for row in read_metrics(each.metrics)
+        ]
+        for each in (run, expected)
+    )
+    assert found == wanted
+    accuracies = [each.read_result()["evaluations"] for each in (run, expected)]
+    assert accuracies[0] == accuracies[1]
+    assert FINISHED in run.page.read_text()
+    assert not [*run.path.rglob("*.unfinished")]
+
+
+ROW, CHECKPOINT = (
+    "gmlight.reporting.csv_logger:append_row",
+    "gmlight.artifacts.checkpoint_io:AtomicCheckpointIO.save_checkpoint",
+)
+PICTURE, SET = "gmlight.callbacks.evaluation:save_grid", "gmlight.artifacts.condensed_set:write"
+RESULT, PAGE = "gmlight.artifacts.results:write_result", "gmlight.callbacks.page:RunPage.show_finished"
+
+
+@pytest.mark.parametrize(
+    ("moment", "call"),
+    [
+        (PICTURE, 2),  # the evaluation is logged; its picture says so
+        (PICTURE, 4),  # the same for the final evaluation
+        *(pytest.param(ROW, call, marks=pytest.mark.slow) for call in (1, 2, 3)),
+        *(pytest.param(CHECKPOINT, call, marks=pytest.mark.slow) for call in (1, 2, 3)),
+        *(pytest.param(PICTURE, call, marks=pytest.mark.slow) for call in (1, 3)),
+        *(pytest.param(moment, 1, marks=pytest.mark.slow) for moment in (SET, RESULT)),
+    ],
+)
+def test_killed_run_is_resumed_without_doubled_rows(
+    process: Process, tmp_path: Path, undisturbed: RunFolder, moment: str, call: int
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    killed = process(run_killed, [*EVALUATED, f"hydra.run.dir={run.path}"], moment, call)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = process(run_module, [f"resume={run.path}"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(run, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("moment", "call", "file"),
+    [
+        (DRAW, 1, "metrics.csv"),
+        pytest.param(PICTURE, 2, "samples/00001.png", marks=pytest.mark.slow),
+        pytest.param(CHECKPOINT, 2, "checkpoints/last.ckpt", marks=pytest.mark.slow),
+        pytest.param(SET, 1, "", marks=pytest.mark.slow),
+        pytest.param(RESULT, 1, "", marks=pytest.mark.slow),
+    ],
+)
+def test_full_disk_in_a_begun_run_says_to_make_room_and_resume(
+    process: Process, tmp_path: Path, undisturbed: RunFolder, moment: str, call: int, file: str
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    stopped = process(run_with_a_full_disk, [*EVALUATED, f"hydra.run.dir={run.path}"], moment, call)
+    assert stopped.returncode == 1
+    (line,) = lines_of(stopped)
+    assert line.startswith("gmlight: cannot write ")
+    assert line.endswith(f": File too large; make room and go on with resume={run.path}")
+    assert file in line or str(run.path) in line
+    resumed = process(run_module, [f"resume={run.path}"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(run, undisturbed)
+
+
+def test_page_of_a_finished_run_is_made_good_when_the_run_is_resumed(
+    process: Process, tmp_path: Path, undisturbed: RunFolder
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    killed = process(run_killed, [*EVALUATED, f"hydra.run.dir={run.path}"], PAGE, 1)
+    assert killed.returncode == -signal.SIGKILL
+    assert FINISHED not in run.page.read_text()
+    refused = process(run_module, [f"resume={run.path}"])
+    assert refused.returncode == 1
+    assert "the run is finished; raise iterations= above 3" in refused.stderr
+    assert_same(run, undisturbed)
+    written = run.page.stat().st_mtime_ns
+    process(run_module, [f"resume={run.path}"])
+    assert run.page.stat().st_mtime_ns == written

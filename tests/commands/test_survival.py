@@ -216,6 +216,24 @@ def test_two_processes_are_stopped_and_one_resumes(tmp_path: Path) -> None:
     assert condensed(run) == condensed(alone)
 
 
+@pytest.mark.parametrize(("victim", "status"), [("launched", 1), ("first", -signal.SIGKILL)])
+def test_run_of_two_processes_ends_when_one_is_killed(tmp_path: Path, victim: str, status: int) -> None:
+    alone, run = tmp_path / "alone", RunFolder(tmp_path / "run")
+    finish(start(tmp_path, *RANKED, f"hydra.run.dir={alone}"))
+    process = start(tmp_path, *RANKED, *DDP, f"hydra.run.dir={run.path}")
+    wait_for(run.last_checkpoint, process)
+    (launched,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[:1]
+    os.kill(process.pid if victim == "first" else int(launched), signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)  # until both have closed the pipe
+    assert process.returncode == status
+    assert "Traceback" not in output
+    assert output.count("another process of the run has ended") == 1
+    assert f"continue with resume={run.path}" in output
+    assert '<strong class="stopped">' in run.page.read_text()
+    finish(start(tmp_path, f"resume={run.path}", "trainer=cpu"))
+    assert condensed(run.path) == condensed(alone)
+
+
 def test_sweep_with_several_processes_per_run_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path, "-m", *RANKED, *DDP, "seed=0,1")
     output, _ = process.communicate(timeout=120)

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gmlight.builders.parts import build_rule, build_schedule
 from gmlight.condensation.condenser import IMAGE_SGD, Condenser
-from gmlight.condensation.inner_loop import EQUATION_12, NETWORK_SGD, InnerLoop
+from gmlight.condensation.inner_loop import EQUATION_12, NETWORK_SGD, InnerLoop, _CurrentLosses
 from gmlight.condensation.schedules import Losses, adaptive
 from gmlight.condensation.synthetic import Pixels
 from gmlight.config.compose import instantiate
-from gmlight.data.images import LabelledImages
+from gmlight.data.images import LabelledImages, RealBatch
 from gmlight.errors import ConfigError
 from gmlight.matching.image_gradient import COS_EUCLID, MULTILEVEL, GradientMatcher
 from gmlight.runtime.seeding import seeded
@@ -169,3 +170,18 @@ def test_statistics_move_in_train_mode_alone() -> None:
     torch.testing.assert_close(loop.network.norm0.running_var, 0.9 + 0.1 * maps.var((0, 2, 3)))
     for actual, expected in zip(loop.network.parameters(), before.parameters(), strict=True):
         assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize(("number", "passes"), [(256, [256]), (600, [256, 256, 88])])
+def test_schedule_measures_the_synthetic_loss_in_batches(number: int, passes: list[int]) -> None:
+    images, labels = torch.randn(number, 1, 4, 4), torch.arange(number) % 3
+    network, seen = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), []
+    network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    losses = _CurrentLosses(network, RealBatch(0, 0, ()), LabelledImages(images, labels))
+    loss = losses.synthetic()
+    assert seen == passes
+    with torch.no_grad():
+        expected = cross_entropy(network(images), labels, reduction="sum") / number
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
+    if len(passes) == 1:
+        assert loss == expected.item()

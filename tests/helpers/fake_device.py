@@ -1,4 +1,4 @@
-"""A fake accelerator: its tensors wrap CPU tensors and refuse to mix with them.
+"""A fake accelerator: its tensors wrap CPU tensors and refuse to mix with them, and it has no float64.
 
 Only to be imported in a process of its own, for torch never forgets a device.
 """
@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 import gmlight
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.matching import engine
+from gmlight.reporting.dynamics import Point, measure
 from gmlight.runtime import sizing
+from gmlight.runtime.seeding import seeded
 from helpers.runs import train_tiny
 
 PACKAGE = Path(gmlight.__file__).parent
@@ -47,6 +50,8 @@ class ElsewhereTensor(Tensor):
 
     @staticmethod
     def __new__(cls, raw: Tensor) -> "ElsewhereTensor":
+        if raw.dtype in (torch.float64, torch.complex128):  # as on Apple's GPUs
+            raise TypeError(f"{NAME} has no {raw.dtype}")
         tensor = Tensor._make_wrapper_subclass(
             cls, raw.size(), strides=raw.stride(), storage_offset=raw.storage_offset(),
             dtype=raw.dtype, device=THERE,
@@ -170,6 +175,13 @@ def pretence() -> Iterator[None]:
         yield
 
 
+def _first_point(dataset: CondensedDataset, device: torch.device) -> Point:
+    with seeded(0, "trajectory"):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(dataset.images[0].numel(), 10)).to(device)
+    images = dataset.labelled().to(device)
+    return measure(network, 0, images, images)
+
+
 def compare() -> None:
     """Does runs here and there; argv: a folder, and overrides by name.
 
@@ -194,6 +206,7 @@ def compare() -> None:
                 "difference": (there.images - here.images).abs().max().item(),
                 "evaluations": [each.metadata["evaluations"] for each in (here, there)],
                 "waits": sorted(set(waits)),
+                "trajectory": [astuple(_first_point(here, device)) for device in (HERE, THERE)],
             }
     (folder / "found.json").write_text(json.dumps(found))
     sys.stdout.flush()

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 
 from gmlight.runtime import signals
 from helpers.processes import run_module
+
+FULL_BYTES = 1000
 
 
 def run_signalled(module: str, words: list[str], moment: str, call: int, signum: int) -> None:
@@ -36,6 +39,18 @@ def run_stopped_in_a_long_call(module: str, words: list[str], moment: str, call:
             time.sleep(0.01)
 
     before_call(moment, call, hang)
+    run_module(module, words)
+
+
+def run_killed(module: str, words: list[str], moment: str, call: int) -> None:
+    """Does the same, and kills the process, which then cannot do anything more."""
+    before_call(moment, call, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    run_module(module, words)
+
+
+def run_with_a_full_disk(module: str, words: list[str], moment: str, call: int) -> None:
+    """Does the same, and from then on no file can grow beyond FULL_BYTES."""
+    before_call(moment, call, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, FULL_BYTES)))
     run_module(module, words)
 
 
