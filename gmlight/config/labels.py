@@ -40,6 +40,11 @@ SHOWN_ELSEWHERE = (
     *_SIZES, "architecture", "augmentation.evaluation_epochs", "dataset.evaluation_epochs", "dataset.name",
     "evaluation.architectures", "evaluation.cutmix", "ipc", "method", "scale", "seed",
 )  # fmt: skip
+# Lightning's callbacks that only watch.
+_OBSERVERS = tuple(
+    f"lightning.pytorch.callbacks.{name}"
+    for name in ("DeviceStatsMonitor", "ModelSummary", "RichModelSummary", "ThroughputMonitor", "Timer")
+)
 
 
 def describe(config: DictConfig) -> RunRecord:
@@ -58,7 +63,7 @@ def describe(config: DictConfig) -> RunRecord:
         {
             key: value
             for key, value in changes.items()
-            if not is_in(key, NEUTRAL + SHOWN_ELSEWHERE + _PROTOCOL)
+            if not is_in(key, NEUTRAL + SHOWN_ELSEWHERE + _PROTOCOL + _observers(config))
         }
     )
     compared = {f"{group}={choices[group]}" for group in _METHOD_GROUPS if is_built_in(group, choices[group])}
@@ -136,6 +141,16 @@ def _ask_augmentation(config: DictConfig, question: str) -> Any:
         node = {str(key): value for key, value in config.augmentation.items() if key != "evaluation_epochs"}
         return getattr(hydra.utils.instantiate(node, _convert_="all"), question)
     return None
+
+
+def _observers(config: DictConfig) -> tuple[str, ...]:
+    # Keys of callbacks that change nothing.
+    nodes: Any = OmegaConf.to_container(config.get("callbacks") or OmegaConf.create({}))
+    return tuple(
+        f"callbacks.{name}"
+        for name, node in nodes.items()
+        if isinstance(node, dict) and node.get("_target_") in _OBSERVERS
+    )
 
 
 def architecture_label(name: str, changes: Mapping[str, Any]) -> str:

@@ -113,6 +113,7 @@ def test_harmless_keys_are_the_neutral_ones() -> None:
         (["schedule.epochs=5"], "md with schedule.epochs=5", "paper", "convnet"),
         (["~callbacks", "speed.compile=true"], "md", "paper", "convnet"),
         (["+callbacks.own._target_=my.Own"], "md with callbacks.own._target_=my.Own", "paper", "convnet"),
+        (["+callbacks.timer._target_=lightning.pytorch.callbacks.Timer"], "md", "paper", "convnet"),
         (["speed.precision=bfloat16"], "md with speed.precision=bfloat16", "paper", "convnet"),
         (["holdout=0.1"], "md with holdout=0.1", "paper", "convnet"),
     ],

@@ -78,7 +78,9 @@ def test_wandb_name_group_tags_and_config_are_the_choices(run: Callable[..., Pat
     first, second = map(the_run, folders)
     assert (first.group, second.group) == ("digits, ipc 2, m with distance=euclid, smoke",) * 2
     assert (first.name, second.name) == (f"{first.group}, seed 0", f"{first.group}, seed 1")
-    assert {"digits", "ipc 2", "m with distance=euclid", "distance=euclid", "convnet"} <= set(first.tags)
+    assert {"digits", "ipc 2", "m with distance=euclid", "distance=euclid", "convnet, width=8"} <= set(
+        first.tags
+    )
     assert all(len(tag) <= 64 for tag in first.tags)
     assert first.config["distance"]["weight"] == 1.0
     assert (first.exit_code, second.exit_code) == (0, 0)
