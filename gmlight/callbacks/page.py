@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,8 @@ from rich.console import Console
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.data.datamodule import CondensationData
+from gmlight.reporting.data_table import describe_data
 from gmlight.reporting.run_page import State, write_run_page
 from gmlight.runtime.rank import is_main
 from gmlight.runtime.signals import Stopped
@@ -24,14 +26,14 @@ class RunPage(lightning.Callback):
     Args:
         folder: of the run.
         record: of the run.
-        classes: class names, by label.
+        data: of the run, loaded before the page is first written.
         console: gets a line if a page cannot be written.
     """
 
     def __init__(
-        self, folder: RunFolder, record: RunRecord, classes: Sequence[str], console: Console
+        self, folder: RunFolder, record: RunRecord, data: CondensationData, console: Console
     ) -> None:
-        self.folder, self.record, self.classes, self.console = folder, record, classes, console
+        self.folder, self.record, self.data, self.console = folder, record, data, console
         self.iterations: int = record.config["iterations"]
         self.updates: int = record.config["updates"]
         self._done = 0  # outer iterations
@@ -89,6 +91,6 @@ class RunPage(lightning.Callback):
             return
         state = State(name, self._done, self.iterations, elapsed, left, reason)
         try:
-            write_run_page(self.folder, self.record, self.classes, state)
+            write_run_page(self.folder, self.record, self.data.classes, state, describe_data(self.data))
         except Exception as error:  # a failing page must not end the run
             self.console.print(f"{self.folder.page.name} cannot be written: {error!r}", soft_wrap=True)

@@ -143,8 +143,8 @@ def name_classes(config: DictConfig) -> None:
     """
     if "find_classes" not in config.dataset:
         return
-    found = instantiate(config.dataset.find_classes)(data_root(config))
-    if config.dataset.classes is None:
-        config.dataset.classes = found
-    elif list(config.dataset.classes) != found:
-        raise ConfigError(f"dataset.classes={config.dataset.classes}: the files hold the classes {found}")
+    find, given = config.dataset.find_classes, config.dataset.classes
+    found = instantiate(find)(data_root(config))
+    if given is not None and "classes" not in find and list(given) != found:  # it does not choose among them
+        raise ConfigError(f"dataset.classes={given}: the files hold the classes {found}")
+    config.dataset.classes = found

@@ -1,0 +1,64 @@
+"""The table of what was read: classes, images of each class and split, and what was passed over."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gmlight.data.datamodule import CondensationData
+from gmlight.data.names import name_some, printable
+
+HEADINGS = ("class", "train images", "test images")
+MOST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """What was read of a dataset.
+
+    Args:
+        rows: cells as text, in the order of `HEADINGS`; classes of equal numbers share a row.
+        passed_over: lines about files that were not read.
+    """
+
+    rows: list[tuple[str, str, str]]
+    passed_over: tuple[str, ...]
+
+
+def describe_data(data: CondensationData) -> DataTable:
+    """Describes loaded data."""
+    names = list(map(printable, data.info.classes))
+    counts = list(zip(data.train.counts, data.test.counts, strict=True))
+    alike = defaultdict(list)
+    for name, count in zip(names, counts, strict=True):
+        alike[count].append(name)
+    if len(alike) <= MOST_ROWS:
+        rows = [(_names(group), str(train), str(test)) for (train, test), group in alike.items()]
+    else:
+        rows = [(_names(names), _range(data.train.counts), _range(data.test.counts))]
+    return DataTable(rows, data.passed_over)
+
+
+def print_data_table(data: CondensationData, console: Console) -> None:
+    """Prints what was read."""
+    described = describe_data(data)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for row in described.rows:
+        table.add_row(*row)
+    console.print(table)
+    for line in described.passed_over:
+        console.print(f"passed over: {line}", soft_wrap=True)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = name_some(names)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _range(counts: Sequence[int]) -> str:
+    return f"{min(counts)} to {max(counts)} each"
