@@ -46,7 +46,8 @@ def read_parts(
     read = {*decoded.positions, *decoded.unreadable}
     files.passed_over.add("images that cannot be read", [paths[i] for i in decoded.unreadable])
     files.passed_over.add("files that are no images", [path for i, path in enumerate(paths) if i not in read])
-    labels = torch.tensor([label for part in files.parts for _, label in part])[decoded.positions]
+    labels = torch.tensor([label for part in files.parts for _, label in part], dtype=torch.long)
+    labels = labels[torch.tensor(decoded.positions, dtype=torch.long)]
     in_train = sum(position < len(files.parts[0]) for position in decoded.positions)
     train, test = ((decoded.images[part], labels[part]) for part in (slice(in_train), slice(in_train, None)))
     splits = [train, test][: len(files.parts)]

@@ -181,4 +181,4 @@ def _check_holdout(labels: Tensor, classes: Sequence[str]) -> None:
     counts = labels.bincount(minlength=len(classes))
     if counts.min() < 2:
         name = classes[int(counts.argmin())]
-        raise ConfigError(f"train: class {name!r} has one image, none of which can be held out; give test=")
+        raise ConfigError(f"train: class {name!r} has one image, too few to hold some out; give test=")

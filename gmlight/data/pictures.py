@@ -66,15 +66,19 @@ def read_picture(path: str, form: PictureForm) -> Tensor | None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a file")
     Image.init()
-    try:
-        picture = Image.open(path, formats=[name for name in Image.OPEN if name not in UNDECODED])
-    except UnidentifiedImageError:
-        if has_picture_suffix(path):
-            raise OSError("no format that Pillow opens here" if status.st_size else "empty") from None
-        return None
-    with picture:
+    formats = [name for name in Image.OPEN if name not in UNDECODED]
+    with open(path, "rb") as file:  # by its name, Pillow misreads some turned TIFF files
+        try:
+            picture = Image.open(file, formats=formats)
+        except Image.DecompressionBombError:
+            raise
+        except Exception as error:  # a few formats raise their own on other files that begin like them
+            if not has_picture_suffix(path):
+                return None
+            if isinstance(error, UnidentifiedImageError):
+                raise OSError("no format that Pillow opens here" if status.st_size else "empty") from None
+            raise
         picture.load()
-        # Before turning, since a turned picture is another object without the file's tags.
         flat = flatten(picture, "L" if form.channels == 1 else "RGB", form.background)
         turn = _TURNS.get(_orientation(picture))
         return pixels(_fitted(flat if turn is None else flat.transpose(turn), form))
@@ -99,7 +103,7 @@ def flatten(picture: Image.Image, mode: str, background: str = "white") -> Image
         return _from_16_bits(picture, tags).convert(mode)
     if not picture.has_transparency_data:
         return picture.convert(mode)
-    over = picture.convert("RGBA")
+    over = picture.convert("LA").convert("RGBA") if picture.mode == "La" else picture.convert("RGBA")
     under = Image.new("RGBA", over.size, background)
     return Image.alpha_composite(under, over).convert(mode)
 

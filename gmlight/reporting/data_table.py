@@ -61,4 +61,5 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _range(counts: Sequence[int]) -> str:
-    return f"{min(counts)} to {max(counts)} each"
+    least, most = min(counts), max(counts)
+    return f"{least} each" if least == most else f"{least} to {most} each"
