@@ -11,7 +11,7 @@ from torch import nn
 from gmlight.builders.part_checks import checked_loader
 from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import Parts, build_rule, needs_statistics
-from gmlight.config.compose import instantiate
+from gmlight.config.compose import chooses_classes, instantiate
 from gmlight.config.literal import class_names
 from gmlight.config.values import data_root
 from gmlight.data.datamodule import BatchSizes, CondensationData
@@ -25,9 +25,11 @@ from gmlight.training.steps import SGDSettings
 
 def build_source(config: DictConfig) -> DataSource:
     """Builds the source of the dataset that the configuration names; reads no files."""
-    dataset = config.dataset
+    dataset, load = config.dataset, build_part("dataset", config.dataset.load)
+    if chooses_classes(dataset.load):
+        load = partial(load, classes=class_names(config))
     return DataSource(
-        partial(checked_loader(build_part("dataset", dataset.load)), data_root(config)),
+        partial(checked_loader(load), data_root(config)),
         classes=class_names(config) or [],
         shape=(dataset.channels, *dataset.size),
         mean=dataset.mean,

@@ -203,9 +203,9 @@ def checked_loader(load: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(load)
     def checked(*arguments: Any) -> Any:
         splits = load(*arguments)
-        if not isinstance(splits, tuple | list) or len(splits) != 2:
+        if not isinstance(splits, tuple | list) or len(splits) not in (2, 3):
             raise refusal("dataset", f"load returned {describe(splits)}", _DATASET)
-        for name, split in zip(("train", "test"), splits, strict=True):
+        for name, split in zip(("train", "test"), splits[:2], strict=True):
             if not isinstance(split, tuple | list) or len(split) != 2:
                 raise refusal("dataset", f"load returned {describe(split)} as {name}", _DATASET)
             images, labels = split

@@ -1,6 +1,7 @@
 """Builds a run and loads its data."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import lightning
@@ -30,6 +31,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
 from gmlight.errors import ConfigError
+from gmlight.reporting.data_table import describe_data, print_data_table
 from gmlight.reporting.loggers import dashboard_labels
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.final_evaluation import FinalEvaluation
@@ -100,6 +102,7 @@ def build_run(
     if trainer.world_size > 1 and not config.iterations:
         raise ConfigError("trainer.devices: with iterations=0 one process evaluates; use trainer=auto")
     load_data(data, trainer)
+    print_data_table(data, console)
     check_gradients(config, data, parts, trainer.world_size)
     chosen = folder.condensed if resumed and not config.iterations else None
     if chosen is not None and chosen.exists():
@@ -127,5 +130,5 @@ def _build_callbacks(
         ProgressBar(config.iterations, config.updates, console),
         Checkpoints(folder, checkpoint.every, protocol.every, checkpoint.minutes),
         QuickEvaluation(evaluator, protocol.every, protocol.quick_networks, folder, console),
-        RunPage(folder, record, evaluator.data.classes, console),
+        RunPage(folder, record, evaluator.data.classes, console, partial(describe_data, evaluator.data)),
     )

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
+from gmlight.reporting.data_table import DataTable, describe_counts
 from gmlight.reporting.run_page import State, write_run_page
 from gmlight.runtime.processes import LostProcessError
 from gmlight.runtime.rank import is_main
@@ -30,12 +31,19 @@ class RunPage(lightning.Callback):
         record: of the run.
         classes: class names, by label.
         console: gets a line if a page cannot be written.
+        describe_data: returns what was read of the dataset; None: unknown.
     """
 
     def __init__(
-        self, folder: RunFolder, record: RunRecord, classes: Sequence[str], console: Console
+        self,
+        folder: RunFolder,
+        record: RunRecord,
+        classes: Sequence[str],
+        console: Console,
+        describe_data: Callable[[], DataTable | None] = lambda: None,
     ) -> None:
         self.folder, self.record, self.classes, self.console = folder, record, classes, console
+        self.describe_data = describe_data
         self.iterations: int = record.config["iterations"]
         self.updates: int = record.config["updates"]
         self._done = 0  # outer iterations
@@ -106,7 +114,7 @@ class RunPage(lightning.Callback):
 
     def _write_page(self, state: State) -> bool:
         try:
-            write_run_page(self.folder, self.record, self.classes, state)
+            write_run_page(self.folder, self.record, self.classes, state, self.describe_data())
         except Exception as error:  # a failing page must not end the run
             self.console.print(f"{self.folder.page.name} cannot be written: {error!r}", soft_wrap=True)
             return False
@@ -124,6 +132,12 @@ def mend_page(folder: RunFolder, console: Console) -> None:
     missing = result.exists() and not (page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns)
     if not missing or not is_main():
         return
-    record = RunRecord.from_dict(folder.read_result())
+    content = folder.read_result()
+    record, counts = RunRecord.from_dict(content), content.get("data")  # older results lack the counts
+    classes = record.config["dataset"]["classes"]
+
+    def describe() -> DataTable | None:
+        return counts and describe_counts(classes, counts["train"]["counts"], counts["test"]["counts"])
+
     with suppress(ConfigError), folder.locked():  # a run in progress writes its page itself
-        RunPage(folder, record, record.config["dataset"]["classes"], console).show_finished()
+        RunPage(folder, record, classes, console, describe).show_finished()

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from gmlight.artifacts.value_checks import is_text
+from gmlight.config.answers import answer
 from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name, with_present_names
 from gmlight.config.labels import read_bundle
@@ -164,8 +165,15 @@ def _check_coreset(config: DictConfig) -> None:
         )
 
 
+def chooses_classes(loader: DictConfig) -> bool:
+    """Whether a loader, or what finds its classes, takes `classes`: those to read, in order."""
+    return bool(answer(loader, "chooses_classes"))
+
+
 def name_classes(config: DictConfig) -> None:
     """Fills in class names that are read from the dataset's files, in place; names are literal text.
+
+    If the dataset can choose among its classes, `dataset.classes` is the choice.
 
     Raises:
         ConfigError: `dataset.classes` names other classes than the files, or is not a list of names.
@@ -174,8 +182,9 @@ def name_classes(config: DictConfig) -> None:
     if isinstance(named, list):  # numbers, as in `dataset.classes=[0,1]`, are names too
         named = [str(name) if type(name) is int else name for name in named]
     if "find_classes" in config.dataset:
-        found = instantiate(config.dataset.find_classes)(data_root(config))
-        if named is not None and named != found:
+        find, chooses = instantiate(config.dataset.find_classes), chooses_classes(config.dataset.find_classes)
+        found = find(data_root(config), **({"classes": named} if chooses else {}))
+        if named is not None and named != found and not chooses:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
         named = found
     if not isinstance(named, list) or not all(is_text(name) and name for name in named):

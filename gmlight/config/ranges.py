@@ -88,6 +88,9 @@ _PROBABILITIES = ("augmentation.crop", "augmentation.cutout", "augmentation.flip
 _ONE_OF = {
     "network_images": ("synthetic", "real"),
     "initialization.features": ("network", "pixels"),
+    "dataset.fit": ("squash", "crop", "pad"),
+    "dataset.skip_unreadable": (True, False),
+    "dataset.cache": (True, False),
     "schedule.criterion": ("rise", "gap"),
     "schedule.unit": ("epochs", "steps"),
     "evaluation.batch_norm": ("instance", "batch"),

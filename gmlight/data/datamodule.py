@@ -10,9 +10,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from gmlight.data.digest import explain_changes
-from gmlight.data.images import DatasetInfo, RealBatch, RealImages, Sampler, random_sampling
-from gmlight.data.source import DataSource
-from gmlight.data.splits import Splits
+from gmlight.data.images import RealBatch, RealImages, Sampler, random_sampling
+from gmlight.data.source import DataSource, ReadData
 from gmlight.errors import ConfigError
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator
@@ -62,6 +61,7 @@ class CondensationData(lightning.LightningDataModule):
         train: the training images, after `load`.
         test: the test images, after `load`.
         info: classes, normalisation, shape and priors, after `load`.
+        passed_over: lines about files that were not read, after `load`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CondensationData(lightning.LightningDataModule):
         self.updates, self.seed = updates, seed
         self._sampler, self._needs_mixed_batches = sampler, needs_mixed_batches
         self._device_share = device_share
-        self._prepared: tuple[Splits, DatasetInfo] | None = None
+        self._prepared: ReadData | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class CondensationData(lightning.LightningDataModule):
         Raises:
             ConfigError: the files are absent or damaged, or a class has too few images.
         """
-        splits, self.info = self._prepared or self.source.read(download=False)
+        splits, self.info, self.passed_over = self._prepared or self.source.read(download=False)
         self._prepared = None  # frees the memory
         size = sum(images.nbytes for images, _ in splits)
         storage = device if _fits(size, device, self._device_share) else torch.device("cpu")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmlight.data.names import name_some
 from gmlight.data.pixels import picture_to_pixels, shape_name, to_label, to_labels, to_pixels
 from gmlight.errors import ConfigError
 
@@ -161,9 +162,3 @@ def _stack(data: Any, name: str) -> tuple[Tensor, Tensor]:
     channels = max((len(image) for image in images), default=1)  # with one colour image, all become colour
     stacked = [image.expand(channels, -1, -1) for image in images]
     return torch.stack(stacked) if stacked else torch.empty(0, 1, 1, 1), torch.tensor(labels)
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Formats the first five names, and the number of names if there are more."""
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown}, ... ({len(names)})"

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gmlight.data.pictures import flatten, pixels
 from gmlight.errors import ConfigError
 
 CHANNELS = (1, 3)  # grey, colour
@@ -25,11 +26,11 @@ def picture_to_pixels(picture: Any, what: str) -> Tensor:
         ConfigError: the image has another type, shape or range.
     """
     if isinstance(picture, Image.Image):
-        if picture.mode.startswith(("I", "F")):
-            raise ConfigError(f"{what}: mode {picture.mode} has more than 8 bits a channel; convert it")
-        grey = picture.mode in ("1", "L", "LA")
-        array = torch.from_numpy(np.array(picture.convert("L" if grey else "RGB")))
-        return array.unsqueeze(0) if grey else array.permute(2, 0, 1)
+        grey = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I;16")
+        try:
+            return pixels(flatten(picture, "L" if grey else "RGB"))
+        except ValueError as error:
+            raise ConfigError(f"{what}: {error}") from None
     tensor, channels_last = _tensor(picture, what)
     if tensor.ndim == 2:
         tensor = tensor.unsqueeze(0)

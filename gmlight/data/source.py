@@ -3,14 +3,29 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmlight.data.digest import DataDigest, digest_split
 from gmlight.data.images import DatasetInfo
-from gmlight.data.splits import Splits, channel_statistics, check_images, stratified
+from gmlight.data.splits import NotedSplits, Splits, channel_statistics, check_images, stratified
 from gmlight.errors import ConfigError
+
+
+class ReadData(NamedTuple):
+    """The images of a source.
+
+    Args:
+        splits: train and test.
+        info: their description.
+        passed_over: lines about files that were not read.
+    """
+
+    splits: Splits
+    info: DatasetInfo
+    passed_over: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -19,7 +34,7 @@ class DataSource:
 
     Args:
         load: called with True if it may download; returns the train and the test split, each as images uint8
-            [N, channels, H, W] and labels [N].
+            [N, channels, H, W] and labels [N]; and, if it wants, lines about files that it passed over.
         classes: class names, in the order of the labels.
         shape: (channels, H, W) of an image.
         mean: per channel, of pixels in 0..1; None: computed from the train split.
@@ -28,7 +43,7 @@ class DataSource:
         holdout: share of the training images that replaces the test split; 0: the test split is used.
     """
 
-    load: Callable[[bool], Splits]
+    load: Callable[[bool], Splits | NotedSplits]
     classes: Sequence[str]
     shape: tuple[int, int, int]
     mean: Sequence[float] | None = None
@@ -64,19 +79,17 @@ class DataSource:
             holdout=0.2 if test is None else 0.0,
         )
 
-    def read(self, *, download: bool) -> tuple[Splits, DatasetInfo]:
+    def read(self, *, download: bool) -> ReadData:
         """Reads both splits, checks them, and describes them.
 
         Args:
             download: whether missing files may be downloaded now.
 
-        Returns:
-            The splits, and their description.
-
         Raises:
             ConfigError: the files are absent or damaged, or the images do not fit the description.
         """
-        splits = self.load(download)
+        train, test, *notes = self.load(download)
+        splits: Splits = train, test
         for images, labels in splits:
             check_images(images, labels, self.classes, self.shape)
         mean, std = self.mean, self.std
@@ -89,17 +102,17 @@ class DataSource:
             )
         if self.holdout:
             try:
-                splits = stratified(*splits[0], self.holdout, seed=0)
+                splits = stratified(*train, self.holdout, seed=0, classes=self.classes, tolerance=1)
             except ConfigError as error:
-                raise ConfigError(f"holdout={self.holdout}: {error}; or use another share") from None
+                raise ConfigError(f"holdout={self.holdout}: {error}") from None
         counts = torch.bincount(splits[0][1], minlength=len(self.classes)).tolist()
         if min(counts) == 0:
             name = self.classes[counts.index(0)]
             raise ConfigError(f"class {name!r} has no training image; remove the class or add images")
         priors = tuple(count / sum(counts) for count in counts)
-        train, test = (digest_split(*split, self.classes, mean, std) for split in splits)
-        digest = DataDigest(train, test)
-        return splits, DatasetInfo(tuple(self.classes), tuple(mean), tuple(std), self.shape, priors, digest)
+        digest = DataDigest(*(digest_split(*split, self.classes, mean, std) for split in splits))
+        info = DatasetInfo(tuple(self.classes), tuple(mean), tuple(std), self.shape, priors, digest)
+        return ReadData(splits, info, tuple(line for lines in notes for line in lines))
 
 
 def _in_memory(splits: Splits, download: bool) -> Splits:

@@ -7,64 +7,101 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from gmlight.data.pictures import pixels
 from gmlight.errors import ConfigError
+from gmlight.runtime.console import new_console
+from gmlight.runtime.progress import show_progress
+from gmlight.runtime.seeding import generator
 
 # (train, test), each as images uint8 [N, channels, H, W] and labels int64 [N].
 Splits = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+# The same, and lines about files that were passed over.
+NotedSplits = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Sequence[str]]
 
 
-def stratified(images: Tensor, labels: Tensor, test_share: float, seed: int) -> Splits:
-    """Splits images so that every class has the same share of test images.
+def stratified(
+    images: Tensor,
+    labels: Tensor,
+    test_share: float,
+    seed: int,
+    classes: Sequence[str],
+    *,
+    tolerance: int = 0,
+) -> Splits:
+    """Splits the images of each class: of n images, `round(test_share * n)` are tested.
+
+    At least one image of each class is tested, and at least one is not.
 
     Args:
         images: uint8 [N, channels, H, W].
         labels: [N].
         test_share: share of the images in the test split, between 0 and 1.
         seed: of the draw.
+        classes: class names, for messages.
+        tolerance: images by which scikit-learn's split may differ from this in a class. It rounds the number
+            of all test images, and is used where it fits.
 
     Raises:
-        ConfigError: a class has too few images.
+        ConfigError: the share is not between 0 and 1, or a class has only one image.
     """
-    from sklearn.model_selection import train_test_split
-
-    try:
-        train, test = train_test_split(
-            np.arange(len(labels)), test_size=test_share, stratify=labels.numpy(), random_state=seed
-        )
-    except ValueError as error:
-        fewest = int(labels.bincount().min())
-        raise ConfigError(
-            f"the images cannot be split, the smallest class has {fewest} ({first_line(error)}); "
-            "make train/ and test/ folders, or add images"
-        ) from None
+    if not 0 < test_share < 1:
+        raise ConfigError(f"{test_share}: the share of images to test must be between 0 and 1")
+    counts = labels.bincount(minlength=len(classes))
+    if (counts == 1).any():
+        name = classes[int((counts == 1).nonzero()[0])]
+        raise ConfigError(f"class {name!r} has one image, which cannot be trained on and tested; add images")
+    tested = torch.tensor([min(max(1, round(test_share * n)), n - 1) if n else 0 for n in counts.tolist()])
+    train, test = _scikit_split(labels, test_share, seed)
+    found = labels[test].bincount(minlength=len(classes))
+    one_of_each = ((found > 0) & (found < counts))[counts > 0].all()
+    if not one_of_each or (found - tested).abs().max() > tolerance:
+        train, test = _draw_split(labels, tested, counts, seed)
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def pixels(picture: Image.Image) -> Tensor:
-    """Converts a grey or RGB picture to uint8 [channels, H, W]."""
-    values = torch.from_numpy(np.array(picture))  # [H, W] or [H, W, channels]
-    return values.unsqueeze(0) if values.ndim == 2 else values.permute(2, 0, 1)
+def _scikit_split(labels: Tensor, test_share: float, seed: int) -> tuple[Tensor, Tensor]:
+    from sklearn.model_selection import train_test_split
+
+    everything = np.arange(len(labels))
+    try:
+        split = train_test_split(everything, test_size=test_share, stratify=labels.numpy(), random_state=seed)
+    except ValueError:  # the smallest class is too small for it
+        split = everything, everything[:0]
+    train, test = map(torch.from_numpy, split)
+    return train, test
+
+
+def _draw_split(labels: Tensor, tested: Tensor, counts: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    rng = generator(seed, "split")
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    for of_class, number in zip(
+        labels.argsort(stable=True).split(counts.tolist()), tested.tolist(), strict=True
+    ):
+        is_test[of_class[torch.randperm(len(of_class), generator=rng)[:number]]] = True
+    return (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
 
 
 def to_tensors(dataset: Any) -> tuple[Tensor, Tensor]:
     """Reads a map-style dataset of (picture, label): images uint8 [N, channels, H, W] and labels [N]."""
     first = pixels(dataset[0][0])
-    images, labels = allocate(len(dataset), *first.shape), torch.empty(len(dataset), dtype=torch.long)
-    for i in range(len(dataset)):
-        picture, labels[i] = dataset[i]
-        images[i] = pixels(picture)
+    check_memory(len(dataset), *first.shape)
+    images = torch.empty(len(dataset), *first.shape, dtype=torch.uint8)
+    labels = torch.empty(len(dataset), dtype=torch.long)
+    with show_progress("reading images", "image", len(dataset), new_console()) as show:
+        for i in range(len(dataset)):
+            show(i)
+            picture, labels[i] = dataset[i]
+            images[i] = pixels(picture)
     return images, labels
 
 
-def allocate(count: int, *shape: int) -> Tensor:
-    """Allocates uint8 images [count, *shape].
+def check_memory(count: int, *shape: int) -> None:
+    """Checks that uint8 images [count, *shape] fit into memory, or else the system might kill the process.
 
     Raises:
-        ConfigError: the machine has too little memory. Without this check the system might kill the process
-            without a message.
+        ConfigError: the machine has too little memory.
     """
     needed = 2 * count * math.prod(shape)  # the images are copied once, to sort them by class
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -73,7 +110,6 @@ def allocate(count: int, *shape: int) -> Tensor:
             f"{count} images of {shape} need {needed / 2**30:.1f} GiB, "
             f"this machine has {memory / 2**30:.1f}; use smaller images (dataset.size) or fewer"
         )
-    return torch.empty(count, *shape, dtype=torch.uint8)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -85,7 +121,9 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     values = torch.arange(256, dtype=torch.double) / 255
     mean, std = [], []
     for channel in range(images.shape[1]):
-        shares = torch.bincount(images[:, channel].flatten(), minlength=256) / images[:, channel].numel()
+        # In parts, since bincount needs 8 bytes a pixel.
+        counts = sum(torch.bincount(part.flatten(), minlength=256) for part in images[:, channel].split(4096))
+        shares = counts / images[:, channel].numel()
         mean.append(round((shares * values).sum().item(), 4))
         std.append(round((shares * (values - mean[-1]).square()).sum().sqrt().item(), 4))
     return tuple(mean), tuple(std)

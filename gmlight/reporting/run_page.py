@@ -13,6 +13,7 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.results import images_per_class
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.reporting.curves import draw_curves
+from gmlight.reporting.data_table import HEADINGS, DataTable
 from gmlight.reporting.html import data_uri, render
 from gmlight.reporting.paper import TITLES, paper_accuracies_for
 from gmlight.runtime.atomic import atomic_write
@@ -62,7 +63,13 @@ class _Row:
     storage: str = ""
 
 
-def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str], state: State) -> Path:
+def write_run_page(
+    folder: RunFolder,
+    record: RunRecord,
+    classes: Sequence[str],
+    state: State,
+    data: DataTable | None = None,
+) -> Path:
     """Writes the run's page from the files in its folder.
 
     Args:
@@ -70,6 +77,7 @@ def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str],
         record: of the run.
         classes: class names, by label.
         state: progress of the run.
+        data: what was read of the dataset; None: unknown.
 
     Returns:
         The page's path.
@@ -88,6 +96,8 @@ def write_run_page(folder: RunFolder, record: RunRecord, classes: Sequence[str],
         pictures=_pictures(folder.all_samples, classes, "Synthetic" if learned else "Real"),
         pictures_left_out=bool(folder.all_samples),
         pictures_folder=folder.samples_folder.name,
+        data=data,
+        data_headings=HEADINGS,
         accuracies=_accuracy_rows(record, metrics, result),
         protocol=record.protocol,
         curves=draw_curves(metrics, _baselines(record, result)),

@@ -97,50 +97,11 @@ def test_image_folder_is_condensed_and_may_move(
     assert len(list(made.glob("evaluations/*/result.json"))) == 1
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda folder: (folder / "test" / "fox").mkdir(), "class 'fox' is in one of train and test only"),
-        (lambda folder: [p.unlink() for p in (folder / "train" / "dog").iterdir()], "dog: no images there"),
-        (
-            lambda folder: (folder / "train" / "eel" / "0.png").write_bytes(
-                (folder / "train" / "eel" / "1.png").read_bytes()[:60]
-            ),
-            "eel/0.png: cannot be read",
-        ),
-        (lambda folder: (folder / "train" / "eel" / "0.png").write_text("no image"), "eel/0.png: cannot be"),
-        (
-            lambda folder: Image.new("I;16", (9, 9), 40000).save(folder / "train" / "eel" / "0.png"),
-            "eel/0.png: cannot be read .*more than 8 bits",
-        ),
-    ],
-    ids=["unknown class", "empty class", "truncated", "no image", "16 bits"],
-)
-def test_errors_in_an_image_folder_are_named(
-    folder: Path, spoil: Callable[[Path], object], message: str
-) -> None:
-    spoil(folder)
-    with pytest.raises(ConfigError, match=message):
-        own(folder)
-
-
-def test_other_class_names_than_the_folders_are_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="the files hold the classes"):
-        own(folder, "dataset.classes=[a,b,c]")
-
-
 def test_batch_norm_needs_images_for_its_statistics(folder: Path) -> None:
     config = composed("dataset=image_folder", f"dataset.root={folder}", "statistics_batch=4")
     name_classes(config)
     with pytest.raises(ConfigError, match="class 'dog' has only 3 images for the statistics of batch norm"):
         build_data(config, statistics=True).load(CPU)
-
-
-def test_a_class_too_small_to_split_is_refused(folder: Path) -> None:
-    for path in list((folder / "train" / "dog").iterdir())[1:]:
-        path.unlink()
-    with pytest.raises(ConfigError, match="the smallest class has 1"):
-        own(folder / "train")
 
 
 def test_missing_image_folder_is_refused(tmp_path: Path) -> None:
@@ -156,24 +117,6 @@ def test_more_images_than_memory_are_refused(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("os.sysconf", lambda name: 100 if name == "SC_PAGE_SIZE" else 10)
     with pytest.raises(ConfigError, match=r"need .* GiB, this machine has"):
         own(folder)
-
-
-def test_tiny_imagenet(tmp_path: Path) -> None:
-    top = tmp_path / "tiny-imagenet-200"
-    names = ["n02", "n01"]  # wnids.txt is not sorted
-    for c, name in enumerate(names):
-        for i in range(3):
-            write_picture(top / "train" / name / "images" / f"{name}_{i}.JPEG", (200 * c, 0, 0), (64, 64))
-    for i in range(3):
-        write_picture(top / "val" / "images" / f"val_{i}.JPEG", (0, 40 * i, 0), (64, 64))
-    (top / "wnids.txt").write_text("\n".join(names) + "\n")
-    lines = [f"val_{i}.JPEG\t{name}\t0\t0\t62\t62" for i, name in enumerate(["n01", "n02", "n01"])]
-    (top / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
-    data = loaded("dataset=tiny_imagenet", f"data_dir={tmp_path}")
-    assert data.classes == ("n02", "n01")
-    assert (data.train.counts, data.test.counts) == ([3, 3], [1, 2])
-    assert data.train.images.shape == (6, 3, 64, 64)
-    assert data.train.images[3, 0, 0, 0] > 150  # the first of n01
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,8 @@ WRONG = {
     "no pairs": (list(GREY), "item 0 is a ndarray, not (image, label)"),
     "a name that OmegaConf reads": (named(Pictures(GREY), classes=["a", "${x}", "b"]), "is called '${x}'"),
     "too many labels": (named(Pictures(GREY), classes=["a", "b"]), "labels from 0 to 2; 2 classes"),
-    "too few to hold some out": ((GREY[:6], LABELS[:6]), "too few to hold some out; give test="),
-    "more than 8 bits": ([(Image.new("I;16", (4, 6)), 0)], "mode I;16 has more than 8 bits"),
+    "too few to hold some out": ((GREY[:4], LABELS[:4]), "class '1' has one image, too few to hold some out"),
+    "more than 8 bits": ([(Image.new("I", (4, 6)), 0)], "mode I, more than 8 bits"),
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.errors import ConfigError
 from gmlight.reporting import run_page
 from gmlight.reporting.curves import POINTS, draw_curves
+from gmlight.reporting.data_table import DataTable
 from gmlight.reporting.run_page import PICTURES, State, write_run_page
 from gmlight.runtime.signals import Stopped
 
@@ -56,6 +57,7 @@ def test_page_of_a_finished_run_is_complete(run: Callable[..., Path]) -> None:
         assert f"{row['accuracy']['mean']:.2f} ± {row['accuracy']['std']:.2f}" in page.text
     assert result["environment"]["torch"] in page.text
     assert "real_batch:" in page.text  # the configuration
+    assert "0, 1, 2, 3, 4, ... (10)139 to 146 each35 to 37 each" in page.text.replace("\n", "")  # the data
     pictures = [image for image in page.all("img") if image.get("class") == "picture"]
     assert [image["data-iteration"] for image in pictures] == ["0", "1", "2"]
     assert ["hidden" in image for image in pictures] == [True, True, False]
@@ -100,12 +102,13 @@ def test_user_text_is_escaped(tmp_path: Path) -> None:
     record = a_record(dataset="<script>alert(1)</script>", method="md")
     (tmp_path / "samples").mkdir()
     a_picture(tmp_path / "samples" / "00000.png")
-    path = write_run_page(
-        RunFolder(tmp_path), record, ('a"b', "<i>"), State("stopped", 1, 2, reason="<b>why</b>")
-    )
+    data = DataTable([("<u>", "1", "2")], ("<em>",))
+    state = State("stopped", 1, 2, reason="<b>why</b>")
+    path = write_run_page(RunFolder(tmp_path), record, ('a"b', "<i>"), state, data)
     page = Page(path)
     assert "<script>alert" not in path.read_text()
-    assert "<b>why</b>" in page.text
+    for text in ("<b>why</b>", "<u>", "passed over: <em>"):
+        assert text in page.text
     assert (
         page.all("img")[0]["alt"] == 'Synthetic images after 0 outer iterations, one row per class: a"b, <i>'
     )
@@ -134,8 +137,8 @@ def test_page_exists_from_the_start(run: Callable[..., Path], monkeypatch: pytes
     seen: list[tuple[str, int]] = []
     write = page.write_run_page
 
-    def noting(folder: RunFolder, record: RunRecord, classes: Any, state: State) -> Path:
-        path = write(folder, record, classes, state)
+    def noting(folder: RunFolder, record: RunRecord, classes: Any, state: State, data: DataTable) -> Path:
+        path = write(folder, record, classes, state, data)
         assert state.name in Page(path).text
         seen.append((state.name, state.done))
         return path
