@@ -50,7 +50,7 @@ def test_a_source_describes_both_splits_after_holding_out() -> None:
         0, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     labels = torch.arange(20) % 2
-    _, info = DataSource.from_tensors((images, labels)).read(download=False)
+    info = DataSource.from_tensors((images, labels)).read(download=False).info
     assert info.digest is not None
     assert (sum(info.digest.train.counts), sum(info.digest.test.counts)) == (16, 4)
     assert info.digest.train.sha256 != info.digest.test.sha256

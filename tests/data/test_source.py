@@ -22,7 +22,7 @@ def source(**options: object) -> DataSource:
 
 
 def test_statistics_are_those_of_all_training_pixels_per_channel() -> None:
-    _, info = source().read(download=False)
+    info = source().read(download=False).info
     # Of 0 ten times, 0.2 four times and 1 six times: mean 6.8/20, variance (10 m² + 4 (.2-m)² + 6 (1-m)²)/20.
     assert info.mean == (0.34, pytest.approx((4 * 25 + 6 * 127) / 255 / 20, abs=1e-4))
     assert info.std[0] == pytest.approx(((10 * 0.34**2 + 4 * 0.14**2 + 6 * 0.66**2) / 20) ** 0.5, abs=1e-4)
@@ -32,7 +32,7 @@ def test_statistics_are_those_of_all_training_pixels_per_channel() -> None:
 
 
 def test_priors_are_the_shares_of_the_training_images() -> None:
-    (train, _), info = source().read(download=False)
+    (train, _), info, _ = source().read(download=False)
     assert info.priors == (0.5, 0.3, 0.2)
     assert (info.classes, info.shape, len(train[0])) == (("a", "b", "c"), (2, 2, 3), 20)
 
@@ -40,7 +40,7 @@ def test_priors_are_the_shares_of_the_training_images() -> None:
 def test_held_out_images_leave_the_statistics_and_not_the_priors() -> None:
     """The images are normalised as without a holdout; the priors are those of the images that are trained."""
     whole = source().read(download=False)[1]
-    ((kept, labels), (tested, held)), info = source(holdout=0.5).read(download=False)
+    ((kept, labels), (tested, held)), info, _ = source(holdout=0.5).read(download=False)
     assert (info.mean, info.std) == (whole.mean, whole.std)
     assert (labels.bincount().tolist(), held.bincount().tolist()) == ([5, 3, 2], [5, 3, 2])
     assert len(kept) == len(tested) == 10
