@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from gmlight.runtime.rank import is_main
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFERRAL_SECONDS = 10.0  # a deferred signal is raised after this time at the latest
 EXIT_SECONDS = 5.0  # after that, the process exits even if it hangs
@@ -190,10 +192,12 @@ class SignalHandler:
 
 
 def _exit_at_once(signum: int) -> NoReturn:
-    # Writes to the descriptor, because the main thread may hold the lock of the stream.
-    name = signal.Signals(signum).name
-    with suppress(OSError):
-        os.write(2, f"gmlight: ended at once by {name}; what the last checkpoint lacks is lost\n".encode())
+    if is_main():
+        line = (
+            f"gmlight: ended at once by {signal.Signals(signum).name}; what the last checkpoint lacks is lost"
+        )
+        with suppress(OSError):  # on the descriptor, because the main thread may hold the stream's lock
+            os.write(2, f"{line}\n".encode())
     os._exit(128 + signum)
 
 
