@@ -151,7 +151,9 @@ def run_hung_up(module: str, words: list[str], ignored: bool) -> None:
     run_signalled(module, words, DRAW, 1, signal.SIGHUP)
 
 
-@pytest.mark.parametrize("words", [[], ["-m", "seed=0"]], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    "words", [[], pytest.param(["-m", "seed=0"], marks=pytest.mark.slow)], ids=["run", "sweep"]
+)
 def test_run_goes_on_and_saves_when_nobody_reads_its_output(
     process: Process, tmp_path: Path, words: list[str]
 ) -> None:
@@ -220,7 +222,7 @@ RESULT, PAGE = "gmlight.artifacts.results:write_result", "gmlight.callbacks.page
     ("moment", "call"),
     [
         (PICTURE, 2),  # the evaluation is logged; its picture says so
-        (PICTURE, 4),  # the same for the final evaluation
+        pytest.param(PICTURE, 4, marks=pytest.mark.slow),  # the same for the final evaluation
         *(pytest.param(ROW, call, marks=pytest.mark.slow) for call in (1, 2, 3)),
         *(pytest.param(CHECKPOINT, call, marks=pytest.mark.slow) for call in (1, 2, 3)),
         *(pytest.param(PICTURE, call, marks=pytest.mark.slow) for call in (1, 3)),
