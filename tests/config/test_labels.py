@@ -65,7 +65,7 @@ CHOICES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "harmless"), CHOICES, ids=str)
+@pytest.mark.parametrize(("words", "harmless"), CHOICES, ids=["cifar10", "mnist", "folder"])
 def test_every_key_is_seen_or_harmless(
     words: list[str], harmless: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
