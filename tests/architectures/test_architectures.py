@@ -64,7 +64,7 @@ def test_images_too_small_for_a_network_are_refused(name: str) -> None:
 def test_several_architectures_are_evaluated_in_one_run(run: Callable[..., Path]) -> None:
     folder = run("evaluation.architectures=[mlp,convnet]", "evaluation.baselines={random:0,whole:0}")
     found = json.loads((folder / "result.json").read_text())
-    assert [row["architecture"] for row in found["evaluations"]] == ["mlp", "convnet"]
+    assert [row["architecture"] for row in found["evaluations"]] == ["mlp", "convnet, width=8"]
     assert CondensedDataset(folder).metadata["evaluations"] == found["evaluations"]
     config = composed("evaluation.architectures=[mlp,convnet]", "architecture.width=16")
     made = build_evaluators(
@@ -83,7 +83,7 @@ def test_result_names_the_norm_that_evaluates_a_batch_norm_source(
     said = "convnet_bn is evaluated with instance norm instead of batch norm"
     assert said in capsys.readouterr().out.splitlines()
     row = json.loads((folder / "result.json").read_text())["evaluations"][0]
-    assert row["architecture"] == "convnet_bn (instance)"
+    assert row["architecture"] == "convnet_bn, width=8 (instance)"
 
 
 @pytest.mark.parametrize("name", ["convnet_bn", "vgg11_bn", "resnet18_bn_ap"])

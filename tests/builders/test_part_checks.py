@@ -175,7 +175,7 @@ IMAGES, LABELS = torch.zeros(4, *SHAPE, dtype=torch.uint8), torch.arange(4)
 @pytest.mark.parametrize(
     ("splits", "line"),
     [
-        ((IMAGES, LABELS, IMAGES), "load returned tuple"),
+        ((IMAGES, LABELS, IMAGES, LABELS), "load returned tuple"),
         (((IMAGES, LABELS), IMAGES), "as test"),
         (((IMAGES, LABELS), (IMAGES.float(), LABELS)), "load returned test images a tensor of float32"),
         (((IMAGES[0], LABELS), (IMAGES, LABELS)), "load returned train images a tensor of uint8"),

@@ -43,7 +43,7 @@ def test_run_evaluation_and_analysis(command: Run, forked: Run, tmp_path: Path) 
     folder = only_run(tmp_path)
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        ".lock", "config.yaml", "metrics.csv", "report.html", "result.json",
+        ".lock", "config.yaml", "metrics.csv", "origin.json", "report.html", "result.json",
         "evaluation.jsonl", "checkpoints/last.ckpt",
         "checkpoints/previous.ckpt", "samples/00000.png",
         "samples/00001.png", "samples/00002.png", "condensed/condensed.safetensors",
@@ -189,8 +189,10 @@ def test_user_error_prints_one_line_and_writes_nothing(
     ids=["no run", "absent", "no part"],
 )
 def test_commands_refuse_a_missing_set(typed: Run, tmp_path: Path, words: list[str], message: str) -> None:
-    for module in ("evaluate", "analyze", "export"):
+    for module in ("evaluate", "analyze"):
         assert message in refusal(typed(module, *words))
+    if "image_lr=1" not in words:  # gmlight.export reads nothing of the run that made the set
+        assert message in refusal(typed("export", *words))
     assert not any(tmp_path.iterdir())
 
 

@@ -22,7 +22,7 @@ CASES = {
     "shared components": [ONE, "synthetic=shared_components"],
     "real source": ["method=real_source", "updates=2"],
     "representative": [ONE, "method=representative", "sampling.steps=2", "real_batch=4"],
-    "until overfit": ["updates=2", "schedule=until_overfit", "schedule.limit=2"],
+    "until overfit": ["updates=2", "schedule=until_overfit", "schedule.limit=3"],
     "parallel evaluation": ["evaluation.networks_at_once=2", "augmentation=crop_scale_rotate"],
     "herding": ["method=herding", "initialization.epochs=1"],
 }  # fmt: skip

@@ -28,4 +28,5 @@ RUN = ("dataset=mnist", "method=md", "scale=reduced")
 )
 def test_settings_that_differ_from_the_run(words: list[str], expected: list[str]) -> None:
     original = OmegaConf.to_container(composed(*RUN), resolve=True)
-    assert changed(composed(*RUN, *words), original, words) == expected  # type: ignore[arg-type]
+    augmentation = "dsa" if "augmentation=dsa" in words else None
+    assert changed(composed(*RUN, *words), original, augmentation) == expected  # type: ignore[arg-type]

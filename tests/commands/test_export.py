@@ -138,8 +138,9 @@ def test_parquet_is_read_by_hugging_face_datasets(
 def test_parquet_holds_pictures_and_labels(tmp_path: Path) -> None:
     files = pytest.importorskip("pyarrow.parquet")
     condensed = write_set(tmp_path)
-    condensed.metadata |= {"config": {"dataset": {"name": "pets"}, "ipc": 2, "iterations": 0}}
+    condensed.metadata |= {"config": {"dataset": {"name": "pets"}, "ipc": 2, "iterations": 0, "seed": 0}}
     condensed.metadata |= {"method": "random", "scale": "paper", "command": "gmlight", "complete": True}
+    condensed.metadata |= {"architecture": "convnet", "created": "2026-01-01", "evaluations": []}
     export_formats.parquet(tmp_path, condensed)
     assert "4 real images (3x6x5, 2 classes), chosen by gmlight" in (tmp_path / "README.md").read_text()
     (path,) = tmp_path.glob("data/*.parquet")

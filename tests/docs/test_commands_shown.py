@@ -121,7 +121,7 @@ def test_commands_on_a_run(tiny: Path, typed: Run, module: str, words: list[str]
         "train": {"iterations": "3"},
         "evaluate": less,
         "analyze": less | {"points": "2"},
-        "export": {"evaluation.networks": "1"},
+        "export": {},
         "report": {},
     }[module]
     key = {"train": "resume", "report": "runs"}.get(module, "run")

@@ -35,7 +35,9 @@ def test_an_own_distance(forked: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (result,) = tmp_path.glob("runs/*/*/result.json")
     assert json.loads(result.read_text())["config"]["distance"]["_target_"] == "mine.manhattan"
-    done = forked("evaluate", f"run={result.parent}", "evaluation.networks=1")
+    use = ["evaluate", f"run={result.parent}", "evaluation.networks=1"]
+    assert "trust=mine" in forked(*use).stderr  # a name in a file is not trusted by itself
+    done = forked(*use, "--config-dir", "my_conf")
     assert done.returncode == 0, done.stderr
 
 
