@@ -26,7 +26,7 @@ from gmlight.commands.in_program import (
 )
 from gmlight.commands.train import train as train_command
 from gmlight.config.compose import choose
-from gmlight.config.in_process import quoted
+from gmlight.config.overrides import quoted
 from gmlight.config.stored import stored_configuration
 from gmlight.data.in_memory import InMemoryData, check_fit, convnet_depth, in_memory, shared
 from gmlight.data.inputs import Columns, read_split

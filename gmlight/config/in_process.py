@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.compose import register_resolvers
+from gmlight.config.error_lines import explain_error
+from gmlight.config.overrides import quoted
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -68,16 +70,8 @@ def composed(
         VersionBase.instance().version_base = version_before
 
 
-def quoted(value: str) -> str:
-    """Quotes a value for Hydra's override grammar."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _compose(name: str, words: list[str]) -> DictConfig:
     try:
         return hydra.compose(name, words, return_hydra_config=True)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not a yaml file: {' '.join(str(error).split())}") from None
-    except (HydraException, OmegaConfBaseException) as error:
-        lines = str(error).split("Config search path")[0]
-        raise ConfigError(" ".join(lines.split())) from None
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(str(explain_error(error))) from None

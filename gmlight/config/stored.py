@@ -1,7 +1,6 @@
 """Runs commands with the configuration that is stored with a condensed set."""
 
 import os
-import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -11,6 +10,7 @@ from omegaconf import OmegaConf
 from gmlight.config.command_line import run_command
 from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import override_key
+from gmlight.config.path_words import path_of
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -29,11 +29,12 @@ def run_command_on_a_set(name: str, own_keys: Collection[str] = ()) -> None:
         name: of the command, as in `run_command`.
         own_keys: further keys that this command may set, besides `CHANGEABLE`.
     """
-    try:
-        ConfigStore.instance().store("stored", stored_configuration(sys.argv[1:], own_keys))
-    except ConfigError as error:
-        sys.exit(f"gmlight: {error}")
-    run_command(name)
+
+    def store(words: list[str]) -> list[str]:
+        ConfigStore.instance().store("stored", stored_configuration(words, own_keys))
+        return words
+
+    run_command(name, store)
 
 
 def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> di
         key = override_key(override)
         if key != "dataset.root" and key.split(".")[0].split("/")[0] not in CHANGEABLE | set(own_keys):
             raise ConfigError(f"{override}: belongs to the run that made the set and cannot be changed")
-    runs = [override.removeprefix("run=") for override in overrides if override.startswith("run=")]
+    runs = [path_of(override) for override in overrides if override.startswith("run=")]
     if not runs:
         if any(word.startswith("-") for word in words):
             return {}  # such as --help
