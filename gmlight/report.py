@@ -4,6 +4,7 @@ import sys
 
 from gmlight.errors import ConfigError
 from gmlight.runtime.streams import lasting_streams
+from gmlight.runtime.terminal import prepare_terminal, print_version
 
 USAGE = """usage: python -m gmlight.report runs=<folders or globs, separated by commas>
            [html=PATH] [markdown=PATH] [csv=PATH] [plots=FOLDER]"""
@@ -12,6 +13,9 @@ KEYS = {"runs", "html", "markdown", "csv", "plots"}
 
 @lasting_streams()
 def main() -> None:
+    prepare_terminal()
+    if print_version(sys.argv[1:]):
+        return
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(USAGE)
         return

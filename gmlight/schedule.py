@@ -12,12 +12,16 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 from gmlight.runtime.console import matching_folders
 from gmlight.runtime.streams import lasting_streams
+from gmlight.runtime.terminal import prepare_terminal, print_version
 
 USAGE = "usage: python -m gmlight.schedule runs=<run folders or globs, separated by commas>"
 
 
 @lasting_streams()
 def main() -> None:
+    prepare_terminal()
+    if print_version(sys.argv[1:]):
+        return
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(USAGE)
         return

@@ -23,7 +23,7 @@ LAYERS = [
     ["benchmarking"],
     ["commands"],
 ]
-COMMANDS = {"train", "evaluate", "analyze", "export", "report", "schedule", "benchmark"}
+COMMANDS = {"__main__", "train", "evaluate", "analyze", "export", "report", "schedule", "benchmark"}
 LIBRARY = "library"  # the commands as functions
 MAY_USE_HYDRA = {"config", "builders", "benchmarking", "commands", LIBRARY}
 PACKAGE = Path(gmlight.__file__).parent

@@ -14,7 +14,9 @@ from gmlight.config.compose import complete
 from gmlight.config.error_lines import explain_error, explain_invalid_choice
 from gmlight.config.in_process import composed
 from gmlight.config.overrides import override_key
+from gmlight.config.path_words import prepare_paths
 from gmlight.config.process import prepare_process
+from gmlight.config.spelling import check_spelling
 from gmlight.errors import ConfigError
 from gmlight.runtime.console import silent
 from gmlight.runtime.signals import Stopped, signal_handler
@@ -62,6 +64,8 @@ def composed_command(
     Raises:
         ConfigError: a word is not a valid override.
     """
+    check_spelling(name, [*words, *(["--config-dir"] if config_dir else [])])
+    words = prepare_paths(words)
     if message := explain_invalid_choice(words):
         raise ConfigError(message)
     with composed(name, words, config_dir, filled) as composition:

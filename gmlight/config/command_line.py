@@ -2,20 +2,24 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import hydra
 
 from gmlight.config.error_lines import explain_error, explain_invalid_choice, explain_torchrun
 from gmlight.config.job import Job, prepare_hydra
+from gmlight.config.path_words import prepare_paths
+from gmlight.config.spelling import check_spelling
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
-from gmlight.runtime.rank import is_main
+from gmlight.runtime.rank import check_launcher_variables, is_main
 from gmlight.runtime.signals import Stopped, signal_handler
 from gmlight.runtime.streams import lasting_streams
+from gmlight.runtime.terminal import prepare_terminal, print_version
 
 
 @lasting_streams()
-def run_command(name: str) -> None:
+def run_command(name: str, rewrite: Callable[[list[str]], list[str]] = list) -> None:
     """Composes conf/<name>.yaml from the command line and runs `gmlight.commands.<name>` in a run folder.
 
     The folder must be empty, unless `resume` names it or Slurm requeued the job. A ConfigError ends
@@ -24,9 +28,19 @@ def run_command(name: str) -> None:
 
     Args:
         name: of the command, such as `train`.
+        rewrite: turns the words that a user types into those that Hydra gets; may raise ConfigError.
     """
+    prepare_terminal()
+    if print_version(sys.argv[1:]):
+        return
+    try:
+        check_launcher_variables()
+        check_spelling(name, sys.argv[1:])
+        words = rewrite(prepare_paths(sys.argv[1:]))
+    except ConfigError as error:
+        sys.exit(f"gmlight: {error}")
     # Hydra accepts this flag only before or after all other words.
-    sys.argv[1:] = words = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = words = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
     if message := explain_invalid_choice(words) or explain_torchrun(words):
         sys.exit(f"gmlight: {message}")
     prepare_hydra()

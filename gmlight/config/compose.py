@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -14,11 +15,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from gmlight.artifacts.value_checks import is_text
 from gmlight.config.answers import answer
+from gmlight.config.error_lines import explain_error
 from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name, with_present_names
 from gmlight.config.labels import read_bundle
 from gmlight.config.literal import class_names, literal, register_literal
 from gmlight.config.reference import differences, is_built_in
+from gmlight.config.spelling import check_keys
 from gmlight.config.validate import check
 from gmlight.config.values import data_root
 from gmlight.errors import ConfigError
@@ -28,7 +31,8 @@ from gmlight.runtime.paths import CONF_DIR
 def register_resolvers() -> None:
     """Registers the resolvers that conf/ uses.
 
-    `min` and `max` skip null; `div` rounds down; `half` rounds up; `stamp` is a folder name from the time.
+    `min` and `max` skip null; `div` rounds down; `half` rounds up; `absolute` expands a path; `stamp` is a
+    folder name from the time.
     """
     resolvers: dict[str, Callable[..., Any]] = {
         "min": lambda *values: min(value for value in values if value is not None),
@@ -36,6 +40,7 @@ def register_resolvers() -> None:
         "mul": lambda a, b: a * b,
         "div": lambda a, b: a // b,
         "half": lambda a: -(-a // 2),
+        "absolute": lambda path: str(Path(path).expanduser().absolute()),
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
@@ -68,7 +73,7 @@ def choose(config: DictConfig, group: str, option: str) -> DictConfig:
                 stack.enter_context(hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"))
             node = hydra.compose("train", [f"{group}={option}"])[group]
     except HydraException as error:
-        raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from None
+        raise ConfigError(str(explain_error(error))) from None
     return OmegaConf.create({"dataset": config.dataset, group: OmegaConf.to_container(node)})[group]
 
 
@@ -115,7 +120,7 @@ def with_overrides(overrides: list[str]) -> DictConfig:
     try:
         config = hydra.compose(hydra_config.job.config_name, [*hydra_config.overrides.task, *overrides])
     except HydraException as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        raise ConfigError(str(explain_error(error))) from None
     complete(config)
     return config
 
@@ -133,6 +138,7 @@ def complete(config: DictConfig) -> None:
     """
     if "dataset" not in config:  # an export without comparison has no run's configuration
         return
+    check_keys(config)
     use_present_names(config)
     apply_cell(config)
     _check_coreset(config)

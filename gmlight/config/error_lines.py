@@ -1,17 +1,15 @@
 """Explains errors that a user can fix, each in one line with the fix."""
 
-import difflib
 import errno
 import os
 import re
-from collections.abc import Sequence
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from gmlight.config.overrides import override_key
+from gmlight.config.overrides import override_key, parse_override
+from gmlight.config.spelling import did_you_mean, explain_unknown_key
 from gmlight.config.trainer_keys import REFUSED
 from gmlight.runtime.paths import CONF_DIR
 
@@ -35,10 +33,10 @@ def explain_invalid_choice(words: list[str]) -> str | None:
         key = override_key(word)
         if key not in groups or "=" not in word:
             continue
-        try:
-            value = OverridesParser.create().parse_override(word).value()
-        except HydraException:  # Hydra reports it
+        parsed = parse_override(word)
+        if parsed is None:  # Hydra reports it
             continue
+        value = parsed.value()
         names = value if isinstance(value, list) else [value]
         if any(isinstance(name, int | float | list | dict) for name in names):
             options = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
@@ -55,7 +53,7 @@ def explain_torchrun(words: list[str]) -> str | None:
     Returns:
         One line; None without torchrun, or if the folder is named.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") == "1" or "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     if "-m" in words or "--multirun" in words:
         return "torchrun: one run has several processes, not a sweep; leave out --multirun"
@@ -86,11 +84,13 @@ def explain_error(error: Exception) -> str | None:
         return f"trainer.{unknown[1]}: {REFUSED[unknown[1]][1]}"
     if isinstance(error, yaml.YAMLError):  # its text names file and line
         return f"not a yaml file: {_shortened(error)}"
+    if "full_key: hydra.runtime.output_dir" in str(error):  # Hydra resolves the path
+        return "the path of a run folder may not contain ${; rename the folder, or choose another"
     if line := _explain_composition(str(error)):
         return line
     if isinstance(error, HydraException | OmegaConfBaseException):
-        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return f"{error}{cause}"
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return " ".join(f"{error} {cause}".split("Config search path")[0].split())
     # A trainer setting, or a callback from the command line, does not work here.
     if type(error).__name__ == "MisconfigurationException":  # Lightning's class; importing Lightning is slow
         return f"Lightning refuses the trainer or a callback: {_shortened(error)}"
@@ -108,18 +108,11 @@ def _explain_composition(message: str) -> str | None:
     if found := re.search(r"Could not find '(?:[\w./-]*/)?([\w-]+)/([\w.-]+)'\n\nAvailable options", message):
         group, option = found[1], found[2]
         options = re.findall(r"^\t(\S+)", message.split("Config search path")[0], re.MULTILINE)
-        return f"{group}={option}: no such option{_nearest(option, options)}; use one of {', '.join(options)}"
+        hint = did_you_mean(option, options)
+        return f"{group}={option}: no such option{hint or ';'} use one of {', '.join(options)}"
     if found := re.match(r"Could not override '([\w./@-]+)'", message):
-        keys = set(yaml.safe_load((CONF_DIR / "train.yaml").read_text()))
-        keys |= {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
-        hint = "" if "." in found[1] else _nearest(found[1], sorted(keys))  # within a choice keys differ
-        return f"{found[1]}: no such key{hint}; --help lists the keys"
+        return explain_unknown_key(found[1])
     return None
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    return f", did you mean {near[0]}?" if near else ""
 
 
 def _shortened(error: Exception) -> str:

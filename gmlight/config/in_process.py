@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gmlight.config.compose import register_resolvers
+from gmlight.config.error_lines import explain_error
 from gmlight.config.overrides import quoted
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
@@ -72,8 +73,5 @@ def composed(
 def _compose(name: str, words: list[str]) -> DictConfig:
     try:
         return hydra.compose(name, words, return_hydra_config=True)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not a yaml file: {' '.join(str(error).split())}") from None
-    except (HydraException, OmegaConfBaseException) as error:
-        lines = str(error).split("Config search path")[0]
-        raise ConfigError(" ".join(lines.split())) from None
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(str(explain_error(error))) from None

@@ -104,7 +104,10 @@ def prepare_hydra() -> None:
 
 def _check_folder(config: DictConfig, path: Path) -> None:
     folder = RunFolder(path)
-    if "resume" in config and slurm.was_requeued() and folder.has_run:
+    again = slurm.was_requeued()
+    if config.get("resume") is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
+        config.resume, again = None, True  # a resumed sweep: each job goes on from what it finds
+    if "resume" in config and again and folder.has_run:
         config.resume = str(path)
     if is_main() and config.get("resume") is None and not folder.is_free:
         raise ConfigError(f"{path} already holds a run or other files; choose another with hydra.run.dir=")

@@ -1,16 +1,21 @@
-"""Resumes a run: `python -m gmlight.train resume=<run folder>`."""
+"""Resumes a run or a sweep: `python -m gmlight.train resume=<folder>`."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.former_names import with_present_names
-from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key
+from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key, quote_if_needed
+from gmlight.config.path_words import path_of
 from gmlight.config.stored_words import check_words, read_plain_yaml, split_config_dir
+from gmlight.config.sweep_resume import find_jobs, is_sweep, read_sweep, split_jobs
 from gmlight.config.trust import Trust, with_trust_as_list
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
@@ -25,55 +30,79 @@ _CHANGEABLE = (
 )  # fmt: skip
 # Exceptions among these keys: a change would mix two protocols in one accuracy curve.
 _FIXED = ("evaluation.cutmix",)
+# What resuming sets, for a run and for a sweep: the key of the folder, and Hydra's mode.
+_PLACES = {False: ("hydra.run.dir", "RUN"), True: ("hydra.sweep.dir", "MULTIRUN")}
 _COMMAND = "command"  # the key of config.yaml that holds the words of the command line
 
 
 def expand(words: list[str]) -> list[str]:
-    """Adds the words that started a run to a command line with `resume=`.
+    """Adds the words that started a run or a sweep to a command line with `resume=`.
 
     Args:
-        words: of the command line; they win over the stored words.
+        words: of the command line, prepared; they win over the stored words.
 
     Returns:
         The words of the whole command; without `resume=`, the words unchanged.
 
     Raises:
-        ConfigError: there is no such run, the command is a sweep, or a stored word is not one that a file
-            may add.
+        ConfigError: there is no such run, one run is resumed as a sweep, or a stored word is not one that a
+            file may add.
     """
     named = [word for word in words if word.startswith("resume=")]
     if not named:
         return words
-    if "-m" in words or "--multirun" in words:
-        raise ConfigError(f"{named[-1]}: one run is resumed, not a sweep; leave out --multirun")
-    path = _unquoted(named[-1].removeprefix("resume="))
-    folder = _latest() if path == "latest" else RunFolder(Path(path))
-    if not folder.config.is_file():
+    folder = RunFolder(path_of(named[-1]))
+    sweep = not folder.config.is_file() and is_sweep(folder.path)
+    flags = [word for word in words if word in ("-m", "--multirun")]
+    if flags and not sweep:
+        raise ConfigError(f"{named[-1]}: one run is resumed, not a sweep; leave out {flags[0]}")
+    if sweep:
+        stored, begun = read_sweep(folder.path, words), find_jobs(folder.path)
+        configs = [read_run(run)[1] for run in begun if run.config.is_file()]
+    elif folder.config.is_file():
+        stored, *configs = read_run(folder)
+    else:
         raise ConfigError(
             f"resume={folder.path}: no run there; name the folder with its {folder.config.name}"
         )
+    stored_folder, stored = split_config_dir(stored)
     own_folder, typed = split_config_dir(words)
-    new = [word for word in typed if not word.startswith(ADDED_ON_RESUME)]
-    changed = {override_key(word) for word in new}
-    # If another option of a group is chosen, keys set inside the former option are dropped.
-    inside = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
-    stored_folder, stored = split_config_dir(read_run(folder)[0])
     if stored_folder and not own_folder:
         raise ConfigError(
             f"resume={folder.path}: the run had {shlex.join(stored_folder)}, which is not followed from a "
             "file; if it is yours, type it again"
         )
-    kept = [
+    new = [word for word in typed if word not in flags and not word.startswith(ADDED_ON_RESUME)]
+    kept = _without_changed(stored, new)
+    for job in split_jobs(kept) if sweep else [kept]:
+        check_words(job, Trust.of(words), f"resume={folder.path}")
+    trusted = [word for word in with_trust_as_list(words) if word.startswith("trust=")]
+    # A job of a sweep is resumed as a single run.
+    quoted, (place, mode) = quote_if_needed(str(folder.path)), _PLACES[sweep]
+    added = [f"resume={quoted}", f"{place}={quoted}", f"hydra.mode={mode}"]
+    # Hydra takes flags before or after all other words.
+    return [*own_folder, *kept, *new, *trusted, *_data_dir(configs, [*kept, *new]), *added]
+
+
+def _without_changed(stored: list[str], new: list[str]) -> list[str]:
+    changed = {override_key(word) for word in new}
+    # If another option of a group is chosen, keys set inside the former option are dropped.
+    inside = tuple(f"{key}." for key in changed if (CONF_DIR / key).is_dir())
+    return [
         word
         for word in stored
         if "=" not in word or not (override_key(word) in changed or override_key(word).startswith(inside))
     ]
-    check_words(kept, Trust.of(words), f"resume={folder.path}")
-    # A job of a sweep is resumed as a single run.
-    quoted = _quoted(folder.path)
-    trusted = [word for word in with_trust_as_list(words) if word.startswith("trust=")]
-    words = [*own_folder, *kept, *new, *trusted]  # Hydra takes flags before or after all other words
-    return [*words, f"resume={quoted}", f"hydra.run.dir={quoted}", "hydra.mode=RUN"]
+
+
+def _data_dir(configs: list[dict[str, Any]], words: list[str]) -> list[str]:
+    # The default depends on the current folder, which may be another one than the run's.
+    if os.environ.get("GMLIGHT_DATA_DIR") or "data_dir" in map(override_key, words):
+        return []
+    folders = [Path(str(config.get("data_dir"))) for config in configs[:1]]
+    return [
+        f"data_dir={quote_if_needed(str(path))}" for path in folders if path.is_absolute() and path.is_dir()
+    ]
 
 
 def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:
@@ -163,29 +192,13 @@ def refuse_changes(
 
 
 def already_finished(folder: RunFolder, config: dict[str, Any]) -> bool:
-    """Whether Slurm requeued a job whose run is finished.
+    """Whether a job of a resumed sweep, or one that Slurm requeued, is finished.
 
     Raises:
         ConfigError: the finished run has another configuration.
     """
-    if not slurm.was_requeued() or folder.finished_iterations != config["iterations"]:
+    again = slurm.was_requeued() or HydraConfig.get().mode == RunMode.MULTIRUN
+    if not again or folder.finished_iterations != config["iterations"]:
         return False
     refuse_changes(folder, config, changeable=tuple(key for key in _CHANGEABLE if key != "evaluation"))
     return True
-
-
-def _latest() -> RunFolder:
-    runs = [run for run in RunFolder.find_all(Path("runs")) if run.config.exists()]
-    if not runs:
-        raise ConfigError("resume=latest: there is no run in runs/; name its folder")
-    return max(runs, key=lambda run: run.config.stat().st_mtime)
-
-
-def _quoted(folder: Path) -> str:
-    # Hydra's grammar requires quotes around special characters.
-    path = str(folder)
-    return path if all(c.isalnum() or c in "/._-" for c in path) else "'" + path.replace("'", "\\'") + "'"
-
-
-def _unquoted(word: str) -> str:
-    return word[1:-1].replace("\\'", "'") if word.startswith("'") else word

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,17 +41,17 @@ def run_command_on_a_set(name: str, own_keys: Collection[str] = (), *, configura
         own_keys: further keys that this command may set, besides `CHANGEABLE`.
         configuration: whether the command needs the stored configuration; otherwise it is not looked at.
     """
-    sys.argv[1:] = words = with_trust_as_list(sys.argv[1:])
-    try:
+
+    def store(words: list[str]) -> list[str]:
+        words, stored = with_trust_as_list(words), {"speed": {"allocator": "auto"}}
         if configuration:
             stored = stored_configuration(words, own_keys)
         else:
             _named_set(words)
-            stored = {"speed": {"allocator": "auto"}}
         ConfigStore.instance().store("stored", stored)
-    except ConfigError as error:
-        sys.exit(f"gmlight: {error}")
-    run_command(name)
+        return words
+
+    run_command(name, store)
 
 
 def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> di
 
 def _named_set(words: Sequence[str]) -> "CondensedDataset | None":
     # None if no set is needed, as for `--help`.
-    runs = [word.removeprefix("run=") for word in words if word.startswith("run=")]
+    runs = [path_of(word) for word in words if word.startswith("run=")]
     if not runs:
         if any(word.startswith("-") for word in words):
             return None

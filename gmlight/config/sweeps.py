@@ -10,11 +10,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.config.sweep_resume import find_jobs, split_jobs
 from gmlight.runtime.console import new_console, print_path, relative_path
 
 
 class Sweep(Callback):
-    """Prints where a sweep's runs are, the command for their tables, and the best values of a search."""
+    """Prints how many runs of a sweep are finished, where they are, and the best values of a search."""
 
     def on_multirun_start(self, config: DictConfig, **keywords: Any) -> None:
         """Silences Optuna's log, which repeats the output of the runs."""
@@ -40,6 +41,14 @@ class Sweep(Callback):
             for run in map(RunFolder, sorted(path for path in folder.iterdir() if path.is_dir())):
                 if run.result.exists() and results.read_accuracy(run) == best["best_value"]:
                     print_path("run", run.path, console)
+        elif "resume" in config:
+            params = config.hydra.sweeper.get("params") or {}  # of an experiment
+            jobs = split_jobs(
+                [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+            )
+            finished = [run for run in find_jobs(folder) if run.result.is_file()]
+            how = f"; continue with resume={shlex.quote(str(folder))}" if len(finished) < len(jobs) else ""
+            console.print(f"runs     {len(finished)} of {len(jobs)} finished{how}", soft_wrap=True)
         print_path("sweep", folder, console)
         glob = shlex.quote(f"runs={folder}/*")
         console.print(f"tables   python -m gmlight.report {glob}", soft_wrap=True)

@@ -1,0 +1,113 @@
+"""Prepares the words of a command line that name files or folders, before Hydra's grammar reads them."""
+
+from pathlib import Path
+
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.config.overrides import override_key, parse_override, quote_if_needed, unquoted
+from gmlight.errors import ConfigError
+
+_INPUTS = ("data_dir", "dataset.root", "initialization.path")
+_STORED = ("run", *_INPUTS)  # kept in files, hence made absolute
+_KEYS = (*_STORED, "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
+_RUNS = ("run", "resume")
+LATEST = "latest"
+
+
+def prepare_paths(words: list[str]) -> list[str]:
+    """Rewrites words such as `dataset.root=~/my photos (1)` for Hydra: expanded, and quoted where necessary.
+
+    An existing folder is taken as it is typed, without quotes. Otherwise Hydra's grammar holds: quotes
+    enclose a name, `${key}` is resolved, and in a sweep a comma separates folders.
+
+    Args:
+        words: of the command line.
+
+    Returns:
+        The words; paths that are stored are absolute, and `run` and `resume` name the run folder.
+
+    Raises:
+        ConfigError: `run=latest` or `resume=latest`, and there is no such run.
+    """
+    sweeps = "-m" in words or "--multirun" in words
+    return [_prepared(word, sweeps) if override_key(word) in _KEYS else word for word in words]
+
+
+def path_of(word: str) -> Path:
+    """Returns the path that a prepared word names."""
+    return Path(_typed(word.partition("=")[2]))
+
+
+def find_run(path: Path) -> Path:
+    """Finds the run that a path names: its folder, config.yaml, `condensed` folder, or a checkpoint.
+
+    Returns:
+        The run folder; the path itself if it is not in a run.
+    """
+    if path.name == RunFolder(path.parent).config.name and path.is_file():
+        return path.parent
+    if path == RunFolder(path.parent).condensed and RunFolder(path.parent).config.is_file():
+        return path.parent
+    run = RunFolder.of_checkpoint(path)
+    return run.path if path.parent == run.checkpoints and run.config.is_file() else path
+
+
+def _prepared(word: str, sweeps: bool) -> str:
+    name, equals, value = word.partition("=")
+    if not equals or value in ("", "null"):
+        return word
+    key, parsed, text = override_key(word), parse_override(word), unquoted(value)
+    if _exists(value):
+        text = value
+    elif sweeps and parsed is not None and parsed.is_choice_sweep():
+        choices = [_typed(choice) for choice in parsed.sweep_string_iterator()]
+        return f"{name}={','.join(_prepared_value(choice, key) for choice in choices)}"
+    elif text is None and parsed is not None and "${" in value:
+        return f"{name}={_expanded(value)}"
+    return f"{name}={_prepared_value(value if text is None else text, key)}"
+
+
+def _prepared_value(text: str, key: str) -> str:
+    path = _resolved(text, key)
+    if "${" in str(path) and key not in _INPUTS:  # Hydra would resolve it in the path of the run folder
+        raise ConfigError(f"{key}={path}: the path of a run folder may not contain ${{; choose another")
+    return quote_if_needed(str(path))
+
+
+def _resolved(value: str, key: str) -> Path:
+    if value == LATEST and key in _RUNS:
+        return _latest(key)
+    path = _expanded(value)
+    if key in _RUNS:
+        path = find_run(path)
+    return path.absolute() if key in _STORED else path
+
+
+def _typed(value: str) -> str:
+    text = unquoted(value)
+    return value if text is None else text
+
+
+def _exists(value: str) -> bool:
+    try:
+        return _expanded(value).exists()
+    except (OSError, ValueError):  # too long for a name
+        return False
+
+
+def _expanded(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # no such user
+        return Path(value)
+
+
+def _latest(key: str) -> Path:
+    runs = RunFolder.find_all(Path("runs"))
+    if key == "run":
+        found = {run.result: run for run in runs if run.result.is_file() and run.condensed.is_dir()}
+        what = "finished run with a condensed set"
+    else:
+        found, what = {run.config: run for run in runs if run.config.is_file()}, "run"
+    if not found:
+        raise ConfigError(f"{key}={LATEST}: there is no {what} in runs/; name its folder")
+    return found[max(found, key=lambda path: path.stat().st_mtime)].path
