@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from gmlight.data.names import has_picture_suffix, name_some, printable
+from gmlight.data.names import has_picture_suffix, name_some, part_of, printable
 from gmlight.errors import ConfigError
 
 
@@ -84,7 +84,7 @@ def check_subfolders(folders: Mapping[str, str], files: Mapping[str, Sequence[st
     for name, folder in folders.items():
         depth = len(folder.split(os.sep))
         pictures = [path.split(os.sep)[depth:] for path in files.get(name, ()) if has_picture_suffix(path)]
-        inner = sorted({between[-2] for between in pictures if len(between) > 1})
+        inner = sorted({part_of(each[-2]) or each[-2] for each in pictures if len(each) > 1})
         for subfolder in inner:
             owners.setdefault(subfolder, []).append(name)
         if len(inner) > 1:

@@ -38,6 +38,7 @@ def read_parts(
     Raises:
         ConfigError: a picture cannot be read, a class has none in a part, or they do not fit into memory.
     """
+    _check_every_class([torch.tensor([label for _, label in part]) for part in files.parts], files)
     paths = [path for part in files.parts for path, _ in part]
     check_memory(len(paths), form.channels, *form.size)
     decoded = _decode_once(paths, files.root, form) if cache else _decode(paths, form)
@@ -51,26 +52,25 @@ def read_parts(
     in_train = sum(position < len(files.parts[0]) for position in decoded.positions)
     train, test = ((decoded.images[part], labels[part]) for part in (slice(in_train), slice(in_train, None)))
     splits = [train, test][: len(files.parts)]
-    for name, (_, found) in zip(("train", "test"), splits, strict=False):
-        _check_every_class(name, found, files)
+    _check_every_class([found for _, found in splits], files)
     return splits
 
 
-def _check_every_class(part: str, labels: Tensor, files: FolderFiles) -> None:
-    counts = labels.bincount(minlength=len(files.classes))
-    if not counts.all():
-        name = files.classes[int(counts.argmin())]
-        where = f"in the {part} part" if files.parts[1:] else "there"
-        raise ConfigError(
-            f"{files.root}: class {name!r} has no images {where}; remove the class or add images"
-        )
+def _check_every_class(labels: Sequence[Tensor], files: FolderFiles) -> None:
+    for part, found in zip(("train", "test"), labels, strict=False):
+        counts = found.long().bincount(minlength=len(files.classes))
+        if not counts.all():
+            name = files.classes[int(counts.argmin())]
+            where = f"in the {part} part" if labels[1:] else "there"
+            line = f"{files.root}: class {name!r} has no images {where}"
+            raise ConfigError(f"{line}; remove the class or add images")
 
 
 def _name_unreadable(root: Path, paths: Sequence[str], reasons: Mapping[int, str]) -> str:
     names = [printable(os.path.relpath(paths[i], root)) for i in reasons]
     shown = [f"{name} ({printable(reason)})" for name, reason in zip(names, reasons.values(), strict=True)]
     what = f"{root}: {pluralize(len(shown), 'image')} cannot be read: {name_some(shown)}"
-    return f"{what}; repair or remove them, or pass over them by dataset.skip_unreadable=true"
+    return f"{what}; repair or remove what is named, or pass over it by dataset.skip_unreadable=true"
 
 
 def _decode_once(paths: Sequence[str], root: Path, form: PictureForm) -> Decoded:

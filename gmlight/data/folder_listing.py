@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gmlight.data.class_choice import check_subfolders, choose_classes
-from gmlight.data.names import PassedOver, has_picture_suffix, name_some, printable
+from gmlight.data.names import PARTS, PassedOver, has_picture_suffix, name_some, part_of, printable
 from gmlight.data.walk import Walk, only_folder_below
 from gmlight.errors import ConfigError
 
 Files = list[tuple[str, int]]  # (path, label)
-
-# What a folder directly below the root is, by its name in lower case. Such a folder is never a class: no
-# network may learn to tell the training part from the test part.
-PARTS = {
-    "train": "train", "training": "train",
-    "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def _find_parts(top: Path, walk: Walk) -> list[str]:
     folders, files = walk.entries(str(top))
     parts: dict[str, str] = {}
     for folder in folders:
-        part = PARTS.get(Path(folder).name.lower())
+        part = part_of(Path(folder).name)
         if part in parts:
             raise ConfigError(
                 f"{printable(parts[part])} and {printable(folder)} are both the {part} part; merge them"
@@ -145,7 +137,7 @@ def _too_few(part: str, folders: Sequence[str], files: Sequence[str], *, is_root
     shown = printable(part)
     found = "1 class folder" if folders else "0 class folders"
     line = f"{shown}: {found} there; at least 2 are needed"
-    if not folders and not is_root and PARTS[Path(part).name.lower()] != "train":
+    if not folders and not is_root and part_of(Path(part).name) != "train":
         line = f"{shown}: {len(files)} files and no class folders there"
         return (
             f"{line}; sort them into class folders, or move {shown} away to test a share of the other images"

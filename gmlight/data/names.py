@@ -9,20 +9,32 @@ from pathlib import Path
 from PIL import Image
 
 CACHE_FOLDER = ".gmlight"  # of gmlight's own files, in a folder of images
+# What a folder directly below the root is, by its name in lower case. Such a folder is never a class: no
+# network may learn to tell the training part from the test part.
+PARTS = {
+    "train": "train", "training": "train",
+    "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val",
+}  # fmt: skip
 # In lower case, besides names that begin with a dot or an @: entries of file managers, archives and disks.
 _SYSTEM = {
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
-    "lost+found",
+    "lost+found", "#recycle", "#snapshot", "icon\r",
 }  # fmt: skip
 # Formats that Pillow knows but has no decoder for.
 UNDECODED = {"BUFR", "GRIB", "HDF5", "MPEG"}
 # Suffixes of pictures that Pillow reads only with an add-on.
-_OTHER_PICTURES = {".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jxl", ".nef", ".raw", ".svg"}
+_OTHER_PICTURES = {".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jxl", ".nef", ".svg"}
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder belongs to the system rather than to the images."""
     return name.startswith((".", "@")) or name.lower() in _SYSTEM
+
+
+def part_of(name: str) -> str | None:
+    """Returns the part that a folder of this name is: `train`, `test` or `val`; None if it is none."""
+    return PARTS.get(name.strip().lower())
 
 
 def has_picture_suffix(path: str) -> bool:

@@ -86,10 +86,19 @@ def test_image_folder_without_test_part_is_split_the_same_each_time(folder: Path
 
 
 def test_image_folder_is_condensed_and_may_move(
-    folder: Path, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (folder / "train" / "cat" / "Thumbs.db").touch()
     made = run("dataset=image_folder", f"dataset.root={folder}", "ipc=1")
     assert (made / "condensed" / "grid.png").is_file()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines].index(["cat", "6", "5"]) < 5  # before anything long
+    passed_over = "passed over: 1 hidden or system entries: train/cat/Thumbs.db"
+    assert passed_over in lines[:8]
+    assert passed_over in (made / "report.html").read_text()
     moved = folder.rename(folder.with_name("elsewhere"))
     words = [f"run={made}", f"dataset.root={moved}", "evaluation.networks=1"]
     monkeypatch.setattr("sys.argv", ["gmlight.evaluate", *words])

@@ -157,6 +157,10 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         [f"{name}/{part}/1.jpg" for name in ("cat", "dog") for part in ("train", "test")],
         "cat and .*/dog both hold a folder 'test', beside others: .* one level up",
     ),
+    "parts of each class by other names": (
+        ["cat/train/1.jpg", "cat/Test/1.jpg", "dog/Training/1.jpg", "dog/testing/1.jpg"],
+        "both hold a folder 'test'",
+    ),
     "parts by other names": (
         [f"seg_{part}/seg_{part}/{name}/1.jpg" for part in ("a", "b", "c") for name in ("sea", "wood")],
         "both hold a folder 'sea'",
