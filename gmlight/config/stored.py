@@ -12,6 +12,7 @@ from gmlight.config.command_line import run_command
 from gmlight.config.former_names import with_present_names
 from gmlight.config.literal import literal
 from gmlight.config.overrides import override_key
+from gmlight.config.path_words import path_of
 from gmlight.config.trust import Trust, with_trust_as_list
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR

@@ -20,6 +20,7 @@ from gmlight import CondensedDataset
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
+from gmlight.config.path_words import prepare_paths
 from gmlight.config.resume import claim, expand, read_run, refuse_changes
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
@@ -276,8 +277,8 @@ def test_overrides_of_run_and_command_line_are_joined(
         (folder / "config.yaml").write_text(command + "\nseed: 0\n")
         os.utime(folder / "config.yaml", (seed, seed))
     with pytest.raises(ConfigError, match="the run had --config-dir conf, which is not followed from a file"):
-        expand(["resume=latest"])
-    words = expand(["resume=latest", "+seed=7", "--config-dir", "conf", "log_every=1"])
+        expand(prepare_paths(["resume=latest"]))
+    words = expand(prepare_paths(["resume=latest", "+seed=7", "--config-dir", "conf", "log_every=1"]))
     assert words == [
         "--config-dir", "conf", "dataset.mean=[.1, .2]", "+seed=7", "log_every=1",
         "resume='runs/it\\'s/b'", "hydra.run.dir='runs/it\\'s/b'", "hydra.mode=RUN",
