@@ -81,7 +81,7 @@ class Job:
                 raise  # Hydra stores it and continues with the next run
             sys.exit(1)
         except Stopped as stopped:
-            _report(stopped.line(folder), folder)
+            _report(stopped.line(_resumed_as(folder)), folder)
             stopped.reported = True
             raise
 
@@ -118,6 +118,13 @@ def _check_search_direction() -> None:
     direction = HydraConfig.get().sweeper.get("direction")
     if HydraConfig.get().mode == RunMode.MULTIRUN and getattr(direction, "name", direction) == "minimize":
         raise ConfigError("a run's value is its accuracy; add hydra.sweeper.direction=maximize")
+
+
+def _resumed_as(folder: Path) -> Path:
+    # Resuming a sweep's folder goes on with all its jobs; a search goes on with single runs only.
+    hydra = HydraConfig.get()
+    whole = hydra.mode == RunMode.MULTIRUN and hydra.runtime.choices["hydra/sweeper"] == "basic"
+    return Path(hydra.sweep.dir).absolute() if whole else folder
 
 
 def _report(line: str, folder: Path) -> None:

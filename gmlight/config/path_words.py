@@ -75,10 +75,9 @@ def _prepared_value(text: str, key: str) -> str:
 
 def _resolved(value: str, key: str) -> Path:
     if value == LATEST and key in _RUNS:
-        return _latest(key)
-    path = _expanded(value)
-    if key in _RUNS:
-        path = find_run(path)
+        path = _latest(key)
+    else:
+        path = find_run(_expanded(value)) if key in _RUNS else _expanded(value)
     return path.absolute() if key in _STORED else path
 
 

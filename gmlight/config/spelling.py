@@ -18,9 +18,10 @@ _FLAGS = (
     "-sc",
 )  # fmt: skip
 _FLAGS_WITH_VALUE = (
-    "--cfg", "-c", "--info", "-i", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
-    "--config-dir", "-cd", "--experimental-rerun",
+    "--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd", "--experimental-rerun",
 )  # fmt: skip
+# Another configuration in place of conf/train.yaml, which labels compare a run with.
+_REPLACING_FLAGS = ("--config-path", "-cp", "--config-name", "-cn")
 # Commands that compose conf/train.yaml; the others use a stored configuration, which is checked by itself.
 _COMPOSING = ("train", "benchmark")
 # Groups of plain values; the keys of other groups are arguments, which the function that they name checks.
@@ -43,6 +44,10 @@ def check_spelling(name: str, words: Sequence[str]) -> None:
         flag, equals, _ = word.partition("=")
         if word in _FLAGS or flag in _FLAGS_WITH_VALUE or before in _FLAGS_WITH_VALUE:
             continue
+        if flag in _REPLACING_FLAGS:
+            raise ConfigError(
+                f"{flag}: conf/ cannot be replaced; add options of yours with --config-dir <folder>"
+            )
         if word.startswith("~"):
             _check_removal(word)
             continue

@@ -114,7 +114,7 @@ def test_signal_in_a_job_of_a_sweep_ends_the_sweep(process: Process, tmp_path: P
     words = ["-m", *WORDS, "seed=0,1"]
     result = process(run_signalled, words, DRAW, 1, signal.SIGTERM)
     (run,) = map(RunFolder, tmp_path.glob("runs/sweep/*/*/"))
-    line = f"gmlight: stopped by SIGTERM; continue with resume={run.path}"
+    line = f"gmlight: stopped by SIGTERM; continue with resume={run.path.parent}"  # the whole sweep
     assert (result.returncode, lines_of(result)) == (143, [line])
     assert read_checkpoint(run.last_checkpoint)["global_step"] == 1
 

@@ -212,6 +212,25 @@ def test_job_of_a_sweep_is_resumed(typed: Run, undisturbed: tuple, stop_in: Call
     assert outcome(tmp_path / "sweep" / "0") == undisturbed
 
 
+def test_a_sweep_is_resumed_as_a_whole(
+    typed: Run, undisturbed: tuple, stop_in: Callable, tmp_path: Path
+) -> None:
+    """A finished job is left alone, a stopped one goes on, one that never began begins."""
+    stop_in(Condenser, "training_step", 6)  # the second update of the second job
+    stopped = typed("train", "-m", *WORDS, "seed=1,0,2", "hydra.sweep.dir=sweep")
+    assert stopped.returncode == 143
+    assert f"resume={tmp_path / 'sweep'}" in stopped.stderr
+    first = tmp_path / "sweep" / "0" / "result.json"
+    before = first.read_bytes(), first.stat().st_mtime_ns
+    resumed = typed("train", "resume=sweep")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "seed 1: already finished" in " ".join(resumed.stdout.split())
+    assert "runs     3 of 3 finished" in resumed.stdout
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == before
+    assert outcome(tmp_path / "sweep" / "1") == undisturbed
+    assert json.loads((tmp_path / "sweep" / "2" / "result.json").read_text())["config"]["seed"] == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
