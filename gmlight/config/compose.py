@@ -197,4 +197,20 @@ def name_classes(config: DictConfig) -> None:
         raise ConfigError(f"dataset.classes={named}: must be a list of names, in UTF-8")
     if len(set(named)) < len(named):
         raise ConfigError(f"dataset.classes={named}: must be different names")
+    if "find_classes" not in config.dataset:
+        _check_fixed_classes(named)
     config.dataset.classes = literal(named)
+
+
+def _check_fixed_classes(named: Any) -> None:
+    # The files of a built-in dataset have its labels: other names would only rename the classes.
+    option = HydraConfig.get().runtime.choices.get("dataset")
+    if option is None or not is_built_in("dataset", option):
+        return
+    node: Any = OmegaConf.load(CONF_DIR / "dataset" / f"{option}.yaml")
+    fixed = list(node.get("dataset", node).classes)
+    if named != fixed:
+        raise ConfigError(
+            f"dataset.classes: {option} has the classes {', '.join(fixed)}, in this order; to choose "
+            "classes, use dataset=image_folder"
+        )

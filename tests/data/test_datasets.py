@@ -148,3 +148,14 @@ def test_cifar(name: str, classes: int, key: str, tmp_path: Path, monkeypatch: p
     assert data.test.counts == [1] * classes
     first = written[dataset.train_list[0][0]]
     assert np.array_equal(data.train.images[0].numpy(), first[0])
+
+
+@pytest.mark.parametrize(
+    "classes", ["[cat,dog]", "[truck,ship,horse,frog,dog,deer,cat,bird,automobile,airplane]"]
+)
+def test_classes_of_a_built_in_dataset_are_fixed(classes: str) -> None:
+    name_classes(composed("dataset=cifar10"))
+    with pytest.raises(
+        ConfigError, match=r"cifar10 has the classes airplane, automobile, .* in this order; to choose"
+    ):
+        name_classes(composed("dataset=cifar10", f"dataset.classes={classes}"))
