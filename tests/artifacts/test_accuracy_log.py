@@ -9,6 +9,7 @@ from gmlight.data.images import LabelledImages
 
 ONE = LabelledImages(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
 OTHER = LabelledImages(torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))
+OTHERWISE_LABELLED = LabelledImages(ONE.images, torch.tensor([1, 0]))
 
 
 def test_written_accuracies_are_read_back(tmp_path: Path) -> None:
@@ -21,6 +22,7 @@ def test_written_accuracies_are_read_back(tmp_path: Path) -> None:
     for name, images, architecture in (
         ("random", ONE, "mlp"),
         ("condensed", OTHER, "mlp"),
+        ("condensed", OTHERWISE_LABELLED, "mlp"),
         ("condensed", ONE, "lenet"),
     ):
         assert dict(log.accuracies(name, images, architecture)) == {}

@@ -123,3 +123,12 @@ def test_malicious_pickle_is_refused(folder: Path) -> None:
     torch.save({"images": IMAGES, "labels": LABELS}, folder / "condensed.safetensors")
     with pytest.raises(ConfigError, match="wrong hash"):
         CondensedDataset(folder)
+
+
+def test_pictures_round_to_the_nearest_of_256_steps(tmp_path: Path) -> None:
+    """Pixels of 0.9 and 1.6 steps, below 0 and above 1; mean 0.5, std 0.25."""
+    pixels = torch.tensor([0.9 / 255, 1.6 / 255, -0.3, 1.7]).view(1, 1, 1, 4)
+    images = LabelledImages((pixels.repeat(2, 1, 1, 1) - 0.5) / 0.25, torch.tensor([0, 1]))
+    condensed_set.write(tmp_path / "set", images, named_classes("a", "b"), {})
+    picture = CondensedDataset(tmp_path / "set").to_pil(1)
+    assert [picture.getpixel((x, 0)) for x in range(4)] == [1, 2, 0, 255]

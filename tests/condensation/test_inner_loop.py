@@ -185,3 +185,14 @@ def test_schedule_measures_the_synthetic_loss_in_batches(number: int, passes: li
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     if len(passes) == 1:
         assert loss == expected.item()
+
+
+def test_each_update_shuffles_the_images_anew() -> None:
+    def learned(t: int) -> torch.Tensor:
+        loop = InnerLoop(small_network, functools.partial(adaptive, epochs={0: 2}), batch_size=2)
+        trained(loop, of_three_classes(6, seed=1), t)
+        assert loop.network is not None
+        return torch.cat([parameter.detach().flatten() for parameter in loop.network.parameters()])
+
+    assert torch.equal(learned(1), learned(1))
+    assert not torch.equal(learned(0), learned(1))

@@ -4,9 +4,11 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch.nn.functional import cross_entropy
 
 from gmlight.architectures.blocks import LayerNames
@@ -16,11 +18,12 @@ from gmlight.builders.data import build_data
 from gmlight.builders.evaluators import build_evaluator, build_protocol
 from gmlight.data.augmentation import CutMix, none
 from gmlight.data.datamodule import BatchSizes, CondensationData
+from gmlight.data.images import LabelledImages
 from gmlight.data.source import DataSource
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
 from gmlight.training.ensemble import Ensemble
-from gmlight.training.evaluator import Evaluator
+from gmlight.training.evaluator import EvaluatedSet, Evaluator, evaluate_sets
 from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 from helpers.runs import composed
@@ -195,3 +198,20 @@ def test_an_evaluator_by_hand() -> None:
     assert (len(accuracy.values), accuracy.epochs, accuracy.protocol) == (2, 2, "plain")
     other = Evaluator(factory, data, EvaluationProtocol(sgd=SGDSettings(lr=0.1))).with_epochs(3)
     assert (other.protocol.epochs, other.protocol.sgd.lr) == (3, 0.1)
+
+
+def test_rows_of_several_sets_and_networks() -> None:
+    """Set by set, then network by network; 4 bytes a stored value, which are fewer than the images have."""
+
+    def evaluator(values: list[float]) -> Any:
+        return lambda images, networks, progress, known: Accuracy(
+            values[:networks], epochs=3, protocol="plain"
+        )
+
+    images = LabelledImages(torch.zeros(6, 1, 4, 5), torch.arange(6), floats=7)
+    sets = [EvaluatedSet("a", images, 2), EvaluatedSet("b", images, 1)]
+    rows = evaluate_sets({"x": evaluator([1.0, 2.0]), "y": evaluator([3.0, 4.0])}, sets, Console(quiet=True))
+    assert [(row.name, row.architecture, row.accuracy.values) for row in rows] == [
+        ("a", "x", [1.0, 2.0]), ("a", "y", [3.0, 4.0]), ("b", "x", [1.0]), ("b", "y", [3.0]),
+    ]  # fmt: skip
+    assert {(row.images, row.storage_bytes) for row in rows} == {(6, 28)}
