@@ -89,6 +89,8 @@ class Trust:
             self._check(value, known.keys.get(name, _NOTHING), key, free)
         elif self._names_trusted(value):
             self._check(value, _NOTHING, key)
+        elif isinstance(value, dict) and "_target_" in value:
+            raise ConfigError(f"{key}._target_={value['_target_']}: {_mend(value['_target_'])}")
         else:
             raise ConfigError(
                 f"{key}: conf/ has no such key; if an option of yours has it, add --config-dir <its folder>"
