@@ -39,6 +39,11 @@ class KnownKeys:
         """Whether the value at this place can only be a group of keys, not a list or a table by number."""
         return bool(self.keys) and all(isinstance(key, str) and key != "[]" for key in self.keys)
 
+    @property
+    def is_table(self) -> bool:
+        """Whether options have a table by number at this place, whose numbers are free."""
+        return any(isinstance(key, int) for key in self.keys)
+
     def add(self, node: Any) -> None:
         """Adds the keys and names of an option's content."""
         for entry in node if isinstance(node, list) else []:

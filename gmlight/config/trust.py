@@ -85,9 +85,13 @@ class Trust:
                 isinstance(value, str) and (value in known.names.get(name, ()) or self._is_trusted(value))
             ):
                 raise ConfigError(f"{key}={value}: {_mend(value)}")
-        elif name in known.keys or free or self._names_trusted(value):
+        elif name in known.keys or free or (isinstance(name, int) and known.is_table):
             self._check(value, known.keys.get(name, _NOTHING), key, free)
-        elif not (isinstance(name, int) and known.keys and not known.is_group) or isinstance(value, dict):
+        elif self._names_trusted(value):
+            self._check(value, _NOTHING, key)
+        elif isinstance(value, dict) and "_target_" in value:
+            raise ConfigError(f"{key}._target_={value['_target_']}: {_mend(value['_target_'])}")
+        else:
             raise ConfigError(
                 f"{key}: conf/ has no such key; if an option of yours has it, add --config-dir <its folder>"
             )

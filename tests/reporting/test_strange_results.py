@@ -1,0 +1,138 @@
+"""A broken or hostile result.json is named, never costs the others, and does nothing where it is shown."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gmlight.commands import report
+from gmlight.errors import ConfigError
+from gmlight.reporting.measurements import read_result
+
+GOOD: dict[str, Any] = {
+    "command": "python -m gmlight.train seed=0", "overrides": ["seed=0"], "departures": [],
+    "choices": {"architecture": "convnet", "matching": "multilevel", "distance": "cos", "schedule": "fixed"},
+    "config": {"dataset": {"name": "mnist"}, "ipc": 1, "iterations": 2, "seed": 0,
+               "schedule": {"unit": "epochs"}},
+    "method": "m", "scale": "paper", "architecture": "convnet", "protocol": "plain", "zeta_used": [[1]],
+    "evaluations": [{"name": "condensed", "images": 10, "architecture": "convnet", "storage_bytes": 40,
+                     "accuracy": {"values": [90.0, 92.0], "epochs": 3, "protocol": "plain"}}],
+    "seconds": {"condensing": 1.5},
+}  # fmt: skip
+HOSTILE = "=1\x1b[2J\n|<b>`"
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """Copies the good result with another value; the key has dots, and numbers for places in lists."""
+    result = json.loads(json.dumps(GOOD))
+    *path, last = (int(name) if name.isdigit() else name for name in key.split("."))
+    node = result
+    for name in path:
+        node = node[name]
+    node[last] = value
+    return result
+
+
+def write(folder: Path, content: object) -> Path:
+    """Writes a run folder with this result: text as it is, anything else as JSON."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    (folder / "result.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder / "result.json"
+
+
+def reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> dict[str, str]:
+    """Reports all runs in every way, and returns the texts by kind."""
+    monkeypatch.chdir(tmp_path)
+    report.report({"runs": "runs", "html": "r.html", "markdown": "r.md", "csv": "r.csv", "plots": "plots"})
+    texts = {kind: (tmp_path / f"r.{kind}").read_text() for kind in ("html", "md", "csv")}
+    return {"terminal": capsys.readouterr().out, **texts}
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, "text", [], ["x"], {}, {"a": 1}, 10**30, float("inf"), True], ids=repr
+)
+@pytest.mark.parametrize(
+    "key",
+    ["config", "config.dataset", "config.dataset.name", "config.ipc", "config.seed", "method", "scale",
+     "command", "architecture", "departures", "choices", "evaluations", "evaluations.0",
+     "evaluations.0.accuracy", "evaluations.0.accuracy.values", "evaluations.0.storage_bytes", "seconds",
+     "zeta_used", "changed", "set"],
+)  # fmt: skip
+def test_wrong_type_is_read_or_refused_in_one_line(tmp_path: Path, key: str, value: Any) -> None:
+    try:
+        result = read_result(write(tmp_path / "run", changed(key, value)))
+    except ConfigError as error:
+        lines = str(error).splitlines()
+    else:
+        lines = [f"n = {result['evaluations'][0]['accuracy']['n']}"]
+    assert len(lines) == 1
+    assert lines[0] == "n = 2" or key.split(".")[0] in lines[0]
+
+
+BROKEN = ["", "{", "[]", '"text"', "5", "NaN", "9" * 5000, "[" * 100000, '{"evaluations": []}', "\0"]
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "huge": lambda path: (path.touch(), os.truncate(path, 2**40)),
+    "bytes": lambda path: path.write_bytes(b"\xff\xfe{}"),
+}
+
+
+def test_broken_results_are_named_and_the_others_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write(tmp_path / "runs" / "good", GOOD)
+    broken = [write(tmp_path / "runs" / f"broken{i}", content) for i, content in enumerate(BROKEN)]
+    broken += [
+        write(tmp_path / "runs" / f"typed{i}", changed(key, value))
+        for i, (key, value) in enumerate(
+            [("command", "an 'open quote"), ("config.seed", [0]), ("evaluations.0.accuracy.values", ["x"]),
+             ("config.ipc", "1"), ("seconds", {"condensing": "long"}), ("zeta_used", [["x"]])]
+        )
+    ]  # fmt: skip
+    for name, make in SPECIAL.items():
+        broken.append(write(tmp_path / "runs" / name, GOOD))
+        broken[-1].unlink()
+        make(broken[-1])
+    texts = reported(tmp_path, monkeypatch, capsys)
+    for kind in ("terminal", "html", "md"):
+        assert "91.00" in texts[kind], kind
+        for path in broken:
+            assert str(path.relative_to(tmp_path)) in texts[kind], (kind, path)
+    assert len(texts["csv"].splitlines()) >= 2
+
+
+def test_hostile_text_is_inert_in_every_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Formulas, cells, HTML, code fences and control characters of a result are shown as text."""
+    write(tmp_path / "runs" / "good", GOOD)
+    for i, key in enumerate(("config.dataset.name", "method", "scale", "architecture", "command",
+                             "evaluations.0.architecture", "evaluations.0.accuracy.protocol")):  # fmt: skip
+        text = "../../x" + HOSTILE if key == "config.dataset.name" else HOSTILE
+        write(tmp_path / "runs" / f"hostile{i}", changed(key, text))
+    write(tmp_path / "runs" / "fenced", changed("command", "```\n# a heading"))
+    texts = reported(tmp_path, monkeypatch, capsys)
+    for kind, text in texts.items():
+        assert "\x1b" not in text, kind
+        assert "91.00" in text or "91.0" in text, kind
+    assert "<b>" not in texts["html"]
+    assert "\n# a heading" not in texts["md"]
+    tables = [line for line in texts["md"].splitlines() if line.startswith("| ")]
+    assert tables
+    assert {line.replace(r"\|", "").count("|") for line in tables} == {11}  # ten cells, whatever is in them
+    assert not any("<b>" in line.replace(r"\<b\>", "") for line in tables)
+    cells = [cell for row in csv.reader(io.StringIO(texts["csv"])) for cell in row]
+    assert any(cell.startswith("'=1") for cell in cells)
+    assert not any(cell.startswith(("=", "+", "@")) for cell in cells)
+    assert "91.0" in cells
+    assert not (tmp_path.parent / "x").exists()
