@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,7 +65,10 @@ class RunFolder:
     @property
     def all_samples(self) -> list[Path]:
         """The pictures of the synthetic set, oldest first; a file's stem is its outer iteration."""
-        return sorted(self.samples_folder.glob("[0-9]*.png"), key=lambda path: int(path.stem))
+        pictures = [
+            path for path in self.samples_folder.glob("*.png") if re.fullmatch("[0-9]{1,9}", path.stem)
+        ]
+        return sorted(pictures, key=lambda path: int(path.stem))
 
     @property
     def checkpoints(self) -> Path:

@@ -6,8 +6,10 @@ Hydra before each of its keys and names is known.
 
 import itertools
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -154,4 +156,8 @@ def _mend(name: Any) -> str:
     module = str(name).rpartition(".")[0]
     if not re.fullmatch(r"[\w.]+", module):
         return "is not the name of a function or class; do not use this file"
+    package = module.partition(".")[0]
+    if package in sys.stdlib_module_names or package in packages_distributions():
+        # Such a name is how a file would run code: no hasty reader shall type it.
+        return "conf/ does not build this here; do not use this file (if it is yours, see SECURITY.md)"
     return f"conf/ does not build this here; only if the code is yours, add trust={module}"

@@ -37,6 +37,8 @@ def steps(folder: RunFolder) -> list[tuple[int, bool]]:
 
 def test_a_resumed_run_repeats_what_came_after_its_checkpoint(folder: RunFolder) -> None:
     assert folder.rewind(save(folder, 4), iterations=3, updates=2) == 4
+    for other in ("1abc.png", "²3.png", "9" * 30 + ".png"):
+        (folder.samples_folder / other).touch()
     assert [int(path.stem) for path in folder.all_samples] == [0, 1, 2]
     assert steps(folder) == [(0, False), (1, False), (2, False), (3, False), (2, True), (4, True)]
     # A finished run has its last accuracy evaluated again.

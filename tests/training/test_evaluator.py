@@ -208,7 +208,7 @@ def test_rows_of_several_sets_and_networks() -> None:
             values[:networks], epochs=3, protocol="plain"
         )
 
-    images = LabelledImages(torch.zeros(6, 1, 4, 5), torch.arange(6), floats=7)
+    images = LabelledImages(torch.zeros(6, 1, 4, 5), torch.arange(6), 7)
     sets = [EvaluatedSet("a", images, 2), EvaluatedSet("b", images, 1)]
     rows = evaluate_sets({"x": evaluator([1.0, 2.0]), "y": evaluator([3.0, 4.0])}, sets, Console(quiet=True))
     assert [(row.name, row.architecture, row.accuracy.values) for row in rows] == [
