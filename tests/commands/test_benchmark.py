@@ -109,6 +109,9 @@ def test_plain_iteration_runs_on_the_device_of_the_data() -> None:
     measured = watch.stop()
     assert set(measured["parts"]) == set(PARTS)
     assert counts == {"real_images": 160, "synthetic_images": 40, "trained_images": 50 * 20}
+    config.real_batch = 10_000  # more than a class has
+    _, counts = textbook_iteration(config, build_factory(config.architecture, config.dataset), data)
+    assert counts["real_images"] == 2 * len(data.train)
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")

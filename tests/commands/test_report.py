@@ -143,6 +143,17 @@ def test_accuracies_on_different_test_images_are_not_pooled(tmp_path: Path) -> N
     assert found == {"paper": [91.0, 93.0, 95.0], "paper, test images bbbbbbbb": [92.0, 94.0]}
 
 
+def test_csv_counts_seeds_and_networks(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        write(tmp_path / str(seed), [90.0, 92.0], seed=seed)
+    (line,) = [
+        row
+        for row in csv.DictReader(io.StringIO(as_csv(collect_runs([str(tmp_path)]))))
+        if row["table"] == "table3"
+    ]
+    assert (line["seeds"], line["networks"]) == ("3", "6")
+
+
 def test_all_different_commands_are_listed(tmp_path: Path) -> None:
     write(tmp_path / "a", [91.0], seed=0, command="python -m gmlight.train dataset=mnist seed=0")
     write(tmp_path / "b", [93.0], seed=1, command="python -m gmlight.train dataset=mnist log_every=1 seed=1")

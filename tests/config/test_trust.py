@@ -53,7 +53,7 @@ def test_older_configurations_are_known(name: str) -> None:
         ({"dataset": {"name": "???"}}, "dataset.name=???"),
         ({"evaluation": {"architectures": ["convnet", "mlp,x"]}}, "mlp,x is no option"),
         ({"cells": [{"set": {"hydra": {"mode": "MULTIRUN"}}}]}, "cells.set.hydra"),
-        ({"callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.Timer"}}}, "do not use this file (if it"),
+        ({"callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.Timer"}}}, "do not use this file"),
     ],
     ids=str,
 )  # fmt: skip

@@ -214,3 +214,15 @@ def test_an_augmentation_answers_for_itself() -> None:
 def test_every_option_names_its_protocol(name: str) -> None:
     built = build_augmentation(composed(f"augmentation={name}"))
     assert (built.protocol, built.while_matching) == (name, name == "dsa")
+
+
+def test_cutmix_area_is_uniform() -> None:
+    """On large images: a side is the root of the area. Unclipped, the mean pasted share would be 1/2.
+
+    The centre is uniform too, so that the part inside is `E[(side - side**2 / 4)**2]` with the area's root as
+    side: 1/2 - 1/5 + 1/48 = 0.3208.
+    """
+    rng = torch.Generator().manual_seed(0)
+    batch = torch.zeros(1, 1, 200, 200)
+    shares = [1 - CutMix(1.0)(batch, rng)[2] for _ in range(4000)]
+    assert sum(shares) / len(shares) == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.015)

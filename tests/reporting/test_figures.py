@@ -73,3 +73,11 @@ def test_plots_of_runs(tmp_path: Path) -> None:
     assert len(list((tmp_path / "plots").iterdir())) == 4
     assert save_plots(RunCollection({}, {"table3": entries[:1]}), tmp_path / "none") == []
     assert not (tmp_path / "none").exists()
+
+
+def test_error_bars_are_one_std_over_all_networks() -> None:
+    """Of 4, 6, 8, 10: mean 7, population std the square root of 5."""
+    figure = plot_accuracies("x", {"md": [entry("md", 10, 4.0, 6.0, 8.0, 10.0)]}, None)
+    (bars,) = figure.axes[0].containers
+    (line,) = bars[2][0].get_segments()  # type: ignore[attr-defined]
+    assert line[:, 1].tolist() == pytest.approx([7 - 5**0.5, 7 + 5**0.5])
