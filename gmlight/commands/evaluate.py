@@ -12,10 +12,10 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import option_changes
+from gmlight.config.implied import as_words
 from gmlight.config.labels import describe_use, is_in, protocol_epochs
 from gmlight.config.literal import literal
 from gmlight.config.overrides import flat
-from gmlight.config.reference import as_words
 from gmlight.reporting.tables import print_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.training.evaluator import EvaluatedSet, evaluate_sets

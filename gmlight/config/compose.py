@@ -18,9 +18,9 @@ from gmlight.config.answers import answer
 from gmlight.config.error_lines import explain_error
 from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name, with_present_names
+from gmlight.config.implied import differences, is_built_in
 from gmlight.config.labels import read_bundle
 from gmlight.config.literal import class_names, literal, register_literal
-from gmlight.config.reference import differences, is_built_in
 from gmlight.config.spelling import check_keys
 from gmlight.config.validate import check
 from gmlight.config.values import data_root

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts.record import Invocation, RunRecord, named_with
 from gmlight.config.answers import answer
+from gmlight.config.implied import COMPARED_GROUPS, as_words, differences, is_built_in, read_reference
 from gmlight.config.overrides import ADDED_ON_RESUME, last_of_each_key
-from gmlight.config.reference import COMPARED_GROUPS, as_words, differences, is_built_in, read_reference
 from gmlight.config.trainer_keys import PASSED_ON
 from gmlight.runtime.paths import CONF_DIR
 

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf, open_dict
 from gmlight.artifacts.record import RunRecord
 from gmlight.config import labels
 from gmlight.config.experiment_cells import apply_cell
+from gmlight.config.implied import read_reference
 from gmlight.config.labels import NEUTRAL, describe, is_in
 from gmlight.config.overrides import flat
-from gmlight.config.reference import read_reference
 from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import composed
 
@@ -73,7 +73,7 @@ def test_every_key_is_seen_or_harmless(
     with open_dict(config):
         config.callbacks = {"own": {"_target_": "my.Callback"}}
         config.trainer.plugins = None
-    monkeypatch.setattr("gmlight.config.reference._fill_in_described_data", lambda *_: None)
+    monkeypatch.setattr("gmlight.config.implied._fill_in_described_data", lambda *_: None)
     choices = describe(config).choices
     reference = read_reference(config, choices)
     monkeypatch.setattr(labels, "read_reference", lambda *_: reference)
@@ -159,7 +159,7 @@ STATISTICS = ["dataset.mean=[.4914,.4822,.4465]", "dataset.std=[.2470,.2435,.261
 
 def test_a_copy_of_a_paper_dataset_is_compared_with_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "gmlight.config.reference._fill_in_described_data",
+        "gmlight.config.implied._fill_in_described_data",
         lambda reference, config, _: reference.update(classes=config.dataset.classes),
     )
     name = "dataset.name=cifar10-jpeg"
