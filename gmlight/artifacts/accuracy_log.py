@@ -34,7 +34,8 @@ class AccuracyLog:
                 key, network, accuracy, seconds, check = json.loads(line)
             except (ValueError, TypeError):
                 continue
-            if check == _digest([key, network, accuracy, seconds]):
+            kinds = [type(value) for value in (key, network, accuracy, seconds)]
+            if kinds == [str, int, float, float] and check == _digest([key, network, accuracy, seconds]):
                 self._accuracies.setdefault(key, {})[network] = accuracy
                 self._logged_seconds[key] = self._logged_seconds.get(key, 0.0) + seconds
 

@@ -18,14 +18,27 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Reads the columns and the complete rows; drops a truncated last row."""
+    """Reads the columns and the rows; drops truncated and damaged rows."""
     if not path.exists():
         return [], []
-    with path.open(newline="") as file:
-        lines = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
-    reader = csv.DictReader(lines)
-    rows = [row for row in reader if None not in row and None not in row.values()]
-    return list(reader.fieldnames or []), rows
+    complete = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    columns, *rows = map(_cells, complete or [""])
+    found = [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
+    return columns, list(filter(_is_row, found))
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # such as a cell of 200,000 characters
+        return []
+
+
+def _is_row(row: Mapping[str, str]) -> bool:
+    try:
+        return int(row["step"]) >= 0 and all(isinstance(float(value or 0), float) for value in row.values())
+    except (KeyError, ValueError):
+        return False
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,5 +1,7 @@
 """The log of accuracies that survives a stopped run."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -43,3 +45,18 @@ def test_truncated_or_changed_lines_are_ignored(tmp_path: Path) -> None:
     assert dict(AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")) == {0: 93.25, 1: 94.5}
     path.write_text(whole.replace("93.25", "93.75"))
     assert dict(AccuracyLog(path, None).accuracies("condensed", ONE, "mlp")) == {1: 94.5}
+
+
+def test_lines_of_other_types_are_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    for entry in (
+        [["key"], 0, 91.0, 1.0],
+        ["key", "0", 91.0, 1.0],
+        ["key", 0, "91", 1.0],
+        [None, 0, 91.0, {}],
+    ):
+        digest = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:32]
+        path.write_text(json.dumps([*entry, digest]))
+        assert AccuracyLog(path, None).seconds == 0
+    path.write_text("[1, 2]\nnull\n7")
+    AccuracyLog(path, None)
