@@ -38,6 +38,8 @@ def check_spelling(name: str, words: Sequence[str]) -> None:
     Raises:
         ConfigError: a word is not `key=value`, or its key is unknown; the message says how to write it.
     """
+    if {"-sc", "--shell-completion"} & set(words):
+        return  # the other words are Hydra's
     own_options = any(word.split("=")[0] in ("--config-dir", "-cd") for word in words)
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""

@@ -1,6 +1,7 @@
 """The terminal that a command writes to: characters that it lacks, and the version."""
 
 import codecs
+import contextlib
 import sys
 
 import gmlight
@@ -17,7 +18,8 @@ def prepare_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)  # a notebook's streams, for instance, lack it
         if reconfigure is not None:
-            reconfigure(errors=_HANDLER)
+            with contextlib.suppress(OSError):  # the descriptor may have become another file
+                reconfigure(errors=_HANDLER)
 
 
 def print_version(words: list[str]) -> bool:

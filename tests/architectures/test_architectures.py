@@ -72,7 +72,7 @@ def test_several_architectures_are_evaluated_in_one_run(run: Callable[..., Path]
     )
     assert list(made) == ["mlp", "convnet, width=16"]
     assert made["convnet, width=16"].factory().conv0.out_channels == 16
-    with pytest.raises(ConfigError, match="Could not find 'architecture/mlq'"):
+    with pytest.raises(ConfigError, match="architecture=mlq: no such option, did you mean mlp"):
         run("evaluation.architectures=[mlq]")
 
 

@@ -43,6 +43,7 @@ def test_words_are_refused_with_the_right_way_to_write_them(words: list[str], li
     [
         ["ipc=1", "-m", "dataset=mnist,cifar10", "+callbacks.x._target_=a.B", "++architecture.width=4"],
         ["--help"],
+        ["-sc", "query=bash"],
         ["--cfg", "job", "--resolve", "hydra.run.dir=x", "hydra/launcher=joblib"],
         ["--config-dir", "mine", "own_key=1"],
         ["~callbacks.x", "+trainer.limit=1"],
