@@ -1,5 +1,6 @@
 """Initial synthetic sets: real images, herding, earlier condensed sets."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 import torch
 
 from gmlight import CondensedDataset
+from gmlight.architectures.convnet import ConvNet
 from gmlight.artifacts import condensed_set
 from gmlight.builders.condenser import build_start
 from gmlight.builders.data import build_data
 from gmlight.condensation import initialization
-from gmlight.condensation.initialization import herd
+from gmlight.condensation.initialization import herd, herding
+from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, RealImages
+from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
 from helpers.problems import named_classes, real_images
 from helpers.runs import composed
@@ -140,3 +144,17 @@ def test_methods_that_condense_nothing(method: str, run: Callable[..., Path]) ->
     assert found["method"] == " with ".join([method, *quick])
     assert found["evaluations"][0]["images"] == (1437 if method == "whole" else 20)
     assert found["config"]["iterations"] == 0
+
+
+def test_herding_trains_its_network_for_epochs_not_steps() -> None:
+    """24 images in mini-batches of 10 are three steps an epoch."""
+    rng = torch.Generator().manual_seed(0)
+    split = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8, generator=rng), torch.arange(24) % 2
+    data = CondensationData(DataSource.from_tensors(split, split))
+    done: list[float] = []
+    network = functools.partial(ConvNet, width=8, depth=2, activation="relu", norm="instance", pooling="avg")
+    herding(
+        data.load(CPU).train, 1, torch.Generator(), features="network", network=network, epochs=4,
+        progress=done.append, batch_size=10, lr=0.01, momentum=0.9, weight_decay=0.0,
+    )  # fmt: skip
+    assert done == pytest.approx([step / 3 for step in range(1, 13)])

@@ -73,3 +73,8 @@ def test_until_the_real_loss_rises() -> None:
 def test_until_the_gap_exceeds_the_margin() -> None:
     assert epochs(until("gap", 0.5), 0, Script([2.0, 1.9, 1.8, 1.7], [1.8, 1.3, 1.1])) == 3
     assert epochs(until("gap", 9.0, limit=2), 0, Script([2.0, 1.9, 1.8], [0.0, 0.0])) == 2
+
+
+def test_a_list_has_the_epochs_of_each_update() -> None:
+    listed = functools.partial(schedules.table, epochs=[5, 3, 2])
+    assert [epochs(listed, t) for t in range(3)] == [5, 3, 2]

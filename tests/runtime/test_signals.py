@@ -16,6 +16,8 @@ from gmlight.runtime import signals as module
 from gmlight.runtime.signals import Stopped, signal_handler
 module.DEFERRAL_SECONDS, module.DUPLICATE_SECONDS = {grace}, {same}
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+
 def send(signum):
     os.kill(os.getpid(), signum)
 
