@@ -73,3 +73,16 @@ def test_environment_names_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert results.environment(torch.device("cpu"))["device"] == "CPU, 1 thread"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert results.environment(torch.device("cpu"))["device"] == "CPU, 2 threads"
+
+
+def test_accuracies_of_the_set_are_read_not_those_of_baselines(tmp_path: Path) -> None:
+    def row(name: str, architecture: str, value: float) -> dict[str, object]:
+        accuracy = {"values": [value], "epochs": 3, "protocol": "dsa"}
+        return {"name": name, "architecture": architecture, "accuracy": accuracy}
+
+    rows = [row("condensed", "mlp", 1.0), row("condensed", "lenet", 2.0), row("random images", "mlp", 3.0)]
+    folder = RunFolder(tmp_path)
+    folder.result.write_text(json.dumps({"evaluations": rows}))
+    found = results.read_accuracies(folder)
+    assert {name: accuracy.values for name, accuracy in found.items()} == {"mlp": [1.0], "lenet": [2.0]}
+    assert (found["mlp"].epochs, found["mlp"].protocol) == (3, "dsa")

@@ -5,6 +5,7 @@ import torch
 
 from gmlight.builders.data import build_data, build_sampler
 from gmlight.builders.parts import build_factory
+from gmlight.condensation import sampling
 from gmlight.condensation.sampling import Representatives, near_centres
 from gmlight.config.validate import check
 from gmlight.data.datamodule import CondensationData
@@ -154,3 +155,36 @@ def test_every_architecture_has_features(name: str) -> None:
 def test_default_sampling_is_random() -> None:
     config = composed()
     assert build_sampler(config, build_factory(config.architecture, config.dataset)) is random_sampling
+
+
+def test_each_refresh_has_its_own_network_and_each_class_its_own_clusters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks, seeds = [], []
+
+    def trained(network: torch.nn.Module, *_: object, **__: object) -> torch.nn.Module:
+        networks.append(next(network.parameters()).detach().flatten()[:5].tolist())
+        return torch.nn.Flatten()
+
+    def near(features: torch.Tensor, clusters: int, nearest: int, seed: int) -> torch.Tensor:
+        seeds.append(seed)
+        return torch.zeros(clusters, nearest, dtype=torch.long)
+
+    monkeypatch.setattr(sampling, "trained_features", trained)
+    monkeypatch.setattr(sampling, "near_centres", near)
+    data = loaded("sampling.every=2", "real_batch=3")
+    for k in (0, 1, 2):
+        data.draw(k, 0)
+    assert len(networks) == 2
+    assert networks[0] != networks[1]
+    assert len(set(seeds)) == len(seeds) == 2 * 10  # ten classes, two refreshes
+
+
+def test_seconds_are_those_of_all_refreshes() -> None:
+    """Of 7 outer iterations, the first, the fourth and the seventh."""
+    data = loaded("sampling.every=3")
+    sampler = data._sampler
+    assert isinstance(sampler, Representatives)
+    sampler.seconds = 2.0
+    assert data.sampling_seconds(7) == 6.0
+    assert data.sampling_seconds(6) == 4.0

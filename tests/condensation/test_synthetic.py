@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gmlight.artifacts import condensed_set, set_files
@@ -171,3 +173,14 @@ def test_impossible_settings_are_refused(words: list[str], said: str) -> None:
 def test_more_parts_than_pixels_are_refused(typed: Run) -> None:
     words = ["scale=smoke", "synthetic=multi_formation", "synthetic.factor=9"]
     assert "synthetic.factor=9" in refusal(typed("train", *words))
+
+
+def test_images_are_reduced_as_pillow_reduces_them() -> None:
+    """Bilinear with antialiasing: nine images of 12x12 become the nine parts of one."""
+    start = random_images(9, 1, 12, 12).float().view(1, 9, 1, 12, 12)
+    stored = multi_formation(start, ipc=1, factor=3).images.detach()[0, 0, 0]
+    for i in range(9):
+        picture = Image.fromarray(start[0, i, 0].numpy()).resize((4, 4), Image.Resampling.BILINEAR)
+        rows, columns = 4 * (i // 3), 4 * (i % 3)
+        part = stored[rows : rows + 4, columns : columns + 4]
+        torch.testing.assert_close(part, torch.from_numpy(np.array(picture)), rtol=1e-4, atol=1e-4)
