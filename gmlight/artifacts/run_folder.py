@@ -66,7 +66,9 @@ class RunFolder:
     def all_samples(self) -> list[Path]:
         """The pictures of the synthetic set, oldest first; a file's stem is its outer iteration."""
         pictures = [
-            path for path in self.samples_folder.glob("*.png") if re.fullmatch("[0-9]{1,9}", path.stem)
+            path
+            for path in self.samples_folder.glob("*.png")
+            if re.fullmatch("[0-9]{1,9}", path.stem) and path.is_file() and not path.is_symlink()
         ]
         return sorted(pictures, key=lambda path: int(path.stem))
 
@@ -114,6 +116,17 @@ class RunFolder:
     def has_run(self) -> bool:
         """Whether a run has begun in the folder."""
         return self.config.exists() or self.result.exists()
+
+    def refuse_links(self) -> None:
+        """Refuses a folder whose entries lead elsewhere: a run writes to them and shows them.
+
+        Raises:
+            ConfigError: an entry is a link, a pipe or a device.
+        """
+        inner = [path for folder in (self.samples_folder, self.checkpoints) for path in folder.glob("*")]
+        for path in [*self.path.glob("*"), *self.path.glob(".*"), *inner]:
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise ConfigError(f"{path}: is a link or no file; a run is resumed only without such entries")
 
     @property
     def is_free(self) -> bool:

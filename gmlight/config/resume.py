@@ -53,6 +53,7 @@ def expand(words: list[str]) -> list[str]:
         return words
     folder = RunFolder(path_of(named[-1]))
     sweep = not folder.config.is_file() and is_sweep(folder.path)
+    folder.refuse_links()
     flags = [word for word in words if word in ("-m", "--multirun")]
     if flags and not sweep:
         raise ConfigError(f"{named[-1]}: one run is resumed, not a sweep; leave out {flags[0]}")

@@ -101,3 +101,18 @@ def test_a_folder_is_free_until_a_run_has_written(tmp_path: Path) -> None:
     run.config.touch()
     assert not run.is_free
     assert run.has_run
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "evaluation.jsonl", "samples/00001.png", "checkpoints", "result.json"]
+)
+def test_entries_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    """A stranger's folder must not make a run write to a user's files, or show them."""
+    run = RunFolder(tmp_path / "run")
+    run.samples_folder.mkdir(parents=True)
+    run.refuse_links()
+    (tmp_path / "mine").write_text("secret")
+    (run.path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(ConfigError, match="is a link or no file"):
+        run.refuse_links()
+    assert run.all_samples == []
