@@ -76,7 +76,7 @@ def _measured_zeta(run: RunFolder) -> list[list[int]]:
         result = run.read_result()
         measured, zeta = result["choices"]["schedule"] == "until_overfit", result["zeta_used"]
         unit = result["config"]["schedule"]["unit"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         measured, zeta, unit = False, [], ""
     if not measured or not zeta:
         raise ConfigError(f"{run.path}: not a run with schedule=until_overfit and T>=2; leave it out")

@@ -1,7 +1,6 @@
 """A run's folder: its files, its lock, and the checkpoint from which it resumes."""
 
 import fcntl
-import json
 import os
 import re
 import socket
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gmlight.artifacts.metrics_csv import drop_rows_from
+from gmlight.artifacts.result_file import read_result_file
+from gmlight.artifacts.value_checks import is_whole
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import partial_path
 
@@ -65,6 +66,8 @@ class RunFolder:
     @property
     def all_samples(self) -> list[Path]:
         """The pictures of the synthetic set, oldest first; a file's stem is its outer iteration."""
+        if self.samples_folder.is_symlink():  # of a stranger: a page shows no pictures from elsewhere
+            return []
         pictures = [
             path
             for path in self.samples_folder.glob("*.png")
@@ -137,11 +140,23 @@ class RunFolder:
     @property
     def finished_iterations(self) -> int | None:
         """Number of outer iterations of a finished run; None if the run is not finished."""
-        return self.read_result()["config"]["iterations"] if self.result.exists() else None
+        if not self.result.exists():
+            return None
+        iterations = self.read_result()["config"].get("iterations")
+        if not is_whole(iterations):
+            raise ConfigError(f"{self.result}: not the result of a run (config.iterations is missing)")
+        return iterations
 
     def read_result(self) -> dict[str, Any]:
-        """Reads the result of a finished run."""
-        return json.loads(self.result.read_text())
+        """Reads the result of a finished run.
+
+        Raises:
+            ConfigError: the file cannot be read, or is not a result.
+        """
+        try:
+            return read_result_file(self.result)
+        except ConfigError as error:
+            raise ConfigError(f"{self.result}: not the result of a run ({error})") from None
 
     def set_result_aside(self) -> None:
         """Renames the set and the result of a finished run, to make place for those of a longer run."""

@@ -121,23 +121,25 @@ class RunPage(lightning.Callback):
         return True
 
 
-def mend_page(folder: RunFolder, console: Console) -> None:
+def mend_page(folder: RunFolder, record: RunRecord, console: Console) -> None:
     """Writes the page of a finished run if that failed at the run's end; only rank 0 writes.
 
     Args:
         folder: of a run.
+        record: of the run.
         console: gets a line if the page cannot be written.
     """
     page, result = folder.page, folder.result
     missing = result.exists() and not (page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns)
     if not missing or not is_main():
         return
-    content = folder.read_result()
-    record, counts = RunRecord.from_dict(content), content.get("data")  # older results lack the counts
+    data: Any = folder.read_result().get("data")  # older results lack it
     classes = record.config["dataset"]["classes"]
 
     def describe() -> DataTable | None:
-        return counts and describe_counts(classes, counts["train"]["counts"], counts["test"]["counts"])
+        with suppress(LookupError, TypeError, ValueError):  # of a stranger
+            return describe_counts(classes, data["train"]["counts"], data["test"]["counts"])
+        return None
 
     with suppress(ConfigError), folder.locked():  # a run in progress writes its page itself
         RunPage(folder, record, classes, console, describe).show_finished()

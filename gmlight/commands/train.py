@@ -54,7 +54,7 @@ def train(config: DictConfig, path: Path) -> float | None:
         console.print(f"{record.headline}: not applicable, {reason}")
         return None
     if resumed:
-        mend_page(folder, console)
+        mend_page(folder, record, console)
     if resumed and already_finished(folder, record.config):
         console.print(f"{record.headline}: already finished")
         return results.read_accuracy(folder)

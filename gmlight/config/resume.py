@@ -59,6 +59,8 @@ def expand(words: list[str]) -> list[str]:
         raise ConfigError(f"{named[-1]}: one run is resumed, not a sweep; leave out {flags[0]}")
     if sweep:
         stored, begun = read_sweep(folder.path, words), find_jobs(folder.path)
+        for run in begun:
+            run.refuse_links()
         configs = [read_run(run)[1] for run in begun if run.config.is_file()]
     elif folder.config.is_file():
         stored, *configs = read_run(folder)

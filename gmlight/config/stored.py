@@ -25,6 +25,7 @@ CHANGEABLE = {
     "run", "architecture", "augmentation", "evaluation", "holdout", "seed", "trainer", "data_dir", "download",
     "memory", "speed", "trust", "hydra",
 }  # fmt: skip
+_OUTPUTS = ("evaluations", "analyses")  # folders that commands on a set write to, in the set's folder
 CHOICES = ("architecture", "augmentation", "evaluation", "trainer")
 _NEEDED = {"config", "architecture", "complete", "method", "scale", "command", "created"}
 _NEEDED_KEYS = {
@@ -106,7 +107,11 @@ def _named_set(words: Sequence[str]) -> "CondensedDataset | None":
         raise ConfigError("name the set to use: run=<run folder or folder of a condensed set>")
     from gmlight.artifacts.condensed_set import CondensedDataset  # slow to import
 
-    return CondensedDataset(runs[-1])
+    condensed = CondensedDataset(runs[-1])
+    for name in _OUTPUTS:
+        if (condensed.path / name).is_symlink():
+            raise ConfigError(f"{condensed.path / name}: is a link, which leads elsewhere; remove it")
+    return condensed
 
 
 def _checked(condensed: "CondensedDataset", trust: Trust) -> dict[str, Any]:

@@ -6,17 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gmlight.artifacts.result_file import describe, is_evaluated_again, read_result_file
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError, one_line
 from gmlight.reporting.entries import Entry, MeasuredZeta, find_whole_set
-from gmlight.reporting.measurements import (
-    Measurement,
-    describe,
-    is_evaluated_again,
-    measure_run,
-    measure_set,
-    read_result,
-)
+from gmlight.reporting.measurements import Measurement, measure_run, measure_set
 from gmlight.reporting.paper import RELATIVE_FROM, Cell, PaperAccuracy, read_paper_accuracies
 from gmlight.runtime.console import matching_folders
 
@@ -110,7 +104,7 @@ def collect_runs(patterns: Sequence[str]) -> RunCollection:
 def _add_result(collection: RunCollection, folder: RunFolder) -> None:
     # A broken file, or a stranger's, is named; it never costs the others.
     try:
-        result = read_result(folder.result)
+        result = read_result_file(folder.result)
         if "blank" in result:  # the experiment skips this configuration
             return
         again = is_evaluated_again(result)

@@ -13,6 +13,7 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.results import Accuracy
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.reporting.tables import print_table
+from helpers.results import write_result
 
 RECORD = RunRecord.from_dict(
     {
@@ -81,8 +82,6 @@ def test_accuracies_of_the_set_are_read_not_those_of_baselines(tmp_path: Path) -
         return {"name": name, "architecture": architecture, "accuracy": accuracy}
 
     rows = [row("condensed", "mlp", 1.0), row("condensed", "lenet", 2.0), row("random images", "mlp", 3.0)]
-    folder = RunFolder(tmp_path)
-    folder.result.write_text(json.dumps({"evaluations": rows}))
-    found = results.read_accuracies(folder)
+    found = results.read_accuracies(write_result(tmp_path, ("evaluations", rows)))
     assert {name: accuracy.values for name, accuracy in found.items()} == {"mlp": [1.0], "lenet": [2.0]}
     assert (found["mlp"].epochs, found["mlp"].protocol) == (3, "dsa")

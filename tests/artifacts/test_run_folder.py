@@ -1,6 +1,5 @@
 """The folder of a run: what is found in it, set aside, and removed when the run resumes."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
 from gmlight.artifacts.metrics_csv import read_metrics
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
+from helpers.results import write_result
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_finished_run_is_set_aside(folder: RunFolder) -> None:
     assert folder.finished_iterations is None
     folder.set_result_aside()  # there is none
     folder.condensed.mkdir()
-    folder.result.write_text(json.dumps({"config": {"iterations": 3}}))
+    write_result(folder.path, ("config.iterations", 3))
     assert folder.finished_iterations == 3
     with pytest.raises(ConfigError, match="finished and has no checkpoint"):
         folder.find_checkpoint(print)
@@ -116,3 +116,26 @@ def test_entries_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> N
     with pytest.raises(ConfigError, match="is a link or no file"):
         run.refuse_links()
     assert run.all_samples == []
+
+
+def test_pictures_in_a_linked_folder_are_not_shown(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "00001.png").touch()
+    run.path.mkdir()
+    run.samples_folder.symlink_to(tmp_path / "mine")
+    assert run.all_samples == []
+    run.samples_folder.unlink()
+    (tmp_path / "mine").rename(run.samples_folder)
+    assert run.all_samples == [run.samples(1)]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"config": {"iterations": 1}}', '{"blank": "x", "config": {}}']
+)
+def test_strange_result_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    run = RunFolder(tmp_path)
+    assert run.finished_iterations is None
+    run.result.write_text(content)
+    with pytest.raises(ConfigError, match=r"^[^\n]*result.json: not the result of a run \([^\n]*\)$"):
+        _ = run.finished_iterations

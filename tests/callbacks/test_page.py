@@ -1,5 +1,6 @@
 """When the run's page is written, and by which process."""
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -91,20 +92,31 @@ def test_page_of_a_finished_run_is_written_if_it_is_missing_or_older_than_the_re
     run: Callable[..., Path],
 ) -> None:
     folder = RunFolder(run())
+    record = RunRecord.from_dict(folder.read_result())
     folder.page.unlink()
-    mend_page(folder, Console(quiet=True))
+    mend_page(folder, record, Console(quiet=True))
     assert '<strong class="finished">' in folder.page.read_text()
     for age, mended in ((-1, True), (1, False)):
         folder.page.write_text("condensing")
         seconds = folder.result.stat().st_mtime + age
         os.utime(folder.page, (seconds, seconds))
         with folder.locked():  # the run is about to write its page
-            mend_page(folder, Console(quiet=True))
+            mend_page(folder, record, Console(quiet=True))
         assert folder.page.read_text() == "condensing"
-        mend_page(folder, Console(quiet=True))
+        mend_page(folder, record, Console(quiet=True))
         assert ('<strong class="finished">' in folder.page.read_text()) == mended
 
 
+@pytest.mark.parametrize("data", [None, 5, {"train": []}, {"train": {"counts": [1]}, "test": {"counts": 2}}])
+def test_page_is_mended_whatever_a_stranger_wrote_as_counts(run: Callable[..., Path], data: Any) -> None:
+    folder = RunFolder(run())
+    content = folder.read_result()
+    folder.result.write_text(json.dumps(content | {"data": data}))
+    folder.page.unlink()
+    mend_page(folder, RunRecord.from_dict(content), Console(quiet=True))
+    assert '<strong class="finished">' in folder.page.read_text()
+
+
 def test_run_that_is_not_finished_gets_no_page(tmp_path: Path) -> None:
-    mend_page(RunFolder(tmp_path), Console(quiet=True))
+    mend_page(RunFolder(tmp_path), RECORD, Console(quiet=True))
     assert not RunFolder(tmp_path).page.exists()

@@ -9,15 +9,15 @@ import pytest
 from gmlight import schedule
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
+from helpers.results import write_result
 
 
 def write_run(
     folder: Path, used: list[list[int]], name: str = "until_overfit", unit: str = "epochs"
 ) -> RunFolder:
-    folder.mkdir()
-    content = {"choices": {"schedule": name}, "zeta_used": used, "config": {"schedule": {"unit": unit}}}
-    (folder / "result.json").write_text(json.dumps(content))
-    return RunFolder(folder)
+    return write_result(
+        folder, ("choices.schedule", name), ("zeta_used", used), ("config.schedule.unit", unit)
+    )
 
 
 def test_mean_over_runs_and_outer_iterations(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_unsuitable_runs_are_refused(tmp_path: Path) -> None:
         schedule.mean_epochs([write_run(tmp_path / "steps", [[50]], unit="steps")])
     (good.path.parent / "bad").mkdir()
     (good.path.parent / "bad" / "result.json").write_text("{")
-    with pytest.raises(ConfigError, match="bad: not a run"):
+    with pytest.raises(ConfigError, match=r"bad/result\.json: not the result of a run"):
         schedule.mean_epochs([RunFolder(good.path.parent / "bad")])
     with pytest.raises(ConfigError, match="differ in their number of updates"):
         schedule.mean_epochs([good, write_run(tmp_path / "other", [[50]])])

@@ -189,6 +189,16 @@ def test_files_that_are_no_configuration(typed: Run, stranger: Path, content: st
     assert "config.yaml: " in refusal(typed("train", f"resume={stranger}"))
 
 
+@pytest.mark.parametrize(("command", "name"), [("evaluate", "evaluations"), ("analyze", "analyses")])
+def test_results_are_not_written_through_a_link(
+    typed: Run, stranger: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (stranger / name).symlink_to(tmp_path / "mine")
+    assert "is a link" in refusal(typed(command, f"run={stranger}", "evaluation.networks=1", *SAME))
+    assert not list((tmp_path / "mine").iterdir())
+
+
 OWN = """
 from gmlight.architectures.convnet import ConvNet
 

@@ -10,32 +10,12 @@ from typing import Any
 
 import pytest
 
+from gmlight.artifacts.result_file import read_result_file
 from gmlight.commands import report
 from gmlight.errors import ConfigError
-from gmlight.reporting.measurements import read_result
+from helpers.results import GOOD, changed
 
-GOOD: dict[str, Any] = {
-    "command": "python -m gmlight.train seed=0", "overrides": ["seed=0"], "departures": [],
-    "choices": {"architecture": "convnet", "matching": "multilevel", "distance": "cos", "schedule": "fixed"},
-    "config": {"dataset": {"name": "mnist"}, "ipc": 1, "iterations": 2, "seed": 0,
-               "schedule": {"unit": "epochs"}},
-    "method": "m", "scale": "paper", "architecture": "convnet", "protocol": "plain", "zeta_used": [[1]],
-    "evaluations": [{"name": "condensed", "images": 10, "architecture": "convnet", "storage_bytes": 40,
-                     "accuracy": {"values": [90.0, 92.0], "epochs": 3, "protocol": "plain"}}],
-    "seconds": {"condensing": 1.5},
-}  # fmt: skip
 HOSTILE = "=1\x1b[2J\n|<b>`"
-
-
-def changed(key: str, value: Any) -> dict[str, Any]:
-    """Copies the good result with another value; the key has dots, and numbers for places in lists."""
-    result = json.loads(json.dumps(GOOD))
-    *path, last = (int(name) if name.isdigit() else name for name in key.split("."))
-    node = result
-    for name in path:
-        node = node[name]
-    node[last] = value
-    return result
 
 
 def write(folder: Path, content: object) -> Path:
@@ -68,7 +48,7 @@ def reported(
 )  # fmt: skip
 def test_wrong_type_is_read_or_refused_in_one_line(tmp_path: Path, key: str, value: Any) -> None:
     try:
-        result = read_result(write(tmp_path / "run", changed(key, value)))
+        result = read_result_file(write(tmp_path / "run", changed((key, value))))
     except ConfigError as error:
         lines = str(error).splitlines()
     else:
@@ -93,7 +73,7 @@ def test_broken_results_are_named_and_the_others_are_shown(
     write(tmp_path / "runs" / "good", GOOD)
     broken = [write(tmp_path / "runs" / f"broken{i}", content) for i, content in enumerate(BROKEN)]
     broken += [
-        write(tmp_path / "runs" / f"typed{i}", changed(key, value))
+        write(tmp_path / "runs" / f"typed{i}", changed((key, value)))
         for i, (key, value) in enumerate(
             [("command", "an 'open quote"), ("config.seed", [0]), ("evaluations.0.accuracy.values", ["x"]),
              ("config.ipc", "1"), ("seconds", {"condensing": "long"}), ("zeta_used", [["x"]])]
@@ -119,8 +99,8 @@ def test_hostile_text_is_inert_in_every_output(
     for i, key in enumerate(("config.dataset.name", "method", "scale", "architecture", "command",
                              "evaluations.0.architecture", "evaluations.0.accuracy.protocol")):  # fmt: skip
         text = "../../x" + HOSTILE if key == "config.dataset.name" else HOSTILE
-        write(tmp_path / "runs" / f"hostile{i}", changed(key, text))
-    write(tmp_path / "runs" / "fenced", changed("command", "```\n# a heading"))
+        write(tmp_path / "runs" / f"hostile{i}", changed((key, text)))
+    write(tmp_path / "runs" / "fenced", changed(("command", "```\n# a heading")))
     texts = reported(tmp_path, monkeypatch, capsys)
     for kind, text in texts.items():
         assert "\x1b" not in text, kind
