@@ -16,6 +16,10 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import atomic_write, flush_names, partial_path
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_MAKE_ROOM = "make room"
+
 
 class AtomicCheckpointIO(CheckpointIO):
     """Keeps the last two checkpoints of a run, each with a hash.
@@ -44,7 +48,7 @@ class AtomicCheckpointIO(CheckpointIO):
         free = shutil.disk_usage(final.parent).free
         if free < len(head) + len(body):
             reason = f"{free / 2**20:.1f} MiB are free, {len(body) / 2**20:.1f} are needed"
-            raise no_room(final, folder, reason)
+            raise cannot_write(final, folder, reason)
         beside = partial_path(final)
         try:
             with beside.open("wb") as file:
@@ -54,7 +58,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 os.fsync(file.fileno())
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise no_room(final, folder, str(error.strerror)) from None
+            raise cannot_write(final, folder, str(error.strerror)) from None
         if final.exists():
             # A hard link, so that the last checkpoint always exists.
             with atomic_write(folder.previous_checkpoint) as link:
@@ -82,31 +86,35 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def no_room(path: Path, folder: RunFolder, reason: str) -> ConfigError:
+def cannot_write(path: Path, folder: RunFolder, reason: str, mend: str = _MAKE_ROOM) -> ConfigError:
     """Returns the error of a file of a begun run that cannot be written.
 
     Args:
         path: the file, or the run folder.
         folder: of the run.
         reason: why not.
+        mend: what to do before the run is resumed.
     """
     place = shlex.quote(str(folder.path))
-    return ConfigError(f"cannot write {path}: {reason}; make room and go on with resume={place}")
+    return ConfigError(f"cannot write {path}: {reason}; {mend} and go on with resume={place}")
 
 
 @contextmanager
-def naming_full_disks(folder: RunFolder) -> Iterator[None]:
-    """Explains in one line that no file of a begun run can be written in the block.
+def naming_write_errors(folder: RunFolder) -> Iterator[None]:
+    """Explains in one line that a file of a begun run cannot be written in the block.
 
     Args:
         folder: of the run.
 
     Raises:
-        ConfigError: the disk or the user's share of it is full, and the run has begun.
+        ConfigError: the disk is full, read-only or broken, and the run has begun.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or not folder.has_run:
+        path, full = Path(error.filename or folder.path), error.errno in _FULL
+        is_ours = full or (error.errno in _REFUSED and path.is_relative_to(folder.path))
+        if not (is_ours and folder.has_run):
             raise
-        raise no_room(Path(error.filename or folder.path), folder, str(error.strerror)) from None
+        mend = _MAKE_ROOM if full else "mend that"
+        raise cannot_write(path, folder, str(error.strerror), mend) from None

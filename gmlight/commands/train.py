@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gmlight.artifacts import condensed_set, results, set_files
 from gmlight.artifacts.accuracy_log import AccuracyLog
-from gmlight.artifacts.checkpoint_io import naming_full_disks
+from gmlight.artifacts.checkpoint_io import naming_write_errors
 from gmlight.artifacts.decoding import Stored
 from gmlight.artifacts.results import Evaluation
 from gmlight.artifacts.run_folder import RunFolder
@@ -68,7 +68,7 @@ def train(config: DictConfig, path: Path) -> float | None:
         resumable(folder.config),
         ending_launched_processes(trainer.strategy, page.show_lost_process),
         naming_lost_processes(path),
-        naming_full_disks(folder),
+        naming_write_errors(folder),
     ):
         checkpoint = claim_folder(run)
         console.print(record.headline)

@@ -97,7 +97,8 @@ def explain_error(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and "pip install" in str(error):
         return _shortened(error)
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
-        return f"cannot write {error.filename}: {error.strerror}; choose a folder with hydra.run.dir="
+        mend = "choose another folder (a run's: hydra.run.dir=)"
+        return f"cannot write {error.filename}: {error.strerror}; {mend}"
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
         return "no run of the search has finished"
     return None

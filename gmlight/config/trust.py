@@ -120,12 +120,18 @@ def resolves(text: str) -> bool:
 
 
 def config_folders(words: Sequence[str]) -> list[Path]:
-    """Returns the folders that a command line gives with `--config-dir` or `-cd`."""
+    """Returns the folders that a command line gives with `--config-dir`, `-cd` or `hydra.searchpath=`."""
     after = [after for word, after in itertools.pairwise(words) if word in CONFIG_DIR]
     joined = [
         word.partition("=")[2] for word in words if word.partition("=")[0] in CONFIG_DIR and "=" in word
     ]
-    return [Path(folder) for folder in (*after, *joined)]
+    searched = [
+        folder.strip(" '\"").removeprefix("file://")
+        for word in words
+        if word.startswith("hydra.searchpath=")
+        for folder in word.partition("=")[2].strip("[]'\"").split(",")
+    ]
+    return [Path(folder) for folder in (*after, *joined, *searched) if "://" not in folder]
 
 
 def trusted_modules(words: Sequence[str]) -> tuple[str, ...]:

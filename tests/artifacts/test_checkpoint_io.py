@@ -1,5 +1,6 @@
 """Checkpoints are complete or refused."""
 
+import errno
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from gmlight.artifacts.checkpoint_file import read_checkpoint
-from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO, naming_full_disks
+from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO, naming_write_errors
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError
 
@@ -109,20 +110,32 @@ def test_full_disk_leaves_the_old_checkpoint_intact(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("number", "begun", "explained"),
-    [(28, True, True), (27, True, True), (28, False, False), (13, True, False)],
+    ("number", "name", "begun", "mend"),
+    [
+        (errno.ENOSPC, "metrics.csv", True, "make room"),
+        (errno.EFBIG, "metrics.csv", True, "make room"),
+        (errno.EDQUOT, "../elsewhere", True, "make room"),
+        (errno.EROFS, "metrics.csv", True, "mend that"),
+        (errno.EACCES, "metrics.csv", True, "mend that"),
+        (errno.EIO, "metrics.csv", True, "mend that"),
+        (errno.ENOSPC, "metrics.csv", False, None),
+        (errno.EACCES, "../elsewhere", True, None),
+        (errno.ENOENT, "metrics.csv", True, None),
+    ],
 )
-def test_full_disk_is_explained_once_the_run_has_begun(
-    tmp_path: Path, number: int, begun: bool, explained: bool
+def test_files_that_cannot_be_written_are_explained_once_the_run_has_begun(
+    tmp_path: Path, number: int, name: str, begun: bool, mend: str | None
 ) -> None:
-    folder, error = RunFolder(tmp_path), OSError(number, "No room", str(tmp_path / "metrics.csv"))
+    folder = RunFolder(tmp_path / "run")
+    path = tmp_path / "elsewhere" if name.startswith("..") else folder.path / name
+    error = OSError(number, "Why", str(path))
+    folder.path.mkdir()
     if begun:
         folder.config.touch()
-    with pytest.raises(ConfigError if explained else OSError) as caught, naming_full_disks(folder):
+    with pytest.raises(ConfigError if mend else OSError) as caught, naming_write_errors(folder):
         raise error
-    if explained:
-        line = f"cannot write {folder.metrics}: No room; make room and go on with resume={tmp_path}"
-        assert str(caught.value) == line
+    if mend:
+        assert str(caught.value) == f"cannot write {path}: Why; {mend} and go on with resume={folder.path}"
     else:
         assert caught.value is error
 

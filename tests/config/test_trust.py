@@ -116,6 +116,8 @@ def test_options_of_the_user_are_known(tmp_path: Path) -> None:
 
 def test_words_that_trust() -> None:
     assert config_folders(["--config-dir", "a", "-cd=b", "x=--config-dir"]) == [Path("a"), Path("b")]
+    words = ["hydra.searchpath=[file:///c, 'd',pkg://e]", "hydra.searchpath=f"]
+    assert config_folders(words) == [Path("/c"), Path("d"), Path("f")]
     assert trusted_modules(["trust=[a.b,c]", "seed=1", "trust=d"]) == ("a.b", "c", "d")
     assert trusted_modules(["trust=[]"]) == ()
     assert with_trust_as_list(["trust=a,b", "seed=1"]) == ["trust=[a,b]", "seed=1"]
