@@ -19,6 +19,7 @@ from gmlight.config.labels import architecture_label
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.errors import ConfigError
+from gmlight.reporting.data_table import print_data_table
 from gmlight.training.evaluator import Evaluator
 
 
@@ -52,7 +53,8 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     Args:
         config: of a command that uses a set.
         called: how the command was called.
-        console: gets a line if held-out training images are the test set, or if the test set changed.
+        console: gets a table of the data, and a line if held-out training images are the test set, or if
+            the test set changed.
 
     Raises:
         ConfigError: set and dataset do not match, or the trainer has several processes.
@@ -76,6 +78,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
         raise ConfigError("trainer.devices: a set is evaluated by one process; use trainer=auto")
     device = trainer.strategy.root_device
     _refuse_other_data(condensed, load_data(data, trainer))
+    print_data_table(data, console)
     name = "condensed" if metadata["complete"] else "condensed (incomplete)"
     images = condensed.labelled().to(device)
     same = _same_test_images(metadata, data.info) if config.holdout == holdout else None

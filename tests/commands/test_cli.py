@@ -86,6 +86,7 @@ def test_run_evaluation_and_analysis(command: Run, forked: Run, tmp_path: Path) 
 
     other = command("evaluate", f"run={folder}", "architecture=mlp", "evaluation.networks=3")
     assert other.returncode == 0, other.stderr
+    assert "train images" in other.stdout  # what was read of the dataset
     assert "mlp" in other.stdout
     (path,) = folder.glob("evaluations/*/result.json")
     (row,) = json.loads(path.read_text())["evaluations"]
