@@ -18,7 +18,6 @@ from gmlight.runtime.atomic import atomic_write, flush_names, partial_path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-_MAKE_ROOM = "make room"
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -48,7 +47,7 @@ class AtomicCheckpointIO(CheckpointIO):
         free = shutil.disk_usage(final.parent).free
         if free < len(head) + len(body):
             reason = f"{free / 2**20:.1f} MiB are free, {len(body) / 2**20:.1f} are needed"
-            raise cannot_write(final, folder, reason)
+            raise cannot_write(final, folder, OSError(errno.ENOSPC, reason))
         beside = partial_path(final)
         try:
             with beside.open("wb") as file:
@@ -58,7 +57,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 os.fsync(file.fileno())
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise cannot_write(final, folder, str(error.strerror)) from None
+            raise cannot_write(final, folder, error) from None
         if final.exists():
             # A hard link, so that the last checkpoint always exists.
             with atomic_write(folder.previous_checkpoint) as link:
@@ -86,17 +85,16 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def cannot_write(path: Path, folder: RunFolder, reason: str, mend: str = _MAKE_ROOM) -> ConfigError:
-    """Returns the error of a file of a begun run that cannot be written.
+def cannot_write(path: Path, folder: RunFolder, error: OSError) -> ConfigError:
+    """Returns the error of a file of a begun run that cannot be written, with what to do.
 
     Args:
         path: the file, or the run folder.
         folder: of the run.
-        reason: why not.
-        mend: what to do before the run is resumed.
+        error: why not.
     """
-    place = shlex.quote(str(folder.path))
-    return ConfigError(f"cannot write {path}: {reason}; {mend} and go on with resume={place}")
+    mend, place = "make room" if error.errno in _FULL else "mend that", shlex.quote(str(folder.path))
+    return ConfigError(f"cannot write {path}: {error.strerror}; {mend} and go on with resume={place}")
 
 
 @contextmanager
@@ -112,9 +110,8 @@ def naming_write_errors(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path, full = Path(error.filename or folder.path), error.errno in _FULL
-        is_ours = full or (error.errno in _REFUSED and path.is_relative_to(folder.path))
-        if not (is_ours and folder.has_run):
+        path = Path(error.filename or folder.path)
+        of_run = error.errno in _REFUSED and path.is_relative_to(folder.path)
+        if not (error.errno in _FULL or of_run) or not folder.has_run:
             raise
-        mend = _MAKE_ROOM if full else "mend that"
-        raise cannot_write(path, folder, str(error.strerror), mend) from None
+        raise cannot_write(path, folder, error) from None

@@ -16,6 +16,8 @@ from gmlight.artifacts.value_checks import is_whole
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import partial_path
 
+_OUTPUTS = ("evaluations", "analyses")  # folders of commands on a set, as in conf/
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -131,6 +133,16 @@ class RunFolder:
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise ConfigError(f"{path}: is a link or no file; a run is resumed only without such entries")
 
+    def refuse_linked_outputs(self) -> None:
+        """Refuses a folder in which the results of commands on its set would be written elsewhere.
+
+        Raises:
+            ConfigError: the folder of evaluations or of analyses is a link.
+        """
+        for name in _OUTPUTS:
+            if (self.path / name).is_symlink():
+                raise ConfigError(f"{self.path / name}: is a link, which leads elsewhere; remove it")
+
     @property
     def is_free(self) -> bool:
         """Whether a new run may use the folder: it is empty, or has only files of a failed start."""
@@ -142,7 +154,8 @@ class RunFolder:
         """Number of outer iterations of a finished run; None if the run is not finished."""
         if not self.result.exists():
             return None
-        iterations = self.read_result()["config"].get("iterations")
+        config = self.read_result().get("config")
+        iterations = config.get("iterations") if isinstance(config, dict) else None
         if not is_whole(iterations):
             raise ConfigError(f"{self.result}: not the result of a run (config.iterations is missing)")
         return iterations

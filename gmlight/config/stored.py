@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.command_line import run_command
 from gmlight.config.former_names import with_present_names
 from gmlight.config.literal import literal
@@ -25,7 +26,6 @@ CHANGEABLE = {
     "run", "architecture", "augmentation", "evaluation", "holdout", "seed", "trainer", "data_dir", "download",
     "memory", "speed", "trust", "hydra",
 }  # fmt: skip
-_OUTPUTS = ("evaluations", "analyses")  # folders that commands on a set write to, in the set's folder
 CHOICES = ("architecture", "augmentation", "evaluation", "trainer")
 _NEEDED = {"config", "architecture", "complete", "method", "scale", "command", "created"}
 _NEEDED_KEYS = {
@@ -108,9 +108,7 @@ def _named_set(words: Sequence[str]) -> "CondensedDataset | None":
     from gmlight.artifacts.condensed_set import CondensedDataset  # slow to import
 
     condensed = CondensedDataset(runs[-1])
-    for name in _OUTPUTS:
-        if (condensed.path / name).is_symlink():
-            raise ConfigError(f"{condensed.path / name}: is a link, which leads elsewhere; remove it")
+    RunFolder(condensed.path).refuse_linked_outputs()
     return condensed
 
 

@@ -109,6 +109,20 @@ def test_full_disk_leaves_the_old_checkpoint_intact(tmp_path: Path, monkeypatch:
     assert list(folder.checkpoints.iterdir()) == [last]
 
 
+def test_checkpoint_on_a_read_only_disk_does_not_ask_for_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(descriptor: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    last = save(RunFolder(tmp_path), global_step=1)
+    before = last.read_bytes()
+    monkeypatch.setattr(os, "fsync", read_only)
+    with pytest.raises(ConfigError, match=r"last.ckpt: Read-only file system; mend that and go on with"):
+        save(RunFolder(tmp_path), global_step=2)
+    assert last.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("number", "name", "begun", "mend"),
     [

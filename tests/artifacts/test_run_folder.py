@@ -131,7 +131,8 @@ def test_pictures_in_a_linked_folder_are_not_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"config": {"iterations": 1}}', '{"blank": "x", "config": {}}']
+    "content",
+    ["", "[]", "{}", '{"config": {"iterations": 1}}', '{"blank": "x", "config": {}}', '{"blank": "x"}'],
 )
 def test_strange_result_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     run = RunFolder(tmp_path)
