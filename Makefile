@@ -12,11 +12,14 @@ install: $(VENV)/installed ## make .venv with gmlight and its tools
 run: install ## condense the handwritten digits: about two minutes on two cores
 	$(BIN)/python -m gmlight.train
 
-test: install ## the tests: about five minutes on two cores
+test: install ## the tests: about ten minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: install ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: install ## the tests that need an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu
 
 test-slurm: install ## a sweep and a run on a real Slurm of their own, as root
 	command -v slurmctld > /dev/null || apt-get install --yes slurm-wlm munge
@@ -39,4 +42,4 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-.PHONY: help install run test test-slow test-slurm check format clean
+.PHONY: help install run test test-slow test-gpu test-slurm check format clean

@@ -20,6 +20,7 @@ from gmlight.config.compose import instantiate
 from gmlight.config.trainer_keys import REFUSED
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
+from gmlight.runtime.determinism import use_deterministic_kernels
 
 _PROFILERS = {
     "simple": profilers.SimpleProfiler,
@@ -72,6 +73,7 @@ def build_trainer(
         raise ConfigError(_explain(error, together=together)) from None
     if trainer.precision != "32-true":  # by a plugin, or by a strategy
         raise ConfigError(f"the trainer's precision is {trainer.precision}: {REFUSED['precision'][1]}")
+    use_deterministic_kernels(trainer.strategy.root_device)
     # Lightning's handlers would replace gmlight's before the first batch is drawn. They note a SIGTERM, and
     # the process ends later, without a word and with status 0.
     trainer._signal_connector.register_signal_handlers = lambda: None

@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import affine_grid, pad
 
+from gmlight.data.resampling import resample
 from gmlight.runtime.seeding import to_device
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -209,7 +210,7 @@ def rotate(images: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
     ratio = images.shape[2] / images.shape[3]  # the grid's units are half the height and half the width
     rotation = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3)
     grid = affine_grid(rotation, list(images.shape), align_corners=False)
-    return grid_sample(images - fill, grid, align_corners=False) + fill
+    return resample(images - fill, grid) + fill
 
 
 def _nearest(factors: Tensor, size: int) -> tuple[Tensor, Tensor]:

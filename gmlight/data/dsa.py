@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid
 
 from gmlight.data.augmentation import crop, rotate
 from gmlight.data.images import LabelTransform
+from gmlight.data.resampling import resample
 from gmlight.runtime.seeding import generator, to_device
 
 DRAWN = 3  # random numbers in [0, 1) per transform; some transforms use fewer
@@ -155,7 +156,7 @@ def _scale(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:
     zero = torch.zeros_like(down)
     stretch = torch.stack([right, zero, zero, zero, down, zero], 1).view(-1, 2, 3)
     grid = affine_grid(stretch, list(images.shape), align_corners=False)
-    return grid_sample(images, grid, align_corners=False)
+    return resample(images, grid)
 
 
 def _rotate(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:

@@ -1,7 +1,6 @@
 """Computation of class gradients on a device: sizes of blocks and microbatches, precision, compilation.
 
-A CPU is fastest with a few images at once, which fit its caches. An accelerator is fastest with as many as
-fit its memory.
+A CPU is fastest with a few images at once, which fit its caches. An accelerator is fastest with many.
 """
 
 import copy
@@ -26,6 +25,7 @@ from gmlight.matching.class_gradients import (
 from gmlight.runtime.compile import Compilation, Compiled
 from gmlight.runtime.sizing import BACKWARD_FACTOR, activation_bytes, fitting_batch_size, graph_memory
 
+REAL_IMAGES_AT_ONCE = 256  # by vmap on an accelerator: of more, one class at a time is as fast (H100)
 GRADIENT_COPIES = 8  # copies of a class gradient that the distance and its derivative keep
 
 
@@ -204,7 +204,8 @@ def automatic_sizes(
     """Chooses sizes that fit a CPU's caches or an accelerator's memory.
 
     On a CPU, several classes at once are faster only for gradients that are differentiated again, which keep
-    twice as much memory. Other gradients are computed there without torch.func.
+    twice as much memory. Other gradients are computed there without torch.func. On an accelerator, vmap saves
+    launches of kernels, which matters for small batches alone.
 
     Args:
         network: as in `class_gradients`.
@@ -219,6 +220,8 @@ def automatic_sizes(
     in_block = at_once
     if images.device.type == "cpu":
         in_block = at_once // 2 if differentiable else 1
+    elif not differentiable:
+        in_block = min(at_once, REAL_IMAGES_AT_ONCE)
     return min(at_once, len(images)), min(max(1, in_block // len(images)), classes)
 
 

@@ -62,7 +62,7 @@ class Compiled:
     """A function of nested tensors, compiled for the shapes of its first call.
 
     Calls with other shapes, such as a smaller last batch, run the uncompiled function. If the compilation
-    fails, all calls do. On a GPU the compiled function is replayed as CUDA graphs (untested on GPUs).
+    fails, all calls do. On a GPU the compiled function is replayed as CUDA graphs.
 
     Args:
         function: a pure function; called without gradients.

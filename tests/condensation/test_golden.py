@@ -25,6 +25,8 @@ from helpers.problems import numbered_classes
 FOLDER = os.environ.get("GMLIGHT_GOLDEN_DIR")
 FILES = sorted(Path(FOLDER).glob("*.npz")) if FOLDER else []
 TOLERANCE = 1e-9
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
+GPU = pytest.param("gpu", marks=[pytest.mark.gpu, NO_GPU])
 
 if not FOLDER:
     pytest.skip("GMLIGHT_GOLDEN_DIR is not set", allow_module_level=True)
@@ -117,7 +119,8 @@ class Recorder(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if self.momentum is not None:
-            trainer.optimizers[0].state[module.synthetic.images]["momentum_buffer"] = self.momentum.clone()
+            state = trainer.optimizers[0].state[module.synthetic.images]
+            state["momentum_buffer"] = self.momentum.to(module.device, copy=True)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         self.losses.append(trainer.callback_metrics["matching_loss/total"].item())
@@ -141,12 +144,13 @@ def distance(name: str) -> distances.Distance:
 
 
 def assert_equal(name: str, actual: torch.Tensor, expected: torch.Tensor) -> None:
-    error = (actual - expected).norm() / expected.norm().clamp_min(1e-300)
+    error = (actual.cpu() - expected).norm() / expected.norm().clamp_min(1e-300)
     assert error < TOLERANCE, f"{name}: relative error {error:.2e}"
 
 
+@pytest.mark.parametrize("accelerator", ["cpu", GPU])
 @pytest.mark.parametrize("path", ITERATIONS, ids=lambda path: path.stem)
-def test_outer_iteration(path: Path, tmp_path: Path) -> None:
+def test_outer_iteration(path: Path, accelerator: str, tmp_path: Path) -> None:
     golden = Golden(path)
     batches = golden.batches()
     settings = golden.settings
@@ -165,7 +169,7 @@ def test_outer_iteration(path: Path, tmp_path: Path) -> None:
         diagnose_every=1,
     ).double()
     trainer = lightning.Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         max_steps=len(batches),
         max_epochs=-1,
         callbacks=[recorder],

@@ -95,6 +95,21 @@ def test_automatic_sizes_fit_the_device() -> None:
     assert engine.automatic_sizes(network, batch[:10], 10, differentiable=True) == (10, 1)
 
 
+def test_automatic_sizes_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "fitting_batch_size", lambda network, image: 4096)
+    network = small_network()
+
+    def sizes(images: int, differentiable: bool) -> tuple[int, int]:
+        batch = torch.zeros(images, 2, 8, 8, device="meta")
+        return engine.automatic_sizes(network, batch, 10, differentiable)
+
+    assert sizes(256, differentiable=False) == (256, 1)
+    assert sizes(64, differentiable=False) == (64, 4)
+    assert sizes(8, differentiable=False) == (8, 10)
+    assert sizes(10, differentiable=True) == (10, 10)
+    assert sizes(2048, differentiable=True) == (2048, 2)
+
+
 def test_given_sizes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
