@@ -138,16 +138,20 @@ def _encode_png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def size_category(images: int) -> str:
+    """Returns Hugging Face's name for a number of images."""
+    return next((name for bound, name in SIZES if images < bound), "n>1M")
+
+
 def _card(condensed: CondensedDataset) -> str:
     metadata, n = condensed.metadata, len(condensed)
     run: dict[str, Any] = metadata if describes_run(metadata) else {}
-    size = next((name for bound, name in SIZES if n < bound), "n>1M")
     stored = round(condensed.floats / condensed.images[0].numel() / len(condensed.classes))
     name = run["config"]["dataset"]["name"] if run else "images"
     head = {
         "pretty_name": one_line(f"{name}, condensed to {run['config']['ipc'] if run else stored} per class"),
         "task_categories": ["image-classification"],
-        "size_categories": [size],
+        "size_categories": [size_category(n)],
         "tags": ["dataset-condensation", "gmlight"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
     }

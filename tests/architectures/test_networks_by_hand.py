@@ -149,3 +149,12 @@ def test_resnet18(pooled: bool) -> None:
             x = f.relu(x + y)
     x = x if pooled else f.avg_pool2d(x, 4)
     torch.testing.assert_close(network(given), f.linear(x.flatten(1), take(), take()))
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_the_average_pool_is_the_mean_of_four(compiling: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    maps = torch.tensor([[[1.0, 2.0, 10.0, 0.0], [3.0, 6.0, -2.0, 4.0]]])
+    assert blocks.AveragePool()(maps).tolist() == [[[3.0, 3.0]]]
+    odd = torch.tensor([[[1.0, 2.0, 9.0], [3.0, 6.0, 9.0]]])
+    assert blocks.AveragePool()(odd).tolist() == [[[3.0]]]

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from gmlight.artifacts.accuracy_log import AccuracyLog
@@ -60,3 +62,24 @@ def test_lines_of_other_types_are_ignored(tmp_path: Path) -> None:
         assert AccuracyLog(path, None).seconds == 0
     path.write_text("[1, 2]\nnull\n7")
     AccuracyLog(path, None)
+
+
+def test_seconds_of_a_stopped_evaluation_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    log = AccuracyLog(tmp_path / "evaluation.jsonl", None)
+    for name, networks in (("condensed", 2), ("random", 1)):
+        accuracies = log.accuracies(name, ONE, "mlp")
+        for network in range(networks):
+            clock[0] += 8
+            accuracies[network] = 90.0
+    assert log.seconds == 24
+    clock[0] += 1000  # the run is stopped, and resumed
+    log = AccuracyLog(tmp_path / "evaluation.jsonl", None)
+    assert log.seconds == 0
+    for _ in range(2):  # asked for a second time, they are not counted again
+        assert dict(log.accuracies("condensed", ONE, "mlp")) == {0: 90.0, 1: 90.0}
+        assert log.seconds == 16
+    clock[0] += 3
+    log.accuracies("condensed", ONE, "mlp")[2] = 91.0
+    assert log.seconds == 19

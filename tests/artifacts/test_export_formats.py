@@ -7,7 +7,7 @@ import torch
 
 from gmlight.artifacts import condensed_set
 from gmlight.artifacts.condensed_set import CondensedDataset
-from gmlight.artifacts.export_formats import share_clipped
+from gmlight.artifacts.export_formats import share_clipped, size_category
 from gmlight.data.images import LabelledImages
 from helpers.problems import named_classes
 
@@ -22,3 +22,15 @@ def test_values_below_0_and_above_1_are_clipped(tmp_path: Path) -> None:
     condensed_set.write(tmp_path / "set", images, info, {})
     condensed = CondensedDataset(tmp_path / "set")
     assert share_clipped(condensed) == pytest.approx(4 / 12)
+
+
+def test_size_categories_are_those_of_hugging_face() -> None:
+    sizes = {
+        1: "n<1K",
+        999: "n<1K",
+        1000: "1K<n<10K",
+        10_000: "10K<n<100K",
+        999_999: "100K<n<1M",
+        10**6: "n>1M",
+    }
+    assert {images: size_category(images) for images in sizes} == sizes

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gmlight.artifacts.grid import GAP, MIN_CELL, save_grid
+from gmlight.artifacts.grid import GAP, MIN_CELL, draw_grid, save_grid
 from gmlight.data.images import LabelledImages
 from helpers.problems import named_classes
 
@@ -25,3 +25,10 @@ def test_grid(tmp_path: Path) -> None:
     middle = [GAP + MIN_CELL // 2, GAP + cell + MIN_CELL // 2]
     columns = [picture.shape[1] - 2 * cell + MIN_CELL // 2, picture.shape[1] - cell + MIN_CELL // 2]
     assert [[int(picture[y, x, 0]) for x in columns] for y in middle] == [[128, 255], [0, 128]]
+
+
+def test_colours_are_the_pixels_before_normalisation() -> None:
+    info = named_classes("cat", mean=[0.2, 0.4, 0.6], std=[0.5, 0.25, 0.125])
+    images = torch.ones(1, 3, 8, 8)  # 0.2 + 0.5, 0.4 + 0.25, 0.6 + 0.125
+    sheet = draw_grid(LabelledImages(images, torch.tensor([0])), info)
+    assert sheet.getpixel((sheet.width - GAP - 2, GAP + 2)) == (178, 166, 185)  # times 255, rounded

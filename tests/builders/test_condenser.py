@@ -13,6 +13,7 @@ from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.sampling import Representatives
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese
+from gmlight.runtime.seeding import generator
 from gmlight.training.steps import SGDSettings
 from helpers.runs import composed
 
@@ -102,3 +103,14 @@ def test_number_of_initial_images(words: tuple[str, ...], images: int) -> None:
     data = build_matched_data(config, build_parts(config, print)).load(CPU)
     start = functools.partial(build_start, config, data)()
     assert torch.bincount(start.batch(torch.arange(len(start)))[1]).tolist() == [images] * 10
+
+
+def test_the_seed_draws_the_weights_of_components() -> None:
+    weights = {}
+    for seed in (11, 12):
+        words = ("synthetic=shared_components", "synthetic.images=4", f"seed={seed}")
+        weights[seed] = built(*words)[2].synthetic.get_parameter("weights")
+    noise = 0.1 * torch.randn(10, 4, 2, generator=generator(11, "synthetic"))
+    chosen = torch.eye(2)[torch.arange(4) % 2]
+    torch.testing.assert_close(weights[11].detach(), chosen + noise)
+    assert not torch.equal(weights[11], weights[12])

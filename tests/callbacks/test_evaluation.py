@@ -53,3 +53,13 @@ def test_a_quick_evaluation_every_two_iterations_but_the_last(tmp_path: Path, do
     line = {"iteration": done, "accuracy/mean": 52.0, "accuracy/std": 2.0}, 3 * done
     assert logger.lines == [line] * due
     assert RunFolder(tmp_path).samples(done).exists() == due
+
+
+def test_seconds_before_a_resume_are_kept(tmp_path: Path) -> None:
+    first, second = (
+        QuickEvaluation(None, 2, 7, RunFolder(tmp_path), Console(quiet=True))
+        for _ in range(2)  # type: ignore[arg-type]
+    )
+    first.seconds = 12.5
+    second.load_state_dict(first.state_dict())
+    assert second.seconds == 12.5

@@ -392,3 +392,15 @@ def test_same_seed_gives_the_same_bits_after_other_runs(run: Callable[..., Path]
     again = learned("seed=5", "evaluation.networks=1", "evaluation.baselines.random=0")
     assert first == again
     assert first != other
+
+
+def test_every_second_update_is_diagnosed() -> None:
+    seen: list[bool] = []
+
+    class Seen(lightning.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+            seen.append("images/mean" in module.metrics)
+
+    module = condenser(random_images(3, 1, 2, 8, 8), 2, [0], diagnose_every=2)
+    fit(module, real_batches(outer=2, updates=2, classes=3), callbacks=[Seen()])
+    assert seen == [False, True, False, True]

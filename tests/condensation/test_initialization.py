@@ -158,3 +158,20 @@ def test_herding_trains_its_network_for_epochs_not_steps() -> None:
         progress=done.append, batch_size=10, lr=0.01, momentum=0.9, weight_decay=0.0,
     )  # fmt: skip
     assert done == pytest.approx([step / 3 for step in range(1, 13)])
+
+
+def test_the_generator_draws_herdings_network() -> None:
+    weights: list[torch.Tensor] = []
+
+    def network(**sizes: object) -> torch.nn.Module:
+        made = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        weights.append(made[1].weight.detach().clone())
+        return made
+
+    for seed in (3, 3, 4):
+        herding(
+            numbered(), 1, torch.Generator().manual_seed(seed), features="network", network=network, epochs=0,
+            batch_size=10, lr=0.01, momentum=0.9, weight_decay=0.0,
+        )  # fmt: skip
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])

@@ -184,3 +184,12 @@ def test_images_are_reduced_as_pillow_reduces_them() -> None:
         rows, columns = 4 * (i // 3), 4 * (i % 3)
         part = stored[rows : rows + 4, columns : columns + 4]
         torch.testing.assert_close(part, torch.from_numpy(np.array(picture)), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_components_start_with_normal_noise() -> None:
+    start = torch.zeros(1, 2, 2, 4, 4)
+    form = shared_components(start, mean=MEAN, std=STD, rng=torch.Generator().manual_seed(0), images=4000)
+    noise = form.weights[0].detach() - torch.eye(2)[torch.arange(4000) % 2]
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)
+    assert noise.std().item() == pytest.approx(0.1, rel=0.03)
+    assert (noise.abs() > 0.1).float().mean().item() == pytest.approx(0.317, abs=0.02)  # of a normal draw

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
@@ -139,6 +140,12 @@ def test_paper_datasets_have_the_settings_of_the_paper(
 def test_statistics_of_the_paper_datasets(dataset: str, mean: list, std: list, classes: int) -> None:
     node = composed(f"dataset={dataset}").dataset
     assert (node.mean, node.std, len(set(node.classes))) == (mean, std, classes)
+
+
+def test_a_search_never_sees_the_test_set() -> None:
+    node = yaml.safe_load((CONF_DIR / "experiment" / "search.yaml").read_text())
+    assert node["holdout"] == 0.1
+    assert node["hydra"]["sweeper"]["direction"] == "maximize"
 
 
 @pytest.mark.parametrize(

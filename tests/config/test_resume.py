@@ -306,6 +306,17 @@ def test_overrides_of_run_and_command_line_are_joined(
     assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
 
 
+def test_another_option_drops_the_keys_set_inside_the_former(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    stored = ["distance=cos_euclid", "distance.weight=3", "matching.inter_weight=2", "seed=1"]
+    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "command": stored}))
+    kept = expand(prepare_paths([f"resume={folder}", "distance=cos"]))
+    assert kept[:3] == ["matching.inter_weight=2", "seed=1", "distance=cos"]
+    kept = expand(prepare_paths([f"resume={folder}", "distance.weight=4"]))
+    assert kept[:4] == ["distance=cos_euclid", "matching.inter_weight=2", "seed=1", "distance.weight=4"]
+
+
 def test_command_is_stored_as_data(tmp_path: Path) -> None:
     """Its words come from the key `command` of config.yaml, not from the comment."""
     folder = RunFolder(tmp_path)

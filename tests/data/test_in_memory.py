@@ -194,3 +194,19 @@ def test_a_test_split_that_does_not_fit(test: object, line: str) -> None:
 )
 def test_depth_follows_the_size(size: int, depth: int) -> None:
     assert convnet_depth([size, size + 1]) == depth
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 64), (64, 8)])
+def test_depth_follows_the_shorter_side(height: int, width: int) -> None:
+    assert convnet_depth([height, width]) == 2
+
+
+def test_the_test_split_has_a_part_in_the_hash() -> None:
+    train = (GREY, LABELS)
+    hashes = {in_memory(train, test).sha256 for test in (None, train, (GREY, 2 - LABELS), (GREY + 1, LABELS))}
+    assert len(hashes) == 4
+
+
+def test_class_names_are_in_the_order_of_the_labels() -> None:
+    data = named(Pictures(GREY), class_to_idx={"eel": 2, "zebra": 0, "cat": 1})
+    assert in_memory(data).classes == ("zebra", "cat", "eel")

@@ -5,6 +5,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from gmlight.data import splits
 from gmlight.data.source import DataSource
 from gmlight.data.splits import channel_statistics, stratified
 from gmlight.errors import ConfigError
@@ -104,3 +105,12 @@ def test_statistics_of_many_images() -> None:
     images[:2500, 0] = 255
     images[:, 1] = 51
     assert channel_statistics(images) == ((0.25, 0.2), (0.433, 0.0))
+
+
+def test_the_seed_draws_the_split_where_scikit_learns_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = torch.arange(33)
+    monkeypatch.setattr(splits, "_scikit_split", lambda *_: (everything, everything[:0]))
+    images, labels = mixed(30, 3)
+    drawn = [numbers(stratified(images, labels, 0.2, seed, "ab")[1][0]) for seed in (0, 1, 2, 2)]
+    assert drawn[2] == drawn[3]
+    assert len({tuple(each) for each in drawn}) == 3

@@ -97,3 +97,17 @@ def test_a_mixed_batch_is_matched_by_some_synthetic_images(drawn: int) -> None:
     (expected,) = torch.autograd.grad(loss, leaf)
     torch.testing.assert_close(result.terms["inter"], loss.detach(), rtol=1e-10, atol=0)
     torch.testing.assert_close(flat[chosen_images], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2])
+@pytest.mark.parametrize("rule", ["intra", "inter", "multilevel"])
+def test_losses_of_the_layers_add_up_to_the_matching_loss(rule: str, chunk: int | None) -> None:
+    network = small_network().eval()
+    chosen = matcher(rules.intra() if rule == "intra" else getattr(rules, rule)(1.5), chunk)
+    real = chosen.real_gradients(network, [random_images(n, 2, 8, 8, seed=n) for n in COUNTS])
+    result = chosen.match(network, random_images(3, IPC, 2, 8, 8, seed=9), real, k=0, diagnose=True)
+    layers = [loss for name, loss in result.diagnostics.items() if name.startswith("matching_loss/layer/")]
+    assert len(layers) == 3  # two convolutions and the classifier
+    assert len(result.terms) == (2 if rule == "multilevel" else 1)
+    total = torch.stack(list(result.terms.values())).sum()
+    torch.testing.assert_close(torch.stack(layers).sum(), total, rtol=1e-10, atol=0)

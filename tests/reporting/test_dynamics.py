@@ -88,3 +88,9 @@ def test_epochs_are_spread_logarithmically(last: int) -> None:
     assert len(epochs) <= 41
     gaps = [b - a for a, b in itertools.pairwise(epochs)]
     assert max(a - b for a, b in itertools.pairwise([0, *gaps])) <= 1  # up to rounding, gaps only grow
+
+
+def test_epochs_by_hand() -> None:
+    assert logarithmic_epochs(100, 4) == {0, 1, 10, 100}
+    assert logarithmic_epochs(1000, 5) == {0, 1, 10, 100, 1000}
+    assert logarithmic_epochs(1000, 2) == {0, 1, 1000}  # the first epoch is always measured

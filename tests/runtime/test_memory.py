@@ -14,7 +14,7 @@ from gmlight import CondensedDataset
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
-from gmlight.runtime.memory import explain_out_of_memory
+from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
 from helpers.runs import TINY, Run, refusal
@@ -93,3 +93,10 @@ def test_real_out_of_memory(tmp_path: Path) -> None:
     )
     run(5)  # its evaluation may still be too large
     assert CondensedDataset(tmp_path / "5").images.shape == (400, 3, 64, 64)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not list its processes")
+def test_the_peak_is_in_bytes() -> None:
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    kibibytes = int(status["VmHWM"].split()[0])
+    assert peak_bytes(torch.device("cpu")) == pytest.approx(1024 * kibibytes, rel=0.01)

@@ -140,8 +140,9 @@ def test_a_network_trains_on_augmented_and_mixed_images() -> None:
         torch.testing.assert_close(actual, expected)
 
 
+@pytest.mark.parametrize(("epochs", "before"), [(4, 2), (5, 2), (1, 1), (2, 1)])
 def test_learning_rate_drops_at_half_of_the_epochs(
-    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+    evaluator: Evaluator, epochs: int, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = []
 
@@ -155,8 +156,8 @@ def test_learning_rate_drops_at_half_of_the_epochs(
             yield
 
     monkeypatch.setattr("gmlight.training.evaluator.training_steps", record)
-    evaluator.trained(evaluator.data.train, [0])
-    assert rates == [0.01] * 12 + [0.001] * 12  # 4 epochs of 6 mini-batches
+    evaluator.with_epochs(epochs).trained(evaluator.data.train, [0])
+    assert rates == [0.01] * 6 * before + [0.001] * 6 * (epochs - before)  # epochs of 6 mini-batches
 
 
 def test_progress_is_reported_per_epoch(evaluator: Evaluator) -> None:
