@@ -9,7 +9,7 @@ from typing import Any
 from gmlight.artifacts.value_checks import (
     check_evaluations,
     check_run,
-    is_finite,
+    is_duration,
     is_text,
     is_whole,
     refuse,
@@ -65,11 +65,17 @@ def _check_result(result: dict[str, Any]) -> None:
     if not (isinstance(changed, list) and all(map(is_text, changed))):
         refuse("changed", "must be a list of texts")
     if not (
-        isinstance(zetas, list) and all(isinstance(row, list) and all(map(is_whole, row)) for row in zetas)
+        isinstance(zetas, list)
+        and all(isinstance(row, list) and all(map(is_whole, row)) for row in zetas)
+        and len(set(map(len, zetas))) <= 1
     ):
-        refuse("zeta_used", "must be lists of whole numbers")
+        refuse("zeta_used", "must be lists of whole numbers, all of one length")
+    schedule = result["config"].get("schedule")
+    measured = result.get("choices", {}).get("schedule") == "until_overfit" and any(zetas)
+    if measured and not (isinstance(schedule, dict) and schedule.get("unit") in ("epochs", "steps")):
+        refuse("config.schedule.unit", "must be epochs or steps")
     seconds = result.get("seconds", {})
-    if not (isinstance(seconds, dict) and all(map(is_finite, seconds.values()))):
+    if not (isinstance(seconds, dict) and all(map(is_duration, seconds.values()))):
         refuse("seconds", "must be numbers")
 
 

@@ -3,11 +3,15 @@
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from statistics import fmean, pstdev
 from typing import Any, NoReturn
 
 from gmlight.errors import ConfigError
 
 _LARGEST = 2**63 - 1
+_LONGEST = 1e12  # seconds, thirty thousand years
+_SPLITS = ("train", "test")
+_ROUNDING = 1e-6  # of a mean in percent
 
 
 def refuse(key: str, line: str) -> NoReturn:
@@ -36,6 +40,29 @@ def is_finite(value: Any) -> bool:
     return is_whole(value) or (type(value) is float and math.isfinite(value))
 
 
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number of things, not negative."""
+    return is_whole(value) and value >= 0
+
+
+def is_duration(value: Any) -> bool:
+    """Whether a value is a number of seconds that a table can show."""
+    return is_finite(value) and 0 <= value < _LONGEST
+
+
+def _is_percentage(value: Any) -> bool:
+    return is_finite(value) and 0 <= value <= 100
+
+
+def _are_digests(value: Any) -> bool:
+    # None: of data whose images were not digested.
+    return value is None or (isinstance(value, dict) and all(_is_digest(value.get(s)) for s in _SPLITS))
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, dict) and is_text(value.get("sha256"))
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
 
@@ -55,6 +82,7 @@ _RECORD: dict[str, tuple[Callable[[Any], bool], str]] = {
     "choices": (_are_choices, "names of options by group"),
     "complete": (lambda value: isinstance(value, bool), "true or false"),
     "config": (lambda value: isinstance(value, dict), "keys with values"),
+    "data": (_are_digests, "digests of train and test"),
     "departures": (_are_texts, "a list of texts"),
     "overrides": (_are_texts, "a list of texts"),
 }
@@ -112,8 +140,8 @@ def check_evaluations(rows: Any) -> None:
         accuracy = row.get("accuracy")
         if not (is_text(row.get("name")) and is_text(row.get("architecture"))):
             refuse("evaluations", "must have texts as name and architecture")
-        if not all(is_whole(row.get(key, 0)) for key in ("images", "storage_bytes")):
-            refuse("evaluations", "must have whole numbers as images and storage_bytes")
+        if not all(is_count(row.get(key, 0)) for key in ("images", "storage_bytes")):
+            refuse("evaluations", "must have whole numbers as images and storage_bytes, none below 0")
         if not isinstance(accuracy, dict):
             refuse("evaluations", "must have accuracies")
         _check_accuracy(accuracy)
@@ -121,10 +149,13 @@ def check_evaluations(rows: Any) -> None:
 
 def _check_accuracy(accuracy: Mapping[str, Any]) -> None:
     values = accuracy.get("values")
-    if not (isinstance(values, list) and values and all(map(is_finite, values))):
-        refuse("evaluations.accuracy.values", "must be a list of numbers")
+    if not (isinstance(values, list) and values and all(map(_is_percentage, values))):
+        refuse("evaluations.accuracy.values", "must be a list of percentages")
     if not is_text(accuracy.get("protocol", "")):
         refuse("evaluations.accuracy.protocol", "must be text")
-    for key in ("epochs", "mean", "std", "n"):
-        if not is_finite(accuracy.get(key, 0)):
-            refuse(f"evaluations.accuracy.{key}", "must be a number")
+    if not is_count(accuracy.get("epochs", 0)):
+        refuse("evaluations.accuracy.epochs", "must be a whole number, not below 0")
+    for key, computed in {"mean": fmean(values), "std": pstdev(values), "n": len(values)}.items():
+        found = accuracy.get(key, computed)
+        if not (is_finite(found) and abs(found - computed) < _ROUNDING):
+            refuse(f"evaluations.accuracy.{key}", f"must be that of the values, {computed:g}")

@@ -43,8 +43,8 @@ CASES = {
         ["sampling=representative", "sampling.every=1", "sampling.steps=2", "real_batch=4", NO_BASELINE],
         {
             "representatives-clusters": {(k, c) for k in range(2) for c in range(10)},
-            "real-batch": UPDATES, "representatives-network": {(0,), (1,)}, "representatives-batches": {(0,), (1,)},
-            "network-batches": NOT_LAST,
+            "representatives-network": {(0,), (1,)}, "representatives-batches": {(0,), (1,)},
+            "real-batch": UPDATES, "network-batches": NOT_LAST,
         },
     ),
 }  # fmt: skip

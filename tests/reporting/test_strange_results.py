@@ -57,6 +57,36 @@ def test_wrong_type_is_read_or_refused_in_one_line(tmp_path: Path, key: str, val
     assert lines[0] == "n = 2" or key.split(".")[0] in lines[0]
 
 
+ACCURACY = "evaluations.0.accuracy"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (f"{ACCURACY}.values", [1.7e308, 1.7e308]), (f"{ACCURACY}.values", [-0.5, 50.0]),
+        (f"{ACCURACY}.values", [100.5]), (f"{ACCURACY}.mean", 91.5), (f"{ACCURACY}.mean", 1e300),
+        (f"{ACCURACY}.std", 0.0), (f"{ACCURACY}.n", 1000), (f"{ACCURACY}.epochs", -1),
+        ("evaluations.0.storage_bytes", -(2**62)), ("evaluations.0.images", -1),
+        ("seconds", {"condensing": 1e300}), ("seconds", {"condensing": -1.0}),
+        ("data", 5), ("data", {"test": None}), ("data", {"train": {"sha256": "a"}, "test": {"sha256": 5}}),
+    ],
+)  # fmt: skip
+def test_impossible_and_contradictory_values_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_result_file(write(tmp_path / "run", changed((key, value))))
+    assert str(error.value).startswith(key.split(".")[0])
+
+
+def test_the_accuracies_that_are_given_may_be_those_of_the_values(tmp_path: Path) -> None:
+    """Of 90 and 92: mean 91, population std 1."""
+    given = [(f"{ACCURACY}.{key}", value) for key, value in (("mean", 91.0), ("std", 1.0), ("n", 2))]
+    digests = {split: {"sha256": "a", "counts": [1]} for split in ("train", "test")}
+    result = read_result_file(write(tmp_path / "run", changed(*given, ("data", digests))))
+    accuracy = result["evaluations"][0]["accuracy"]
+    assert (accuracy["mean"], accuracy["std"], accuracy["n"]) == (91.0, 1.0, 2)
+    read_result_file(write(tmp_path / "other", changed(("data", None), (f"{ACCURACY}.values", [0, 100]))))
+
+
 BROKEN = ["", "{", "[]", '"text"', "5", "NaN", "9" * 5000, "[" * 100000, '{"evaluations": []}', "\0"]
 SPECIAL: dict[str, Callable[[Path], object]] = {
     "pipe": os.mkfifo,
@@ -76,9 +106,13 @@ def test_broken_results_are_named_and_the_others_are_shown(
         write(tmp_path / "runs" / f"typed{i}", changed((key, value)))
         for i, (key, value) in enumerate(
             [("command", "an 'open quote"), ("config.seed", [0]), ("evaluations.0.accuracy.values", ["x"]),
-             ("config.ipc", "1"), ("seconds", {"condensing": "long"}), ("zeta_used", [["x"]])]
+             ("config.ipc", "1"), ("seconds", {"condensing": "long"}), ("zeta_used", [["x"]]),
+             ("zeta_used", [[], [5]])]
         )
     ]  # fmt: skip
+    for i, schedule in enumerate([{"unit": {"a": 1}}, {"unit": "years"}, {}, "until_overfit"]):
+        strange = changed(("choices.schedule", "until_overfit"), ("config.schedule", schedule))
+        broken.append(write(tmp_path / "runs" / f"scheduled{i}", strange))
     for name, make in SPECIAL.items():
         broken.append(write(tmp_path / "runs" / name, GOOD))
         broken[-1].unlink()
