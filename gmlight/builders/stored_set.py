@@ -18,6 +18,7 @@ from gmlight.config.compose import option_changes
 from gmlight.config.labels import architecture_label
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import DatasetInfo, LabelledImages
+from gmlight.data.names import name_values
 from gmlight.errors import ConfigError
 from gmlight.reporting.data_table import print_data_table
 from gmlight.training.evaluator import Evaluator
@@ -104,4 +105,5 @@ def _refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> N
     }
     for quality, (expected, found) in compared.items():
         if expected != found:
-            raise ConfigError(f"the set's {quality} {expected} is not the dataset's {found}")
+            known, given = name_values(expected), name_values(found)
+            raise ConfigError(f"the set's {quality} {known} is not the dataset's {given}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.condensation.synthetic import flatten
 from gmlight.data.images import LabelledImages, RealImages
+from gmlight.data.names import name_values
 from gmlight.errors import ConfigError
 from gmlight.runtime.answers import answers
 from gmlight.runtime.progress import ProgressCallback, no_progress
@@ -136,7 +137,8 @@ def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | 
     }
     for property_name, (found, needed) in pairs.items():
         if found != needed:
-            raise ConfigError(f"initialization.path={path}: its {property_name} {found}, not {needed}")
+            there, here = name_values(found), name_values(needed)
+            raise ConfigError(f"initialization.path={path}: its {property_name} {there}, not {here}")
     if not dataset.metadata.get("complete", True):
         raise ConfigError(f"initialization.path={path}: its run stopped before its end; name a complete set")
     order = torch.argsort(dataset.labels, stable=True)

@@ -21,6 +21,7 @@ _SYSTEM = {
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
     "lost+found", "#recycle", "#snapshot", "icon\r",
 }  # fmt: skip
+_LONGEST = 80  # characters of a name that are shown
 # Formats that Pillow knows but has no decoder for.
 UNDECODED = {"BUFR", "GRIB", "HDF5", "MPEG"}
 # Suffixes of pictures that Pillow reads only with an add-on.
@@ -57,9 +58,15 @@ def printable(name: str | Path) -> str:
 
 
 def name_some(names: Sequence[str]) -> str:
-    """Formats the first five names, and the number of names if there are more."""
-    shown = ", ".join(names[:5])
+    """Formats the first five names, and the number of names if there are more; cuts long names."""
+    cut = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names[:5]]
+    shown = ", ".join(cut)
     return shown if len(names) <= 5 else f"{shown}, ... ({len(names)})"
+
+
+def name_values(value: object) -> str:
+    """Formats a value for one line of output: of a list, the first five entries."""
+    return f"[{name_some([repr(each) for each in value])}]" if isinstance(value, list) else f"{value}"
 
 
 @dataclass
