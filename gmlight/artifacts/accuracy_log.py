@@ -32,7 +32,7 @@ class AccuracyLog:
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
                 key, network, accuracy, seconds, check = json.loads(line)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 continue
             kinds = [type(value) for value in (key, network, accuracy, seconds)]
             if kinds == [str, int, float, float] and check == _digest([key, network, accuracy, seconds]):

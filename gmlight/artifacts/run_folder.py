@@ -122,16 +122,25 @@ class RunFolder:
         """Whether a run has begun in the folder."""
         return self.config.exists() or self.result.exists()
 
-    def refuse_links(self) -> None:
-        """Refuses a folder whose entries lead elsewhere: a run writes to them and shows them.
+    def refuse_strange_entries(self) -> None:
+        """Refuses a folder whose entries lead elsewhere or are of another kind: a run writes to them.
 
         Raises:
-            ConfigError: an entry is a link, a pipe or a device.
+            ConfigError: an entry is a link, a pipe or a device, a file of a run is a folder, or a folder a
+                file.
         """
         inner = [path for folder in (self.samples_folder, self.checkpoints) for path in folder.glob("*")]
         for path in [*self.path.glob("*"), *self.path.glob(".*"), *inner]:
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise ConfigError(f"{path}: is a link or no file; a run is resumed only without such entries")
+        files = (
+            self.config, self.result, self.metrics, self.page, self.lock, self.accuracy_log, self.origin,
+            *inner,
+        )  # fmt: skip
+        folders = (self.condensed, self.samples_folder, self.checkpoints)
+        for path in (*filter(Path.is_dir, files), *filter(Path.is_file, folders)):
+            kind = "folder, not a file" if path.is_dir() else "file, not a folder"
+            raise ConfigError(f"{path}: is a {kind}; remove it, or copy the run's folder again")
 
     def refuse_linked_outputs(self) -> None:
         """Refuses a folder in which the results of commands on its set would be written elsewhere.

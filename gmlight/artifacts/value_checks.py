@@ -10,7 +10,6 @@ from gmlight.errors import ConfigError
 
 _LARGEST = 2**63 - 1
 _LONGEST = 1e12  # seconds, thirty thousand years
-_SPLITS = ("train", "test")
 _ROUNDING = 1e-6  # of a mean in percent
 
 
@@ -54,13 +53,18 @@ def _is_percentage(value: Any) -> bool:
     return is_finite(value) and 0 <= value <= 100
 
 
-def _are_digests(value: Any) -> bool:
-    # None: of data whose images were not digested.
-    return value is None or (isinstance(value, dict) and all(_is_digest(value.get(s)) for s in _SPLITS))
+def are_digests(value: Any) -> bool:
+    """Whether a value holds the digests of the training and the test images, as `DataDigest.as_dict`."""
+    return isinstance(value, dict) and all(_is_digest(value.get(split)) for split in ("train", "test"))
 
 
 def _is_digest(value: Any) -> bool:
-    return isinstance(value, dict) and is_text(value.get("sha256"))
+    counts = value.get("counts") if isinstance(value, dict) else None
+    return isinstance(counts, list) and all(map(is_count, counts)) and is_text(value.get("sha256"))
+
+
+def _may_be_digests(value: Any) -> bool:
+    return value is None or are_digests(value)  # None: of images that were not digested
 
 
 def _are_texts(value: Any) -> bool:
@@ -82,7 +86,7 @@ _RECORD: dict[str, tuple[Callable[[Any], bool], str]] = {
     "choices": (_are_choices, "names of options by group"),
     "complete": (lambda value: isinstance(value, bool), "true or false"),
     "config": (lambda value: isinstance(value, dict), "keys with values"),
-    "data": (_are_digests, "digests of train and test"),
+    "data": (_may_be_digests, "digests of train and test"),
     "departures": (_are_texts, "a list of texts"),
     "overrides": (_are_texts, "a list of texts"),
 }

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.compose import complete, register_resolvers
+from gmlight.config.error_lines import explain_error
 from gmlight.config.process import prepare_process
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
@@ -68,7 +70,10 @@ class Job:
             name = "dry_run" if self.name == "train" and config.dry_run else self.name
             function = getattr(import_module(f"gmlight.commands.{name}"), name)
             prepare_process(config)
-            value = function(config, folder)
+            from gmlight.runtime.memory import naming_missing_memory  # imports torch
+
+            with naming_missing_memory(), _explained():
+                value = function(config, folder)
             if config.get("dry_run") and is_main():
                 _remove_if_empty(folder)
             return value
@@ -88,6 +93,20 @@ class Job:
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled by name: cloudpickle would copy a class of __main__ with everything that it refers to.
         return _launched_job, (self.name,)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    # Hydra would print the words of the command line before an error of another type.
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        message = explain_error(error)
+        if message is None:
+            raise
+        raise ConfigError(message) from None
 
 
 def _launched_job(name: str) -> Job:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gmlight
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.artifacts.value_checks import are_digests, is_text
 from gmlight.config.former_names import name_keys
 from gmlight.data.digest import DataDigest, explain_changes
 from gmlight.errors import ConfigError
@@ -68,10 +69,19 @@ def read_origin(folder: RunFolder) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(folder.origin.read_text())
-        explain_changes(content["data"], content["data"])
-        return {key: content[key] for key in ("data", "code", "earlier_code")}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{folder.origin}: damaged; start a new run, or copy the folder again") from None
+        found = {key: content[key] for key in ("data", "code", "earlier_code")}
+        whole = are_digests(found["data"]) and all(
+            map(_are_versions, [found["code"], *found["earlier_code"]])
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise ConfigError(f"{folder.origin}: damaged; start a new run, or copy the folder again")
+    return found
+
+
+def _are_versions(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(is_text, [*value, *value.values()]))
 
 
 def code_versions(config: Any) -> dict[str, str]:

@@ -53,14 +53,14 @@ def expand(words: list[str]) -> list[str]:
         return words
     folder = RunFolder(path_of(named[-1]))
     sweep = not folder.config.is_file() and is_sweep(folder.path)
-    folder.refuse_links()
+    folder.refuse_strange_entries()
     flags = [word for word in words if word in ("-m", "--multirun")]
     if flags and not sweep:
         raise ConfigError(f"{named[-1]}: one run is resumed, not a sweep; leave out {flags[0]}")
     if sweep:
         stored, begun = read_sweep(folder.path, words), find_jobs(folder.path)
         for run in begun:
-            run.refuse_links()
+            run.refuse_strange_entries()
         configs = [read_run(run)[1] for run in begun if run.config.is_file()]
     elif folder.config.is_file():
         stored, *configs = read_run(folder)

@@ -10,6 +10,8 @@ import torch
 
 from gmlight.errors import ConfigError
 
+_SIGNS = ("can't allocate memory", "CUDA error: out of memory")
+
 
 def peak_bytes(device: torch.device) -> int:
     """Returns the peak memory so far: allocated on a GPU, or resident in this process for a CPU."""
@@ -41,9 +43,28 @@ def explain_out_of_memory(what: str, key: str, size: Callable[[], int]) -> Itera
         raise ConfigError(f"out of memory in {what}, {key}={now}: {advice}") from None
 
 
+@contextmanager
+def naming_missing_memory() -> Iterator[None]:
+    """Turns an out-of-memory error anywhere inside the block into one line; for those that no key explains.
+
+    Raises:
+        ConfigError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            raise
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+        raise ConfigError(
+            f"out of memory ({reason}); end other programs that use it, or use smaller images or fewer"
+        ) from None
+
+
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # The CPU allocator raises a plain RuntimeError, and CUDA's runtime an error of its own.
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in said for sign in _SIGNS)
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h

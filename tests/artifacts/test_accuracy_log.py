@@ -60,6 +60,8 @@ def test_lines_of_other_types_are_ignored(tmp_path: Path) -> None:
         digest = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:32]
         path.write_text(json.dumps([*entry, digest]))
         assert AccuracyLog(path, None).seconds == 0
+    path.write_text("[" * 100_000)
+    assert AccuracyLog(path, None).seconds == 0
     path.write_text("[1, 2]\nnull\n7")
     AccuracyLog(path, None)
 

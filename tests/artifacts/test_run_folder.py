@@ -110,12 +110,32 @@ def test_entries_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> N
     """A stranger's folder must not make a run write to a user's files, or show them."""
     run = RunFolder(tmp_path / "run")
     run.samples_folder.mkdir(parents=True)
-    run.refuse_links()
+    run.refuse_strange_entries()
     (tmp_path / "mine").write_text("secret")
     (run.path / name).symlink_to(tmp_path / "mine")
     with pytest.raises(ConfigError, match="is a link or no file"):
-        run.refuse_links()
+        run.refuse_strange_entries()
     assert run.all_samples == []
+
+
+FILES = (
+    "config.yaml", "result.json", "metrics.csv", "report.html", ".lock", "evaluation.jsonl", "origin.json",
+    "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "samples/00001.png",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_folders_in_the_place_of_files_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"{name}: is a folder, not a file; remove it"):
+        RunFolder(tmp_path).refuse_strange_entries()
+
+
+@pytest.mark.parametrize("name", ["condensed", "samples", "checkpoints"])
+def test_files_in_the_place_of_folders_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=f"{name}: is a file, not a folder; remove it"):
+        RunFolder(tmp_path).refuse_strange_entries()
 
 
 def test_pictures_in_a_linked_folder_are_not_shown(tmp_path: Path) -> None:

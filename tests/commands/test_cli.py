@@ -1,5 +1,6 @@
 """The commands as a user types them: the files that they write, and one clear line for each error."""
 
+import errno
 import csv
 import hashlib
 import json
@@ -315,3 +316,11 @@ def test_set_is_never_tested_on_its_training_images(typed: Run, tmp_path: Path) 
     )
     assert test_split.returncode == 0, test_split.stderr
     assert "tested on" not in test_split.stdout
+
+
+def test_an_explained_error_in_a_run_is_one_line(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere")
+
+    monkeypatch.setattr("gmlight.commands.train.train", fail)
+    assert refusal(typed("train", *TINY)).startswith("gmlight: cannot write /somewhere: Permission denied; ")

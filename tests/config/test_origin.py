@@ -94,13 +94,16 @@ def test_changed_code_is_said_and_recorded(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    for text in (
-        "",
-        "[]",
-        '{"data": {}}',
-        '{"data": {"train": 1, "test": 2}, "code": {}, "earlier_code": []}',
-    ):
+    folder, whole = RunFolder(tmp_path), {"data": DIGEST.as_dict(), "code": {"a": "1"}, "earlier_code": []}
+    folder.origin.write_text(json.dumps(whole))
+    assert read_origin(folder) == whole
+    changes: list[dict] = [
+        {"data": {"train": 1, "test": 2}}, {"code": "x"}, {"code": {"a": 1}}, {"earlier_code": 5},
+        {"earlier_code": ["a"]}, {"data": {**DIGEST.as_dict(), "test": {"sha256": "x", "counts": [[1]]}}},
+        {"data": {**DIGEST.as_dict(), "test": {"sha256": "x"}}}, {"data": None},
+    ]  # fmt: skip
+    texts = [json.dumps(whole | change) for change in changes]
+    for text in ("", "[]", '{"data": {}}', "[" * 100_000, *texts):
         folder.origin.write_text(text)
         with pytest.raises(ConfigError, match=r"origin\.json: damaged"):
             read_origin(folder)

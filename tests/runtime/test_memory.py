@@ -14,7 +14,7 @@ from gmlight import CondensedDataset
 from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
-from gmlight.runtime.memory import explain_out_of_memory, peak_bytes
+from gmlight.runtime.memory import explain_out_of_memory, naming_missing_memory, peak_bytes
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.evaluator import Evaluator
 from helpers.runs import TINY, Run, refusal
@@ -100,3 +100,22 @@ def test_the_peak_is_in_bytes() -> None:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     kibibytes = int(status["VmHWM"].split()[0])
     assert peak_bytes(torch.device("cpu")) == pytest.approx(1024 * kibibytes, rel=0.01)
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(CPU),
+    RuntimeError("CUDA error: out of memory\nSearch for it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_memory_that_no_key_explains_is_named_in_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"^out of memory \(.+\); end other programs") as raised,
+        naming_missing_memory(),
+    ):
+        raise error
+    assert "\n" not in str(raised.value)
+    assert "Search" not in str(raised.value)
+    with pytest.raises(RuntimeError, match="another"), naming_missing_memory():
+        raise RuntimeError("another error")
