@@ -1,7 +1,7 @@
 """The commands as a user types them: the files that they write, and one clear line for each error."""
 
-import errno
 import csv
+import errno
 import hashlib
 import json
 import subprocess
