@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gmlight.artifacts.value_checks import is_count
 from gmlight.errors import ConfigError
 
 _HEAD = b"gmlight checkpoint, sha256 %s of what follows\n"
@@ -38,4 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     head, body = content[:_HEAD_LENGTH], content[_HEAD_LENGTH:]
     if head != _HEAD % hashlib.sha256(body).hexdigest().encode():
         raise ConfigError(f"{path}: damaged, or not a checkpoint of gmlight")
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or not is_count(checkpoint.get("global_step")):
+        raise ConfigError(f"{path}: not a checkpoint of gmlight")
+    return checkpoint

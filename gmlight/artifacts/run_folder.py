@@ -12,11 +12,11 @@ from typing import Any
 
 from gmlight.artifacts.metrics_csv import drop_rows_from
 from gmlight.artifacts.result_file import read_result_file
-from gmlight.artifacts.value_checks import is_whole
+from gmlight.artifacts.value_checks import is_count
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import partial_path
 
-_OUTPUTS = ("evaluations", "analyses")  # folders of commands on a set, as in conf/
+_OUTPUTS = ("evaluations", "analyses", "exports")  # folders of commands on a set, as in conf/
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class RunFolder:
         """Refuses a folder in which the results of commands on its set would be written elsewhere.
 
         Raises:
-            ConfigError: the folder of evaluations or of analyses is a link.
+            ConfigError: the folder of evaluations, analyses or exports is a link.
         """
         for name in _OUTPUTS:
             if (self.path / name).is_symlink():
@@ -165,7 +165,7 @@ class RunFolder:
             return None
         config = self.read_result().get("config")
         iterations = config.get("iterations") if isinstance(config, dict) else None
-        if not is_whole(iterations):
+        if not is_count(iterations):
             raise ConfigError(f"{self.result}: not the result of a run (config.iterations is missing)")
         return iterations
 
@@ -255,10 +255,18 @@ class RunFolder:
 
         Returns:
             Number of image updates done.
+
+        Raises:
+            ConfigError: the checkpoint has more updates than the run.
         """
         from gmlight.artifacts.checkpoint_file import read_checkpoint  # loads torch, which is slow
 
         step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
+        if step > iterations * updates:
+            raise ConfigError(
+                f"{checkpoint}: was saved after image update {step}, but iterations={iterations} has only "
+                f"{iterations * updates}; use iterations>={-(-step // updates)}"
+            )
         if checkpoint == self.previous_checkpoint:  # the last one is damaged
             self.last_checkpoint.unlink(missing_ok=True)
         # A run repeats the evaluation at this step unless its picture exists, and always the final one.

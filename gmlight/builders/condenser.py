@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
+from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
 from gmlight.builders.parts import Parts, build_initialization, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.inner_loop import InnerLoop
@@ -42,6 +43,8 @@ def build_start(
     Returns:
         Images sorted by class; or the whole training set.
     """
+    if path := config.initialization.get("path"):
+        _refuse_leak(config.holdout, path, data, console)
     rng = generator(config.seed, "initialization")
     # Noise has as many images as are stored; real images are as many as are decoded from the stored images.
     noise = answer(config.initialization, "draws_noise")
@@ -52,6 +55,27 @@ def build_start(
     epochs = config.initialization.epochs
     with show_progress("herding: training its network", "epoch", epochs, console) as progress:
         return initialize(data.train, images_per_class, rng, progress=progress)
+
+
+def _refuse_leak(holdout: float, path: str, data: CondensationData, console: Console | None) -> None:
+    # A set that was learned from what is the test set now would have too high an accuracy.
+    metadata = CondensedDataset(path).metadata
+    if not describes_run(metadata):
+        return
+    before, digest = metadata.get("data"), data.info.digest
+    made_with = metadata["config"].get("holdout", 0)  # older sets lack it
+    if holdout not in (0, made_with):
+        raise ConfigError(
+            f"holdout={holdout}: initialization.path={path} was made with holdout={made_with}, so it may be "
+            f"learned from images that are tested now; use holdout={made_with}, or 0"
+        )
+    if console is None or before is None or digest is None or holdout != made_with:
+        return
+    if before["train"]["sha256"] != digest.train.sha256:
+        console.print(
+            f"warning: initialization.path={path} was learned from other training images; if some of them "
+            "are tested now, the accuracies are too high"
+        )
 
 
 def build_synthetic(config: DictConfig, start: LabelledImages, data: CondensationData) -> Synthetic:

@@ -23,12 +23,13 @@ class Checkpoints(lightning.Callback):
 
     Attributes:
         seconds: duration of condensing so far, including the time before a resume.
+        started: whether the first update has begun, or the first after a resume.
     """
 
     def __init__(self, folder: RunFolder, every: int, evaluate_every: int, minutes: float) -> None:
         self.path, self.minutes = folder.last_checkpoint, minutes
         self.every = [number for number in (every, evaluate_every) if number]
-        self.seconds = 0.0
+        self.seconds, self.started = 0.0, False
         self._saved_step = 0
         self._updating = True  # whether the state is that of no complete update; True before the first one
 
@@ -40,6 +41,7 @@ class Checkpoints(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         signal_handler.reinstall()
+        self.started = True
         self._counted = self._saved = time.monotonic()
         self._saved_step = trainer.global_step
 

@@ -117,8 +117,8 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
         The set after its last update, on the trainer's device; with iterations=0, the initial images.
 
     Raises:
-        ConfigError: a loss, gradient or image was not finite (the run folder has the last finite set), or a
-            callback stopped the training early.
+        ConfigError: a loss, gradient or image was not finite (the run folder has the last finite set), a
+            callback stopped the training early, or the checkpoint does not fit.
     """
     if run.condenser is None:
         chosen = run.evaluation.start.images
@@ -133,6 +133,13 @@ def condense(run: Run, checkpoint: Path | None) -> TrainingSet:
         good = run.condenser.last_good
         save_set(run, good.labelled(), good.stored(), complete=False)
         raise ConfigError(f"{error}; the last good images are in {run.folder.condensed}") from None
+    except ConfigError:
+        raise
+    except Exception as error:  # Lightning and torch raise many types for states that do not fit
+        if checkpoint is None or run.callbacks.checkpoints.started:
+            raise
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+        raise ConfigError(f"{checkpoint}: does not fit the run ({reason}); start a new run") from None
     trainer = run.trainer
     if trainer.global_step < trainer.max_steps:
         done = f"{trainer.global_step} of {trainer.max_steps}"

@@ -13,6 +13,7 @@ from gmlight.config.spelling import did_you_mean, explain_unknown_key
 from gmlight.config.trainer_keys import REFUSED
 from gmlight.runtime.paths import CONF_DIR
 
+_SEVERAL = ("callbacks", "logger")  # groups that take a list of options
 _CANNOT_WRITE = (
     errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
     errno.EROFS,
@@ -38,7 +39,10 @@ def explain_invalid_choice(words: list[str]) -> str | None:
             continue
         value = parsed.value()
         names = value if isinstance(value, list) else [value]
-        if any(isinstance(name, int | float | list | dict) for name in names):
+        if isinstance(value, list) and key not in _SEVERAL and all(isinstance(name, str) for name in value):
+            first = value[0] if value else "<option>"
+            return f"{word}: takes one option; use {key}={first}, or a sweep: -m {key}=<one>,<another>"
+        if any(name is None or isinstance(name, int | float | list | dict) for name in names):
             options = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
             return f"{word}: no option of {key}; use one of {', '.join(options)}"
     return None
@@ -111,6 +115,8 @@ def _explain_composition(message: str) -> str | None:
         options = re.findall(r"^\t(\S+)", message.split("Config search path")[0], re.MULTILINE)
         hint = did_you_mean(option, options)
         return f"{group}={option}: no such option{hint or ';'} use one of {', '.join(options)}"
+    if found := re.match(r"Error merging override (\S+)", message):
+        return f"{found[1]}: a value of another kind is needed; --cfg job shows the present one"
     if found := re.match(r"Could not override '([\w./@-]+)'", message):
         return explain_unknown_key(found[1])
     return None

@@ -23,6 +23,7 @@ _WHOLE_NUMBERS = {  # key: minimum
     "rounds": 1,
     "points": 2,
     "compare": 0,
+    "dataset.load.split_seed": 0,
     "dataset.number": 2,
     "dataset.images": 1,
     "real_images": 1,
@@ -117,7 +118,13 @@ def check_ranges(config: DictConfig) -> None:
 def _rules() -> Iterator[tuple[str, str, Allows]]:
     # Yields (key, range in words, function that tests a value).
     for key, least in _WHOLE_NUMBERS.items():
-        yield key, f"a whole number of at least {least}", _whole_number(least)
+        yield key, f"a whole number of at least {least}, below 2^63", _whole_number(least)
+    yield (
+        "dataset.load.test_share",
+        "a number above 0 and below 1",
+        lambda value: is_number(value) and 0 < value < 1,
+    )
+    yield "dataset.name", "a name", lambda value: isinstance(value, str) and bool(value.strip())
     for key in _AUTO_OR_COUNT:
         yield key, "auto or a whole number of at least 1", _is_auto_or_count
     for key in _POSITIVE:
@@ -136,7 +143,7 @@ def _rules() -> Iterator[tuple[str, str, Allows]]:
 
 
 def _whole_number(least: int) -> Allows:
-    return lambda value: type(value) is int and value >= least
+    return lambda value: type(value) is int and least <= value < 2**63
 
 
 def _is_auto_or_count(value: Any) -> bool:

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.artifacts.value_checks import is_count
 from gmlight.config.former_names import with_present_names
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key, quote_if_needed
 from gmlight.config.path_words import path_of
@@ -77,7 +78,7 @@ def expand(words: list[str]) -> list[str]:
         )
     new = [word for word in typed if word not in flags and not word.startswith(ADDED_ON_RESUME)]
     kept = _without_changed(stored, new)
-    for job in split_jobs(kept) if sweep else [kept]:
+    for job in split_jobs(kept, f"resume={folder.path}") if sweep else [kept]:
         check_words(job, Trust.of(words), f"resume={folder.path}")
     trusted = [word for word in with_trust_as_list(words) if word.startswith("trust=")]
     # A job of a sweep is resumed as a single run.
@@ -129,6 +130,8 @@ def read_run(folder: RunFolder) -> tuple[list[str], dict[str, Any]]:
         raise ConfigError(f"{folder.config}: not the configuration of a run ({reason})") from None
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
         raise ConfigError(f"{folder.config}: {_COMMAND} must be the words of a command line")
+    if not is_count(config.get("iterations", 0)):  # what else a run needs is compared with what is typed
+        raise ConfigError(f"{folder.config}: not the configuration of a run (iterations)")
     return [word for word in words if not word.startswith(ADDED_ON_RESUME)], config
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from gmlight.config.overrides import flat, override_key
 from gmlight.errors import ConfigError
@@ -73,6 +73,12 @@ def check_keys(config: DictConfig) -> None:
     unknown = [str(key) for key in config if key not in _root_keys(name) | set(choices)]
     # A dataset of one's own may have keys to which its other keys refer.
     built_in = (CONF_DIR / "dataset" / f"{choices['dataset']}.yaml").is_file()
+    for group in (*_PLAIN_GROUPS, "dataset"):
+        if not isinstance(config[group], DictConfig):
+            key = next(key for key in sorted(_keys()) if key.startswith(f"{group}."))
+            raise ConfigError(f"{group}={config[group]}: is a group of keys; set one of them, such as {key}=")
+    if not isinstance(config.cells, ListConfig):
+        raise ConfigError(f"cells={config.cells}: must be a list, as in conf/experiment/table1.yaml")
     for group in (*_PLAIN_GROUPS, *["dataset"] * built_in):
         added = {f"{group}.{key}" for key in config[group]} - _keys()
         unknown += sorted(key for key in added if not any(each.startswith(f"{key}.") for each in _keys()))
@@ -90,7 +96,9 @@ def explain_unknown_key(key: str, name: str = "train") -> str:
     group, _, last = key.rpartition(".")
     nested = sorted(each for each in _keys() if each.split(".")[1:] == [key])
     siblings = {each.rpartition(".")[2] for each in _keys() if group and each.rpartition(".")[0] == group}
-    if siblings:
+    if last.isdigit():
+        hint = f"; entries by number are set together, such as {group}={{{last}: ...}};"
+    elif siblings:
         hint = did_you_mean(last, siblings, f"{group}.")
     elif 0 < len(nested) <= 3:
         hint = f", did you mean {' or '.join(nested)}?"

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.sweep_resume import find_jobs, split_jobs
+from gmlight.errors import ConfigError
 from gmlight.runtime.console import new_console, print_path, relative_path
 
 
@@ -43,12 +44,14 @@ class Sweep(Callback):
                     print_path("run", run.path, console)
         elif "resume" in config:
             params = config.hydra.sweeper.get("params") or {}  # of an experiment
-            jobs = split_jobs(
-                [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
-            )
+            words = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
             finished = [run for run in find_jobs(folder) if run.result.is_file()]
-            how = f"; continue with resume={shlex.quote(str(folder))}" if len(finished) < len(jobs) else ""
-            console.print(f"runs     {len(finished)} of {len(jobs)} finished{how}", soft_wrap=True)
+            with contextlib.suppress(ConfigError):  # the number of jobs of glob() is not known here
+                jobs = split_jobs(words, "the sweep")
+                how = (
+                    f"; continue with resume={shlex.quote(str(folder))}" if len(finished) < len(jobs) else ""
+                )
+                console.print(f"runs     {len(finished)} of {len(jobs)} finished{how}", soft_wrap=True)
         print_path("sweep", folder, console)
         glob = shlex.quote(f"runs={folder}/*")
         console.print(f"tables   python -m gmlight.report {glob}", soft_wrap=True)

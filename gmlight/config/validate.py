@@ -120,7 +120,8 @@ def _check_dataset(config: DictConfig) -> None:
 
 def _check_architectures(config: DictConfig) -> None:
     names = select(config, "evaluation.architectures")
-    if names is not None and not (isinstance(names, ListConfig) and len(names)):
+    listed = isinstance(names, ListConfig) and len(names) and all(isinstance(name, str) for name in names)
+    if names is not None and not listed:
         raise ConfigError(f"evaluation.architectures={names}: must be null or a list such as [convnet,mlp]")
 
 

@@ -36,8 +36,8 @@ def select(config: DictConfig, key: str) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite int or float; booleans are not."""
-    return type(value) in (int, float) and math.isfinite(value)
+    """Whether a value is a finite float or an int of at most 64 bits; booleans are not."""
+    return abs(value) < 2**63 if type(value) is int else type(value) is float and math.isfinite(value)
 
 
 def data_root(config: DictConfig) -> str | None:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +21,10 @@ def choose_classes(
         root: the image folder, for messages.
 
     Raises:
-        ConfigError: a class is unknown, or not in both parts, or its name is not UTF-8.
+        ConfigError: a class is unknown, or not in both parts, or its name is not UTF-8, or two names differ
+            in their Unicode form alone.
     """
+    _check_forms([*parts[0], *parts[-1]], root)
     names = choose_names(dict.fromkeys([*parts[0], *parts[-1]]), chosen, root)
     for part, other in (("train", parts[-1]), ("test", parts[0])):
         if only := [name for name in names if name not in other]:
@@ -47,11 +50,15 @@ def choose_names(found: Collection[str], chosen: Sequence[object] | None, root: 
         root: the image folder, for messages.
 
     Raises:
-        ConfigError: a name is not among them, or a name is given twice.
+        ConfigError: a name is not among them, or a name is given twice, or the choice is no list.
     """
     if chosen is None:
         return list(found)
-    names = [chosen] if isinstance(chosen, str) else list(map(_as_typed, chosen))
+    if not isinstance(chosen, Sequence):
+        raise ConfigError(f"dataset.classes={chosen}: must be a list of names, dataset.classes=[a,b]")
+    by_form = {_composed(name): name for name in found}
+    typed = [chosen] if isinstance(chosen, str) else list(map(_as_typed, chosen))
+    names = [by_form.get(_composed(name), name) for name in typed]
     for name in names:
         if name not in found:
             near = difflib.get_close_matches(name, found, 1, cutoff=0.5)
@@ -60,6 +67,22 @@ def choose_names(found: Collection[str], chosen: Sequence[object] | None, root: 
     if len(set(names)) < max(2, len(names)):
         raise ConfigError(f"dataset.classes=[{name_some(names)}]: must be at least 2 classes, each once")
     return names
+
+
+def _check_forms(names: Sequence[str], root: Path) -> None:
+    # Two systems may write an accented letter as one character or as two, which look the same.
+    raw: dict[str, str] = {}
+    for name in names:
+        other = raw.setdefault(_composed(name), name)
+        if other != name:
+            raise ConfigError(
+                f"{root}: the class folders {other!a} and {name!a} look the same, but their letters are "
+                "composed differently; give them one name"
+            )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _as_typed(name: object) -> str:

@@ -100,7 +100,7 @@ def flatten(picture: Image.Image, mode: str, background: str = "white") -> Image
     if picture.mode == "RGBX" or tags.get(_SAMPLES, 1) > len(picture.getbands()):
         raise ValueError(f"{tags.get(_SAMPLES, 4)} channels; only grey, colour and transparency can be read")
     if picture.mode.startswith(("I", "F")):
-        return _from_16_bits(picture, tags).convert(mode)
+        picture = _from_16_bits(picture, tags)
     if not picture.has_transparency_data:
         return picture.convert(mode)
     over = picture.convert("LA").convert("RGBA") if picture.mode == "La" else picture.convert("RGBA")
@@ -109,14 +109,21 @@ def flatten(picture: Image.Image, mode: str, background: str = "white") -> Image
 
 
 def _from_16_bits(picture: Image.Image, tags: Any) -> Image.Image:
+    # Returns mode L, or LA if one grey value counts as transparent.
     # Pillow gives 16-bit grey as I;16, or as I if it is from a PGM file or an older Pillow's PNG.
     whole = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
     if not whole:
         raise ValueError(f"mode {picture.mode}, more than 8 bits a channel; convert it to 8 or 16 bits")
     bits = tags.get(_BITS, 16)
     most = 2 ** (bits if isinstance(bits, int) else bits[0]) - 1
-    values = np.asarray(picture).astype(np.float64) * (255 / most)
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    values = np.asarray(picture).astype(np.float64)
+    grey = Image.fromarray((values * (255 / most)).round().clip(0, 255).astype(np.uint8))
+    transparent = picture.info.get("transparency")
+    if not isinstance(transparent, int):
+        return grey
+    return Image.merge(
+        "LA", (grey, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    )
 
 
 def _orientation(picture: Image.Image) -> Any:

@@ -85,6 +85,8 @@ def _key(paths: Sequence[str], root: Path, form: PictureForm) -> str:
 
 
 def _load(place: Path, key: str) -> Decoded | None:
+    if not _leads_nowhere_else(place) or not place.is_file():  # to open a pipe would wait for ever
+        return None
     try:
         with safe_open(place, "pt") as file:
             metadata = file.metadata() or {}
@@ -98,7 +100,13 @@ def _load(place: Path, key: str) -> Decoded | None:
     return decoded if metadata.get("digest") == _digest(decoded) else None
 
 
+def _leads_nowhere_else(place: Path) -> bool:
+    return not (place.is_symlink() or place.parent.is_symlink())
+
+
 def _store(decoded: Decoded, place: Path, key: str) -> None:
+    if not _leads_nowhere_else(place):
+        raise OSError(f"{place} leads elsewhere")
     place.parent.mkdir(parents=True, exist_ok=True)
     if decoded.images.nbytes > shutil.disk_usage(place.parent).free / 2:
         raise OSError("the disk is nearly full")

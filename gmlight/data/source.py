@@ -101,6 +101,8 @@ class DataSource:
                 f"dataset.std={list(std)}: must be above 0; every pixel of a channel is the same"
             )
         if self.holdout:
+            if not 0 < self.holdout < 1:
+                raise ConfigError(f"holdout={self.holdout}: must be at least 0 and below 1")
             try:
                 splits = stratified(*train, self.holdout, seed=0, classes=self.classes, tolerance=1)
             except ConfigError as error:

@@ -47,7 +47,9 @@ def stratified(
         ConfigError: the share is not between 0 and 1, or a class has only one image.
     """
     if not 0 < test_share < 1:
-        raise ConfigError(f"{test_share}: the share of images to test must be between 0 and 1")
+        raise ConfigError(
+            f"dataset.load.test_share={test_share}: the share of images to test must be between 0 and 1"
+        )
     counts = labels.bincount(minlength=len(classes))
     if (counts == 1).any():
         name = classes[int((counts == 1).nonzero()[0])]

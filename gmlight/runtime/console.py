@@ -15,6 +15,7 @@ from rich.text import Text
 from gmlight.errors import ConfigError, one_line
 from gmlight.runtime.rank import is_main
 
+_LONGEST = 3e11  # seconds, ten thousand years, about the most that timedelta holds
 _silent: ContextVar[bool] = ContextVar("_silent", default=False)
 
 
@@ -45,6 +46,8 @@ def silent(yes: bool = True) -> Iterator[None]:
 
 def format_duration(seconds: float) -> str:
     """Formats seconds as hours, minutes and seconds: `0:01:30`."""
+    if seconds > _LONGEST:
+        return "over 10,000 years"
     return str(timedelta(seconds=round(seconds)))
 
 

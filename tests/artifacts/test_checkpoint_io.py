@@ -191,3 +191,13 @@ def test_checkpoint_interval_in_minutes(run: Callable[..., Path], minutes: float
     names = [folder.last_checkpoint, folder.previous_checkpoint]
     assert sorted(folder.checkpoints.iterdir()) == names[:kept]
     assert AtomicCheckpointIO().load_checkpoint(folder.last_checkpoint)["global_step"] == 4
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {}, {"global_step": "x"}, {"global_step": -1}, {"global_step": True}]
+)
+def test_other_content_with_the_right_hash_is_refused(content: object, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    AtomicCheckpointIO().save_checkpoint(content, folder.last_checkpoint)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"last\.ckpt: not a checkpoint of gmlight"):
+        read_checkpoint(folder.last_checkpoint)

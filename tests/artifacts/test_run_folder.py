@@ -118,6 +118,13 @@ def test_entries_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> N
     assert run.all_samples == []
 
 
+def test_a_checkpoint_beyond_the_last_update_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    line = "saved after image update 7, but iterations=3 has only 6; use iterations>=4"
+    with pytest.raises(ConfigError, match=line):
+        folder.rewind(save(folder, 7), iterations=3, updates=2)
+
+
 FILES = (
     "config.yaml", "result.json", "metrics.csv", "report.html", ".lock", "evaluation.jsonl", "origin.json",
     "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "samples/00001.png",

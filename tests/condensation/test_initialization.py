@@ -135,6 +135,42 @@ def test_condensed_set_of_another_dataset_is_refused(
         build_start(config, build_data(config).load(CPU))
 
 
+def test_images_that_the_set_was_learned_from_are_not_held_out(
+    run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, part = (
+        run("initialization=real", "iterations=0"),
+        run("holdout=0.2", "initialization=real", "iterations=0"),
+    )
+    for path, holdout, refused in (
+        (whole, 0.2, True),
+        (part, 0.3, True),
+        (part, 0.2, False),
+        (part, 0, False),
+    ):
+        words = (
+            f"initialization.path={path}",
+            f"holdout={holdout}",
+            "initialization=artifact",
+            "iterations=0",
+        )
+        capsys.readouterr()
+        if refused:
+            with pytest.raises(ConfigError, match=f"^holdout={holdout}: initialization.path=.* use holdout="):
+                run(*words)
+        else:
+            run(*words)
+            assert "warning" not in capsys.readouterr().out
+    other = (
+        f"initialization.path={whole}",
+        "initialization=artifact",
+        "iterations=0",
+        "dataset.load.split_seed=1",
+    )
+    run(*other)
+    assert "was learned from other training images" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("method", ["random", "herding", "whole"])
 def test_methods_that_condense_nothing(method: str, run: Callable[..., Path]) -> None:
     quick = ["initialization.epochs=1"] if method == "herding" else []

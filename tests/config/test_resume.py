@@ -22,6 +22,7 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.config.path_words import prepare_paths
 from gmlight.config.resume import claim, expand, read_run, refuse_changes
+from gmlight.config.sweep_resume import split_jobs
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 from gmlight.training.evaluator import Evaluator
@@ -304,6 +305,45 @@ def test_overrides_of_run_and_command_line_are_joined(
     ]  # fmt: skip
     assert expand(words)[-5:] == words[-5:]  # Lightning starts the other processes of a run this way
     assert expand(["seed=1", "-m"]) == ["seed=1", "-m"]
+
+
+HOSTILE_SWEEPS: dict[str, tuple[Any, str]] = {
+    "text": ("scale=smoke", "not the configuration of a sweep"),
+    "number": (5, "not the configuration of a sweep"),
+    "unreadable": (["seed=choice("], "no viable alternative at input"),
+    "endless": (["seed=range(0,1000000000)"], "more than 10000 jobs"),
+    "endless together": (
+        [f"{key}=range(0,200)" for key in ("seed", "ipc", "updates")],
+        "more than 10000 jobs",
+    ),
+    "standing": (["seed=range(0,9,0)"], "more than 10000 jobs"),
+    "options of the disk": (["dataset=glob(*)"], r"or glob\(\); name the folder of one run"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_SWEEPS)
+def test_a_strangers_sweep_is_refused_before_it_is_listed(name: str, tmp_path: Path) -> None:
+    words, line = HOSTILE_SWEEPS[name]
+    hydra = {"overrides": {"task": words, "hydra": []}, "runtime": {"choices": {"hydra/sweeper": "basic"}}}
+    (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": hydra}))
+    with pytest.raises(ConfigError, match=line) as raised:
+        expand(prepare_paths([f"resume={tmp_path}"]))
+    assert "\n" not in str(raised.value)
+
+
+def test_jobs_of_a_sweep_are_counted_by_hand() -> None:
+    assert len(split_jobs(["seed=range(0,10,3)", "ipc=1,2", "scale=smoke"], "x")) == 8
+    assert split_jobs(["seed=1,2", "seed=5", "ipc=choice(1,3)"], "x") == [
+        ["seed=5", "ipc=1"],
+        ["seed=5", "ipc=3"],
+    ]
+
+
+@pytest.mark.parametrize("value", ["x", None, -1, float("inf"), True])
+def test_a_run_without_a_number_of_iterations_is_refused(value: object, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"iterations": value, "command": ["seed=1"]}))
+    with pytest.raises(ConfigError, match=r"config.yaml: not the configuration of a run \(iterations\)"):
+        expand(prepare_paths([f"resume={tmp_path}"]))
 
 
 def test_another_option_drops_the_keys_set_inside_the_former(tmp_path: Path) -> None:

@@ -340,3 +340,30 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
         ConfigError, match=r"/dog: cannot be read \(Permission denied\); change its permissions"
     ):
         list_folder(str(tmp_path))
+
+
+ONE, TWO_CHARACTERS = "caf\u00e9", "cafe\u0301"  # as Linux and as macOS write it
+
+
+def test_names_that_only_look_the_same_are_refused(tmp_path: Path) -> None:
+    line = "look the same, but their letters are composed differently; give them one name"
+    make(tmp_path / "parts", [f"train/{name}/1.jpg" for name in (ONE, "tea")])
+    make(tmp_path / "parts", [f"test/{name}/1.jpg" for name in (TWO_CHARACTERS, "tea")])
+    make(tmp_path / "classes", [f"{name}/1.jpg" for name in (ONE, TWO_CHARACTERS)])
+    for folder in ("parts", "classes"):
+        with pytest.raises(ConfigError, match=line):
+            list_folder(str(tmp_path / folder))
+
+
+def test_a_class_is_chosen_however_its_letters_are_composed(tmp_path: Path) -> None:
+    make(tmp_path, [f"{name}/1.jpg" for name in (TWO_CHARACTERS, "tea", "milk")])
+    assert list_folder(str(tmp_path), [ONE, "tea"]).classes == (TWO_CHARACTERS, "tea")
+
+
+@pytest.mark.parametrize("chosen", [10, 1.5, True, {"a": 1}])
+def test_a_choice_that_is_no_list_is_refused(chosen: object, tmp_path: Path) -> None:
+    make(tmp_path, TWO)
+    with pytest.raises(
+        ConfigError, match=r"^dataset.classes=.*: must be a list of names, dataset.classes=\[a,b\]$"
+    ):
+        list_folder(str(tmp_path), chosen)  # type: ignore[arg-type]

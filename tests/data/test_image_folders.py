@@ -390,6 +390,27 @@ def test_a_folder_that_cannot_be_written_is_kept_elsewhere(
     assert len(decoded) == 15
 
 
+def test_pixels_behind_a_pipe_or_a_link_are_not_touched(
+    folder: Path, tmp_path: Path, decoded: list[str]
+) -> None:
+    """To open a pipe would wait for ever; a link leads out of the folder."""
+    read(folder)
+    kept = next((folder / ".gmlight").iterdir())
+    kept.unlink()
+    os.mkfifo(kept)
+    read(folder)
+    assert len(decoded) == 30
+    kept.unlink(missing_ok=True)
+    for place in (tmp_path / "cache").rglob("*.safetensors"):
+        place.unlink()
+    (folder / ".gmlight").rmdir()
+    (tmp_path / "mine").mkdir()
+    (folder / ".gmlight").symlink_to(tmp_path / "mine")
+    read(folder)
+    assert len(decoded) == 45
+    assert not list((tmp_path / "mine").iterdir())
+
+
 def test_a_full_disk_keeps_nothing(
     folder: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,6 +212,12 @@ def test_16_bit_grey_has_its_full_range(suffix: str, form: PictureForm, tmp_path
     assert read(path, form) == [[[0, 1], [200, 255]]] * form.channels
 
 
+def test_16_bit_grey_with_a_transparent_value_lies_on_the_background(tmp_path: Path) -> None:
+    path = grey16(tmp_path / "x.png", [0, 257, 51400, 65535], transparency=51400)
+    assert read(path, GREY) == [[[0, 1], [255, 255]]]
+    assert read(path, PictureForm((2, 2), 3, background="#102030"))[2] == [[0, 1], [48, 255]]
+
+
 def test_16_bit_grey_of_other_byte_order(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     header = struct.pack(">2sHIH", b"MM", 42, 8, 8)
