@@ -77,13 +77,17 @@ def check_keys(config: DictConfig) -> None:
         if not isinstance(config[group], DictConfig):
             key = next(key for key in sorted(_keys()) if key.startswith(f"{group}."))
             raise ConfigError(f"{group}={config[group]}: is a group of keys; set one of them, such as {key}=")
-    if not isinstance(config.cells, ListConfig):
-        raise ConfigError(f"cells={config.cells}: must be a list, as in conf/experiment/table1.yaml")
+    if not (isinstance(config.cells, ListConfig) and all(map(_is_cell, config.cells))):
+        raise ConfigError(f"cells={config.cells}: must be a list of cells, as in conf/experiment/table3.yaml")
     for group in (*_PLAIN_GROUPS, *["dataset"] * built_in):
         added = {f"{group}.{key}" for key in config[group]} - _keys()
         unknown += sorted(key for key in added if not any(each.startswith(f"{key}.") for each in _keys()))
     if unknown:
         raise ConfigError(explain_unknown_key(unknown[0], name))
+
+
+def _is_cell(node: Any) -> bool:
+    return isinstance(node, DictConfig) and {"when"} < set(node) <= {"when", "blank", "set"}
 
 
 def explain_unknown_key(key: str, name: str = "train") -> str:
