@@ -32,3 +32,14 @@ def test_colours_are_the_pixels_before_normalisation() -> None:
     images = torch.full((1, 3, 8, 8), 0.5)  # 0.2 + 0.25, 0.4 + 0.125, 0.6 + 0.0625
     sheet = draw_grid(LabelledImages(images, torch.tensor([0])), info)
     assert sheet.getpixel((sheet.width - GAP - 2, GAP + 2)) == (115, 134, 169)  # times 255, rounded
+
+
+def test_images_are_enlarged_by_a_whole_factor() -> None:
+    """To at least 48 pixels: 28 twice, 47 twice, 48 not at all."""
+    for width, cell in ((28, 56), (47, 94), (48, 48), (100, 100)):
+        images = LabelledImages(torch.zeros(2, 1, 8, width), torch.tensor([0, 0]))
+        sheets = [
+            draw_grid(LabelledImages(images.images[:n], images.labels[:n]), named_classes("a"))
+            for n in (1, 2)
+        ]
+        assert sheets[1].width - sheets[0].width == cell + GAP

@@ -158,3 +158,50 @@ def test_predicted_number_of_quick_evaluations(
         "ipc=1", f"iterations={iterations}", f"evaluation.every={every}", "evaluation.quick_networks=1"
     )
     assert len(list((folder / "samples").glob("*.png"))) == expected + 2  # at the start and at the end
+
+
+def test_seconds_of_an_evaluation_are_per_network_epoch_and_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks at once: 24 s for three epochs of eight images each, and 10 s for their tests."""
+    timed = iter([24.0, 10.0])
+    monkeypatch.setattr(dry_run, "EPOCHS", 3)
+    monkeypatch.setattr(dry_run, "measure_seconds", lambda function, device: (function(), next(timed))[1])
+    asked: list[tuple[str, object]] = []
+
+    class Stub:
+        test_batch = None
+        data = SimpleNamespace(test=SimpleNamespace(device=torch.device("cpu")))
+
+        def with_epochs(self, epochs: int) -> "Stub":
+            asked.append(("epochs", epochs))
+            return self
+
+        def parallel_networks(self, images: LabelledImages) -> int:
+            return 2
+
+        def trained(self, images: LabelledImages, members: list[int]) -> str:
+            asked.append(("trained", members))
+            return "ensemble"
+
+        def accuracies(self, ensemble: str, networks: int) -> None:
+            asked.append((ensemble, networks))
+
+    images = LabelledImages(torch.zeros(8, 1, 4, 4), torch.zeros(8).long())
+    stub: Any = Stub()
+    assert dry_run.evaluation_seconds(stub, images, 50) == (24 / 2 / 3 / 8, 10 / 2)
+    warm_up_and_measured = [("trained", [0, 1])] * 2 + [("ensemble", 50)] * 2
+    assert asked == [("epochs", 3), *warm_up_and_measured]
+
+
+def test_disk_space_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of 300 bytes: one before, one after, and one with each of four quick evaluations."""
+    picture = SimpleNamespace(save=lambda file, form: file.write(bytes(300)))
+    monkeypatch.setattr(dry_run, "draw_grid", lambda images, info: picture)
+    images = LabelledImages(torch.zeros(5, 1, 4, 4), torch.zeros(5).long())  # 320 bytes
+    module: Any = SimpleNamespace(inner_loop=SimpleNamespace(factory=lambda: torch.nn.Linear(9, 1)))  # 40
+    plan = Plan(iterations=10, updates=3, evaluate_every=2, quick_networks=1, log_every=5)
+    assert plan.evaluations == 4
+    checkpoints = 2 * (3 * 320 + 2 * 40)
+    page = 6 * 400 + dry_run.CURVES  # base64 writes four characters for three bytes
+    expected = 320 + checkpoints + 7 * 300 + page + 6 * dry_run.METRICS_LINE
+    data: Any = SimpleNamespace(info=None)
+    assert dry_run.disk_bytes(module, images, data, plan) == expected
