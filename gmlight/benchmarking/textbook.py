@@ -43,6 +43,7 @@ def check_textbook_config(config: DictConfig) -> None:
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
         ("matching.mixed_real", config.matching.get("mixed_real", 0), [0]),
+        ("matching.layers", config.matching.get("layers", "all"), ["all"]),
         ("schedule.unit", config.schedule.unit, ["epochs"]),
         ("image_steps", config.image_steps, [1]),
         ("network_images", config.network_images, ["synthetic"]),

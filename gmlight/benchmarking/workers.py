@@ -155,7 +155,9 @@ def _serve_gmlight(pipe: Connection, first: str, config: DictConfig, scratch: Pa
     loop.others = {
         "test": lambda: _test(evaluator, network, config.evaluation.networks),
         "evaluation": lambda: _evaluation(evaluator, config),
-        "operations": lambda: dataclasses.asdict(flops.count(network, data.shape)),
+        "operations": lambda: dataclasses.asdict(
+            flops.count(network, data.shape, config.matching.get("layers", "all"))
+        ),
         "peak": lambda: {"gflops": convolution_peak(device)},
         "settings": lambda: {"engine": condenser.matcher.engine.describe(), "notes": notes},
     }
@@ -208,7 +210,9 @@ def _serve_textbook(pipe: Connection, first: str, config: DictConfig) -> None:
         "iteration": lambda: iteration(profiled=False),
         "profile": lambda: iteration(profiled=True),
         "test": lambda: {"seconds": measure_seconds(test, device), "images": len(data.test)},
-        "operations": lambda: dataclasses.asdict(flops.count(network, data.shape)),
+        "operations": lambda: dataclasses.asdict(
+            flops.count(network, data.shape, config.matching.get("layers", "all"))
+        ),
     }
     task = first
     while task != "end":

@@ -106,6 +106,7 @@ def build_engine(config: DictConfig, data: CondensationData, compilation: Compil
         precision=config.speed.precision,
         compilation=compilation,
         real_images=config.iterations * config.updates * config.real_batch * len(data.classes),
+        layers=config.matching.get("layers", "all"),
     )
 
 
@@ -127,7 +128,8 @@ def check_gradients(config: DictConfig, data: CondensationData, parts: Parts, pr
     classes, device = len(data.classes), data.train.device
     with torch.device("meta"):  # its shapes are enough
         network = parts.factory()
-    check_memory(network, classes if device.type == "cpu" else -(-classes // processes), device)
+    at_once = classes if device.type == "cpu" else -(-classes // processes)
+    check_memory(network, at_once, device, config.matching.get("layers", "all"))
 
 
 def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> GradientMatcher:

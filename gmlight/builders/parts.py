@@ -34,6 +34,8 @@ from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
 
+OF_MATCHER = ("mixed_real", "mixed_synthetic", "layers")  # keys of matching that no rule takes
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -140,7 +142,7 @@ def build_rule(config: DictConfig, distance: Distance | None = None) -> Rule:
     Raises:
         ConfigError: `matching.mixed_real` is set, but the rule needs class batches at every outer iteration.
     """
-    rule = as_rule(build_part("matching", without(config.matching, "mixed_real", "mixed_synthetic")))
+    rule = as_rule(build_part("matching", without(config.matching, *OF_MATCHER)))
     check_rule(rule, distance or build_distance(config), len(config.dataset.classes))
     mixed = config.matching.get("mixed_real", 0)
     if mixed and not any(rule.needs_mixed_batches(k) for k in range(2)):

@@ -31,6 +31,8 @@ FORMER_NAMES = {
 BUILT_AT_ONCE = tuple(
     f"gmlight.matching.rules.{name}" for name in ("inter", "interleaved", "intra", "multilevel")
 )
+# Keys that older runs lack, with the value that a run without them had.
+LATER_KEYS = {"matching.layers": "all"}
 _PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
 
 

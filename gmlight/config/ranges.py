@@ -131,6 +131,8 @@ def _rules() -> Iterator[tuple[str, str, Allows]]:
         yield key, "a number above 0", _is_positive
     # None stands for the number of classes.
     yield "matching.inter_weight", "a number above 0", lambda value: value is None or _is_positive(value)
+    layers = "all, conv, or a share above 0 and up to 1"
+    yield "matching.layers", layers, lambda value: value in ("all", "conv") or _is_share(value)
     for key in _NOT_NEGATIVE:
         yield key, "a number of at least 0", lambda value: is_number(value) and value >= 0
     for key in _FRACTIONS:
@@ -152,6 +154,10 @@ def _is_auto_or_count(value: Any) -> bool:
 
 def _is_fraction(value: Any) -> bool:
     return is_number(value) and 0 <= value < 1
+
+
+def _is_share(value: Any) -> bool:
+    return is_number(value) and 0 < value <= 1
 
 
 def _is_positive(value: Any) -> bool:

@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
+from gmlight.errors import ConfigError
+
+CONVOLUTION = 4  # dimensions of the weight of a two-dimensional convolution
+
 Layers = dict[str, Tensor]
 # As `block_gradients` without `network`: weights, other parameters and buffers,
 # images [b, m, channels, H, W], labels [b, m] -> gradients.
@@ -37,9 +41,25 @@ class ClassGradients:
     priors: Sequence[float]
 
 
-def matched_weights(network: nn.Module) -> list[str]:
-    """Returns the names of the parameters that are matched: those with two or more dimensions."""
-    return [name for name, parameter in network.named_parameters() if parameter.ndim >= 2]
+def matched_weights(network: nn.Module, layers: str | float = "all") -> list[str]:
+    """Returns the names of the parameters that are matched, the shallowest first.
+
+    Args:
+        network: any network.
+        layers: `all`: parameters with two or more dimensions; `conv`: weights of convolutions among them, as
+            IDC does; or the share of the deepest among them, in (0, 1], as PAD does, rounded to whole
+            parameters, at least one.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    weights = {name: weight for name, weight in network.named_parameters() if weight.ndim >= 2}
+    if layers == "conv":
+        weights = {name: weight for name, weight in weights.items() if weight.ndim == CONVOLUTION}
+        if not weights:
+            raise ConfigError("matching.layers=conv: the architecture has no convolutions; use all")
+    names = list(weights)
+    return names if isinstance(layers, str) else names[-max(1, round(layers * len(names))) :]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class GradientEngine:
             and `bfloat16`.
         compilation: decides whether the gradients on real images are compiled; None: they are not.
         real_images: total number of real images of the run, by which `compilation` decides.
+        layers: whose gradients are computed, as in `matched_weights`.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class GradientEngine:
         precision: str = "float32",
         compilation: Compilation | None = None,
         real_images: int = 1,
+        layers: str | float = "all",
     ) -> None:
+        self._layers = layers
         self._microbatch, self._classes_per_block = microbatch, classes_per_block
         self._precision, self._real_images = precision, real_images
         self._compilation = compilation or Compilation(False, print)
@@ -72,7 +75,14 @@ class GradientEngine:
         compute = self._real_blocks(network, images[0][0], microbatch)
         blocks = Blocks(microbatch, classes_per_block, compute)
         with _tf32() if self._precision == "tf32" else nullcontext():
-            return class_gradients(network, images, labels, first_class=first_class, blocks=blocks)
+            return class_gradients(
+                network,
+                images,
+                labels,
+                first_class=first_class,
+                weights=self.weights(network),
+                blocks=blocks,
+            )
 
     def synthetic(
         self,
@@ -96,8 +106,18 @@ class GradientEngine:
         """
         blocks = Blocks(*self._sizes(network, images, differentiable=True))
         return class_gradients(
-            network, images, labels, first_class=first_class, create_graph=differentiable, blocks=blocks
+            network,
+            images,
+            labels,
+            first_class=first_class,
+            create_graph=differentiable,
+            weights=self.weights(network),
+            blocks=blocks,
         )
+
+    def weights(self, network: nn.Module) -> list[str]:
+        """Returns the names of the parameters whose gradients are computed."""
+        return matched_weights(network, self._layers)
 
     def classes_at_once(self, network: nn.Module, images: Tensor) -> int:
         """Returns the number of classes whose graphs fit the memory; resolved once.
@@ -107,7 +127,7 @@ class GradientEngine:
             images: synthetic, [C, n, channels, H, W].
         """
         if self._classes_at_once is None:
-            weights = [network.get_parameter(name) for name in matched_weights(network)]
+            weights = [network.get_parameter(name) for name in self.weights(network)]
             gradient_bytes = GRADIENT_COPIES * sum(weight.nbytes for weight in weights)
             graph_bytes = BACKWARD_FACTOR * activation_bytes(network, images[0][:1]) * images.shape[1]
             fitting = graph_memory(images.device) // (gradient_bytes + graph_bytes)
@@ -174,7 +194,7 @@ class GradientEngine:
     def _should_compile(self, network: nn.Module, image: Tensor) -> bool:
         if self._compile is None:
             self._compile = self._compilation.should_compile(
-                lambda: self._real_images * flops.count(network, image.shape).real, image.device
+                lambda: self._real_images * flops.count(network, image.shape, self._layers).real, image.device
             )
         return self._compile
 

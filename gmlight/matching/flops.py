@@ -28,19 +28,20 @@ class Operations:
     testing: int
 
 
-def count(network: nn.Module, shape: tuple[int, ...]) -> Operations:
+def count(network: nn.Module, shape: tuple[int, ...], layers: str | float = "all") -> Operations:
     """Counts the operations per image with torch's counter, on the meta device.
 
     Args:
         network: any network; a copy is counted.
         shape: of an image, (channels, H, W).
+        layers: that are matched, as in `matched_weights`.
     """
     network = copy.deepcopy(network).to("meta").eval()
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     dtype = next(iter(parameters.values())).dtype
     image = torch.empty(1, 1, *shape, dtype=dtype, device="meta")
     label = torch.zeros(1, 1, dtype=torch.long, device="meta")
-    weights = {name: parameters[name] for name in matched_weights(network)}
+    weights = {name: parameters[name] for name in matched_weights(network, layers)}
     others = {name: value for name, value in parameters.items() if name not in weights}
     others |= dict(network.named_buffers())
 

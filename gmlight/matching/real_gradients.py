@@ -69,18 +69,19 @@ def real_gradients(
     return RealGradients(layers, sizes, share.units)
 
 
-def check_memory(network: nn.Module, classes: int, device: torch.device) -> None:
+def check_memory(network: nn.Module, classes: int, device: torch.device, layers: str | float = "all") -> None:
     """Checks that the gradients of all classes fit the memory; else the system might kill the run.
 
     Args:
         network: that is matched; on any device.
         classes: number of classes whose gradients are held at once.
         device: that holds them.
+        layers: that are matched, as in `matched_weights`.
 
     Raises:
         ConfigError: they do not fit.
     """
-    weights = [network.get_parameter(name) for name in matched_weights(network)]
+    weights = [network.get_parameter(name) for name in matched_weights(network, layers)]
     needed, memory = classes * sum(weight.nbytes for weight in weights), total_memory(device)
     if needed > memory:
         raise ConfigError(
@@ -117,7 +118,7 @@ def _partial_gradient(
     # Contribution of the images of this part to the mean gradient on all images.
     count = len(images[part])
     if count == 0:
-        weights = ((name, network.get_parameter(name)) for name in matched_weights(network))
+        weights = ((name, network.get_parameter(name)) for name in engine.weights(network))
         return {name: torch.zeros_like(weight).unsqueeze(0) for name, weight in weights}
     layers = engine.real(network, images[part].unsqueeze(0), [labels[part]])
     if count == len(images):

@@ -96,7 +96,7 @@ class SignalHandler:
     def _replacing_handlers(self) -> Iterator[None]:
         self.signum, self._raised = None, False
         previous = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGALRM)}
-        self._handled = set(SIGNALS) | self._additional
+        self._handled = set(SIGNALS)
         if previous[signal.SIGHUP] == signal.SIG_IGN:  # nohup: the run outlives its terminal
             self._handled.remove(signal.SIGHUP)
         self._installed = True

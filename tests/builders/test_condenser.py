@@ -11,6 +11,7 @@ from gmlight.builders.data import build_matched_data, build_sampler
 from gmlight.builders.parts import build_parts
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.sampling import Representatives
+from gmlight.config.labels import describe
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese
 from gmlight.runtime.seeding import generator
@@ -58,6 +59,22 @@ def test_sizes_and_counts_reach_their_parts() -> None:
     assert (data.updates, data.seed) == (3, 11)
     sizes = data.batches
     assert (sizes.real, sizes.mixed, sizes.statistics, sizes.matched) == (13, 17, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("layers", "weights"),
+    [
+        ("all", ["conv0.weight", "conv1.weight", "linear.weight"]),
+        ("conv", ["conv0.weight", "conv1.weight"]),
+        ("0.4", ["linear.weight"]),
+    ],
+)
+def test_the_engine_computes_the_layers_that_are_matched(layers: str, weights: list[str]) -> None:
+    config, _, condenser = built(f"matching.layers={layers}")
+    condenser.inner_loop.start(0, 0, CPU)
+    assert condenser.network is not None
+    assert condenser.matcher.engine.weights(condenser.network) == weights
+    assert (f"matching.layers={layers}" in describe(config).method) is (layers != "all")
 
 
 def test_batch_norm_gets_a_batch_for_its_statistics() -> None:

@@ -57,6 +57,16 @@ def test_sets_are_chosen_by_class() -> None:
     assert (noise.images.mean().item(), noise.images.std().item()) == pytest.approx((0, 1), abs=0.05)
 
 
+@pytest.mark.parametrize("method", [initialization.random, functools.partial(herding, features="pixels")])
+def test_all_images_of_the_smallest_class_may_be_chosen(method: Callable) -> None:
+    """It has five."""
+    sgd = {"network": None, "epochs": 1} if method is not initialization.random else {}
+    chosen = method(numbered(), 5, torch.Generator(), **sgd)
+    assert sorted(chosen.images[:5, 0, 0, 0].round().int().tolist()) == [0, 1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="6 images of class 'a' are wanted, and it has only 5"):
+        method(numbered(), 6, torch.Generator(), **sgd)
+
+
 def test_herding_keeps_the_order_of_its_choice() -> None:
     """Of 0 to 4 the middle 2 comes first, then the pair around it; of 5 to 11 the middle 8."""
     chosen = initialization.herding(
@@ -116,20 +126,21 @@ def test_condensed_set_as_initialization(run: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "classes", "mean", "message"),
+    ("shape", "classes", "mean", "std", "message"),
     [
-        ((10, 1, 9, 9), list("0123456789"), 0.3054, "image shape is"),
-        ((10, 1, 8, 8), list("abcdefghij"), 0.3054, "classes are"),
-        ((10, 1, 8, 8), list("0123456789"), 0.5, "normalisation is"),
+        ((10, 1, 9, 9), list("0123456789"), 0.3054, 0.376, "image shape is"),
+        ((10, 1, 8, 8), list("abcdefghij"), 0.3054, 0.376, "classes are"),
+        ((10, 1, 8, 8), list("0123456789"), 0.5, 0.376, "normalisation is"),
+        ((10, 1, 8, 8), list("0123456789"), 0.3054, 0.5, "normalisation is"),
     ],
-    ids=["shape", "classes", "normalisation"],
+    ids=["shape", "classes", "mean", "std"],
 )
 def test_condensed_set_of_another_dataset_is_refused(
-    shape: tuple[int, ...], classes: list[str], mean: float, message: str, tmp_path: Path
+    shape: tuple[int, ...], classes: list[str], mean: float, std: float, message: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "condensed"
     images = LabelledImages(torch.zeros(shape), torch.arange(10))
-    condensed_set.write(folder, images, named_classes(*classes, mean=[mean], std=[0.376]), {})
+    condensed_set.write(folder, images, named_classes(*classes, mean=[mean], std=[std]), {})
     config = composed("initialization=artifact", f"initialization.path={folder}", "ipc=1")
     with pytest.raises(ConfigError, match=message):
         build_start(config, build_data(config).load(CPU))

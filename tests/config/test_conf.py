@@ -251,6 +251,8 @@ def test_mlp_has_a_smaller_image_learning_rate() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["matching.layers=0"], "matching.layers=0: must be all, conv, or a share above 0 and up to 1"),
+        (["matching.layers=convs"], "matching.layers=convs: must be all, conv, or a share"),
         (["ipc=0"], "ipc=0: must be a whole number of at least 1"),
         (["ipc=-3"], "ipc=-3: must be a whole number of at least 1"),
         (["ipc=two"], "ipc=two: must be a whole number of at least 1"),

@@ -1,5 +1,6 @@
 """A run that is stopped anywhere and resumed gives the bits of an undisturbed run."""
 
+import copy
 import csv
 import itertools
 import json
@@ -418,6 +419,17 @@ def test_which_keys_may_change_on_resume(tmp_path: Path) -> None:
     assert [word for word in MAY_NOT_CHANGE if is_accepted(word)] == []
     with pytest.raises(ConfigError, match="iterations=19: the run has 20; use no fewer"):
         refuse_changes(folder, with_word("iterations=19"))
+
+
+def test_a_run_of_a_version_without_a_key_had_its_default(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    now: Any = OmegaConf.to_container(composed(), resolve=True)
+    older = copy.deepcopy(now)
+    del older["matching"]["layers"]
+    folder.config.write_text(yaml.safe_dump({"command": []} | older))
+    refuse_changes(folder, now)
+    with pytest.raises(ConfigError, match=r"matching.layers=conv \(was all\); start a new run"):
+        refuse_changes(folder, now | {"matching": now["matching"] | {"layers": "conv"}})
 
 
 def test_folder_is_locked_by_one_process(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from gmlight.errors import ConfigError
 from gmlight.matching.class_gradients import Blocks, class_gradients, matched_weights
 from helpers import naive_algorithm
 from helpers.problems import random_images, small_network
@@ -100,3 +102,20 @@ def test_batch_weights_give_the_gradient_on_the_union() -> None:
         gradients = class_gradients(network, images)[name]
         mean = sum(n / 9 * gradient for n, gradient in zip(sizes, gradients, strict=True))
         torch.testing.assert_close(mean, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_matched_weights_of_five_layers() -> None:
+    """Three convolutions and two linear layers; shares round to whole weights, and the deepest count."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.GroupNorm(2, 2), nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3), nn.Flatten(),
+        nn.Linear(8, 4), nn.Linear(4, 3),
+    )  # fmt: skip
+    everything = ["0.weight", "2.weight", "3.weight", "5.weight", "6.weight"]
+    assert matched_weights(network) == matched_weights(network, 1.0) == everything
+    assert matched_weights(network, "conv") == everything[:3]
+    for share, number in ((0.01, 1), (0.3, 2), (0.5, 2), (0.6, 3), (0.75, 4), (0.9, 4)):
+        assert matched_weights(network, share) == everything[-number:], share
+    with pytest.raises(
+        ConfigError, match=r"matching.layers=conv: the architecture has no convolutions; use all"
+    ):
+        matched_weights(nn.Linear(2, 2), "conv")

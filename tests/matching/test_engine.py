@@ -136,6 +136,15 @@ def test_largest_class_determines_the_sizes() -> None:
         torch.testing.assert_close(layers[name], expected, rtol=1e-10, atol=1e-14)
 
 
+def test_described_sizes_are_at_most_those_of_a_class() -> None:
+    network, images = small_network().eval(), random_images(3, 5, 2, 8, 8)
+    chosen = gradient_engine(microbatch=100)
+    chosen.real(network, images)
+    (settings,) = chosen.describe()
+    assert (settings["images_per_class"], settings["microbatch"]) == (5, 5)
+    assert chosen.microbatch == 100
+
+
 def test_resume_keeps_the_resolved_sizes() -> None:
     network, images = small_network().eval(), random_images(3, 5, 2, 8, 8)
     first = gradient_engine()

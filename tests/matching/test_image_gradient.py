@@ -24,10 +24,12 @@ SHARES = {
 }
 
 
-def matcher(rule: rules.MatchingRule, chunk: int | None = None, mixed: int = 256) -> GradientMatcher:
-    info = numbered_classes(3, PRIORS)
+def matcher(
+    rule: rules.MatchingRule, chunk: int | None = None, mixed: int = 256, layers: str | float = "all"
+) -> GradientMatcher:
+    engine = gradient_engine(layers=layers)
     return GradientMatcher(
-        info, rule, DISTANCE, gradient_engine(), classes_per_chunk=chunk, mixed_synthetic=mixed
+        numbered_classes(3, PRIORS), rule, DISTANCE, engine, classes_per_chunk=chunk, mixed_synthetic=mixed
     )
 
 
@@ -69,6 +71,45 @@ def test_chunks_give_the_loss_and_the_gradient_of_plain_loops(weights: str, chun
     (expected,) = torch.autograd.grad(within + between, leaf)
     torch.testing.assert_close(result.terms["intra"], within.detach(), rtol=1e-10, atol=0)
     torch.testing.assert_close(result.terms["inter"], between.detach(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(result.image_gradient, expected, rtol=1e-9, atol=1e-12)
+
+
+# Of two convolutions and a classifier: the places of those that are matched.
+LAYERS: dict[str | float, list[int]] = {
+    "all": [0, 1, 2],
+    "conv": [0, 1],
+    0.1: [2],
+    0.5: [1, 2],
+    1.0: [0, 1, 2],
+}
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize("layers", LAYERS)
+def test_some_layers_are_matched(layers: str | float, chunk: int | None) -> None:
+    network = small_network().eval()
+    images = random_images(3, IPC, 2, 8, 8, seed=9)
+    real = [random_images(n, 2, 8, 8, seed=n) for n in COUNTS]
+    chosen = matcher(rules.multilevel(1.5), chunk, layers=layers)
+    result = chosen.match(network, images, chosen.real_gradients(network, real), k=0)
+
+    leaf = images.clone().requires_grad_()
+    sides = [
+        [
+            [gradients[i] for i in LAYERS[layers]]
+            for gradients in naive_algorithm.class_gradients(network, *given)
+        ]
+        for given in ((list(leaf), True), (real,))
+    ]
+    shares = [1 / 3] * 3
+    loss = sum(
+        naive_algorithm.matching_loss(rule, *sides, "cos_euclid", 0.7, 0, 1.5, shares, shares)
+        for rule in ("intra", "inter")
+    )
+    (expected,) = torch.autograd.grad(loss, leaf)
+    torch.testing.assert_close(
+        torch.stack(list(result.terms.values())).sum(), loss.detach(), rtol=1e-10, atol=0
+    )
     torch.testing.assert_close(result.image_gradient, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from gmlight.errors import ConfigError
 from gmlight.matching import real_gradients
+from helpers.problems import gradient_engine, random_images, small_network
 
 # Weights [500, 1000] and [7, 500] are matched, the bias is not: 503,500 numbers of 4 bytes.
 NETWORK = nn.Sequential(nn.Linear(1000, 500, bias=False), nn.Linear(500, 7, bias=True)).to("meta")
@@ -45,3 +47,17 @@ def test_run_that_does_not_fit_is_refused_before_it_begins(
         assert [*(tmp_path / "run0").iterdir()] == []
     else:
         assert (run(*words) / "result.json").exists()
+
+
+@pytest.mark.parametrize("parts", [[slice(0, 7)], [slice(0, 2), slice(2, 7)], [slice(0, 7), slice(7, 7)]])
+def test_parts_of_a_mixed_batch_add_up_to_its_gradient(parts: list[slice]) -> None:
+    """As several ranks compute it: a part's mean counts by its share of the images, none as zero."""
+    network, images = small_network().eval(), random_images(7, 2, 8, 8)
+    labels = torch.tensor([0, 1, 2, 2, 0, 2, 1])
+    engine = gradient_engine()
+    found = [real_gradients._partial_gradient(engine, network, images, labels, part) for part in parts]
+    loss = cross_entropy(network(images), labels)
+    names = [name for name, weight in network.named_parameters() if weight.ndim >= 2]
+    expected = torch.autograd.grad(loss, [network.get_parameter(name) for name in names])
+    for name, gradient in zip(names, expected, strict=True):
+        torch.testing.assert_close(sum(part[name][0] for part in found), gradient)

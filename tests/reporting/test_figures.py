@@ -45,6 +45,18 @@ def test_trajectory_plot_shows_every_network() -> None:
     assert list(losses.get_lines()[1].get_ydata()) == [0.7] * 3
 
 
+def test_the_band_is_mean_and_std_but_never_below_zero() -> None:
+    """Norms 1 and 9 (5 +- 4) at first; then 0.1, 0.1 and 9.7 of three, whose std is above their mean."""
+    networks = [[Point(1, first, 2.0, 30.0, 0.5, 0.7), Point(2, then, 2.0, 30.0, 0.5, 0.7)]
+                for first, then in ((1.0, 0.1), (9.0, 0.1), (5.0, 9.7))]  # fmt: skip
+    norms, *_ = plot_trajectory("title", networks).axes
+    (edge,) = norms.collections[0].get_paths()
+    at_first = sorted(float(y) for x, y in edge.vertices if x == 1)
+    then = sorted(float(y) for x, y in edge.vertices if x == 2)
+    assert (at_first[0], at_first[-1]) == pytest.approx((5 - (32 / 3) ** 0.5, 5 + (32 / 3) ** 0.5))
+    assert (then[0], then[-1]) == pytest.approx((0.1, 3.3 + 20.48**0.5))
+
+
 def test_files(tmp_path: Path) -> None:
     figure = plot_zetas("title", [[3, 4], [2, 2]], "epochs")
     for folder in ("a", "b"):

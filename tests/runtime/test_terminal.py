@@ -48,7 +48,8 @@ def test_variables_of_launchers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "WORLD_SIZE" not in os.environ
     assert os.environ["SLURM_NTASKS"] == "4"
     for name in ("RANK", "SLURM_PROCID", "MASTER_PORT"):
-        monkeypatch.setenv(name, "two")
-        with pytest.raises(ConfigError, match=f"the environment variable {name}=two: must be a whole number"):
-            check_launcher_variables()
+        for value in ("two", "-1", "1.5", "\u00b2", "\u0663"):  # int reads the last, a digit of Arabic
+            monkeypatch.setenv(name, value)
+            with pytest.raises(ConfigError, match=f"variable {name}={value}: must be a whole number"):
+                check_launcher_variables()
         monkeypatch.delenv(name)
