@@ -23,7 +23,7 @@ from gmlight.data.names import CACHE_FOLDER
 from gmlight.data.pictures import PictureForm
 from gmlight.runtime.atomic import atomic_write, partial_path
 
-VERSION = 1  # of gmlight's way to read pictures; to be raised whenever pixels change
+VERSION = 2  # of gmlight's way to read pictures; to be raised whenever pixels change
 
 
 @dataclass(frozen=True)
