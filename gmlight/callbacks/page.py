@@ -137,7 +137,9 @@ def mend_page(folder: RunFolder, record: RunRecord, console: Console) -> None:
     classes = record.config["dataset"]["classes"]
 
     def describe() -> DataTable | None:
-        with suppress(LookupError, TypeError, ValueError):  # of a stranger
+        if data is None:
+            return None
+        with suppress(ValueError):  # of a stranger: another number of classes
             return describe_counts(classes, data["train"]["counts"], data["test"]["counts"])
         return None
 

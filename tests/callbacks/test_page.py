@@ -15,6 +15,7 @@ from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.callbacks import page
 from gmlight.callbacks.page import PAGE_SECONDS, RETRY_SECONDS, RunPage, mend_page
+from gmlight.errors import ConfigError
 from gmlight.reporting.run_page import State
 from gmlight.runtime.processes import LostProcessError
 
@@ -107,14 +108,23 @@ def test_page_of_a_finished_run_is_written_if_it_is_missing_or_older_than_the_re
         assert ('<strong class="finished">' in folder.page.read_text()) == mended
 
 
-@pytest.mark.parametrize("data", [None, 5, {"train": []}, {"train": {"counts": [1]}, "test": {"counts": 2}}])
-def test_page_is_mended_whatever_a_stranger_wrote_as_counts(run: Callable[..., Path], data: Any) -> None:
+def test_page_is_mended_unless_a_stranger_wrote_other_counts(run: Callable[..., Path]) -> None:
     folder = RunFolder(run())
     content = folder.read_result()
-    folder.result.write_text(json.dumps(content | {"data": data}))
+    record = RunRecord.from_dict(content)
     folder.page.unlink()
-    mend_page(folder, RunRecord.from_dict(content), Console(quiet=True))
-    assert '<strong class="finished">' in folder.page.read_text()
+    for data in (5, {"train": []}, {"train": {"counts": [1]}, "test": {"counts": 2}}):
+        folder.result.write_text(json.dumps(content | {"data": data}))
+        with pytest.raises(
+            ConfigError, match=r"result.json: not the result of a run \(data: must be digests"
+        ):
+            mend_page(folder, record, Console(quiet=True))
+    one_class = {split: {"sha256": "x", "counts": [1]} for split in ("train", "test")}
+    for data in (None, one_class):  # of a version without digests; of another number of classes
+        folder.result.write_text(json.dumps(content | {"data": data}))
+        folder.page.unlink(missing_ok=True)
+        mend_page(folder, record, Console(quiet=True))
+        assert '<strong class="finished">' in folder.page.read_text()
 
 
 def test_run_that_is_not_finished_gets_no_page(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_papers_figure_stands_beside_its_protocol_only(
 
 def test_accuracies_on_different_test_images_are_not_pooled(tmp_path: Path) -> None:
     def data(sha256: str) -> dict[str, Any]:
-        return {"test": {"sha256": sha256}, "train": {"sha256": "x"}}
+        return {"test": {"sha256": sha256, "counts": [2]}, "train": {"sha256": "x", "counts": [9]}}
 
     write(tmp_path / "a", [91.0], seed=0, data=data("a" * 64))
     write(tmp_path / "b", [92.0], seed=1, data=data("b" * 64))
