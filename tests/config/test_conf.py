@@ -130,6 +130,7 @@ def test_paper_datasets_have_the_settings_of_the_paper(
 @pytest.mark.parametrize(
     ("dataset", "mean", "std", "classes"),
     [
+        ("digits", [0.3054], [0.3760], 10),
         ("mnist", [0.1307], [0.3081], 10),
         ("fashion_mnist", [0.2861], [0.3530], 10),
         ("svhn", [0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970], 10),
