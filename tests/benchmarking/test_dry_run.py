@@ -139,11 +139,13 @@ def test_predicted_seconds_of_evaluations(monkeypatch: pytest.MonkeyPatch) -> No
     sets = [
         EvaluatedSet("the set", Images(20), 5),
         EvaluatedSet("random", Images(20), 3),
+        EvaluatedSet("one mini-batch", Images(256), 1),
         EvaluatedSet("whole", Images(1000), 2),
     ]
     final, quick = dry_run._evaluations_seconds(run, sets, plan(4))
-    # Each architecture: 8 networks of 30 epochs of 20 images, 2 of 1000 images, and 10 tests.
-    assert final == pytest.approx(2 * (8 * 30 * 20 * 0.01 + 2 * 30 * 1000 * 0.005 + 10 * 2.0))
+    # Each architecture: 8 networks of 30 epochs of 20 images, 1 of 256, 2 of 1000 images, and 11 tests.
+    small, large = 30 * (8 * 20 + 256) * 0.01, 2 * 30 * 1000 * 0.005
+    assert final == pytest.approx(2 * (small + large + 11 * 2.0))
     # On the first architecture: twice five networks.
     assert quick == pytest.approx(2 * 5 * (30 * 20 * 0.01 + 2.0))
     assert asked == [(20, 5), (256, 2)] * 2

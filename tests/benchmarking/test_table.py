@@ -53,7 +53,11 @@ def test_shares_of_the_parts() -> None:
 
 def test_rows() -> None:
     """Medians; 20 networks of 50 epochs at 1 s an epoch, and 1.5 s for each test."""
-    rows = {heading.strip(): (cell("plain"), cell("gmlight")) for heading, cell in table_rows(RECORD)}
+    pairs = [(heading.strip(), (cell("plain"), cell("gmlight"))) for heading, cell in table_rows(RECORD)]
+    rows = dict(pairs)
+    # Of the iterations, then of the tests.
+    speedups_shown = [row for heading, row in pairs if heading == "speedup"]
+    assert speedups_shown == [("1", "3 (2.5–4)"), ("1", "4 (4–4)")]  # noqa: RUF001
     assert rows["outer iteration, s"] == ("9 (8–10)", "3 (2–4)")  # noqa: RUF001
     assert rows["real images per second"] == ("11", "33")
     assert rows["memory, GiB"] == ("unknown", "0.5")
