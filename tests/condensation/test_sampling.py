@@ -32,7 +32,8 @@ def test_nearest_images_of_each_cluster() -> None:
     found = near_centres(features, 3, 2, seed=0)
     assert sorted(found[:, 0].tolist()) == [0, 4, 8]
     assert {tuple(row) for row in found.tolist()} == {(0, 1), (4, 5), (8, 9)}
-    assert near_centres(features[:2], 1, 5, seed=0).shape == (1, 5)  # the first of two is repeated
+    few = torch.tensor([[0.0], [0.1], [1.0]])  # with mean 0.37; the nearest is repeated
+    assert near_centres(few, 1, 5, seed=0).tolist() == [[1, 0, 2, 1, 1]]
 
 
 def test_clusters_share_no_image() -> None:
