@@ -37,7 +37,8 @@ def update(callback: MetricsLines, module: Condenser, trainer: Any, step: int, *
     callback.on_train_batch_end(trainer, module, None, batch, step)
 
 
-def test_rows(clock: list[float]) -> None:
+def test_rows(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "peak_bytes", lambda device: 3 * 2**29)
     module, logger = condenser(random_images(3, 1, 2, 8, 8), 2, [1]), Logger()
     trainer: Any = SimpleNamespace(global_step=0, loggers=[logger])
     callback = MetricsLines(every=2)
@@ -50,7 +51,7 @@ def test_rows(clock: list[float]) -> None:
         terms = {"matching_loss__total": total, "matching_loss__intra": intra, "zeta": zeta}
         update(callback, module, trainer, step, **terms, gradient_norm=norm)
     for _, row in logger.rows:
-        assert row.pop("memory/peak_gib") > 0
+        assert row.pop("memory/peak_gib") == 1.5
     assert logger.rows == [
         (1, {"matching_loss/total": 4.0, "matching_loss/intra": 1.5, "zeta": 15.0, "gradient_norm": 8.0,
              "iteration": 1, "t": 1, "speed/iterations_per_second": 0.25}),

@@ -36,6 +36,13 @@ def test_nearest_images_of_each_cluster() -> None:
     assert near_centres(few, 1, 5, seed=0).tolist() == [[1, 0, 2, 1, 1]]
 
 
+def test_the_seed_draws_the_clusters() -> None:
+    features = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    found = [near_centres(features, 20, 1, seed).flatten().sort().values.tolist() for seed in (0, 0, 1, 2)]
+    assert found[0] == found[1]
+    assert len({tuple(rows) for rows in found}) == 3
+
+
 def test_clusters_share_no_image() -> None:
     features = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     found = near_centres(features, 40, 4, seed=0)

@@ -252,6 +252,13 @@ def test_mlp_has_a_smaller_image_learning_rate() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        *(
+            ([f"{key}={value}"], f"{key}={value}: must be auto or a whole number of at least 1")
+            for key in ("speed.microbatch", "speed.classes_per_block", "memory.classes_per_chunk",
+                        "evaluation.test_batch", "evaluation.networks_at_once")
+            for value in ("0", "-1", "1.5", "all")
+        ),
+        (["synthetic=multi_formation", "synthetic.factor=0"], "synthetic.factor=0: must be a whole number"),
         (["matching.layers=0"], "matching.layers=0: must be all, conv, or a share above 0 and up to 1"),
         (["matching.layers=convs"], "matching.layers=convs: must be all, conv, or a share"),
         (["ipc=0"], "ipc=0: must be a whole number of at least 1"),
