@@ -114,3 +114,19 @@ def test_the_seed_draws_the_split_where_scikit_learns_does_not_fit(monkeypatch: 
     drawn = [numbers(stratified(images, labels, 0.2, seed, "ab")[1][0]) for seed in (0, 1, 2, 2)]
     assert drawn[2] == drawn[3]
     assert len({tuple(each) for each in drawn}) == 3
+
+
+@pytest.mark.parametrize(("pages", "fits"), [(1500, True), (1499, False)])
+def test_images_and_a_copy_of_them_must_fit_the_memory(
+    pages: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1000 images of 3x32x32 are 3,072,000 bytes, 750 pages of 4096."""
+    memory = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": pages}
+    monkeypatch.setattr(splits.os, "sysconf", memory.__getitem__)
+    if fits:
+        splits.check_memory(1000, 3, 32, 32)
+        return
+    with pytest.raises(
+        ConfigError, match=r"1000 images of \(3, 32, 32\) need 0.0 GiB, .* use smaller images"
+    ):
+        splits.check_memory(1000, 3, 32, 32)
