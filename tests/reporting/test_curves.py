@@ -1,5 +1,8 @@
 """Curves of a run's page: their points by hand."""
 
+import pytest
+from matplotlib.axes import Axes
+
 from gmlight.reporting.curves import POINTS, _points, draw_curves
 
 
@@ -44,3 +47,17 @@ def test_each_curve_shows_its_own_column() -> None:
         "Loss of the network": "Loss of the network over outer iterations. real images T: from 1.5 to 1.25; "
         "condensed set S: from 0.5 to 0.25.",
     }
+
+
+def test_bars_of_the_accuracy_are_its_std(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple] = []
+    errorbar = Axes.errorbar
+
+    def record(axes: Axes, *columns: tuple, **style: object) -> object:
+        drawn.append(columns)
+        return errorbar(axes, *columns, **style)
+
+    monkeypatch.setattr(Axes, "errorbar", record)
+    rows = [{"iteration": str(k), "accuracy/mean": f"5{k}", "accuracy/std": f"0.{k}"} for k in (2, 4)]
+    draw_curves([*rows, {"iteration": "4", "zeta": "3"}], {})
+    assert set(drawn) == {((2.0, 4.0), (52.0, 54.0), (0.2, 0.4))}  # on a light and on a dark page
