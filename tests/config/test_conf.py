@@ -120,6 +120,7 @@ def test_paper_datasets_have_the_settings_of_the_paper(
         "evaluation.networks": 50, "evaluation.epochs": 1000 if dataset == "mnist" else 300,
         "evaluation.batch_size": 256, "evaluation.lr": 0.01, "evaluation.momentum": 0.9,
         "evaluation.weight_decay": 5e-4, "evaluation.every": 500, "statistics_batch": 16,
+        "checkpoint.minutes": 10, "checkpoint.every": 50,
     }  # fmt: skip
     assert {key: OmegaConf.select(config, key) for key in expected} == expected
     assert config.initialization["_target_"].endswith(".noise")

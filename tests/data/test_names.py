@@ -1,6 +1,14 @@
 """How names are shown in one line of output."""
 
-from gmlight.data.names import name_some, name_values
+import pytest
+
+from gmlight.data.names import is_hidden, name_some, name_values
+
+
+@pytest.mark.parametrize("name", [".git", "@eaDir", "__MACOSX", "Thumbs.db", "THUMBS.DB", "Icon\r"])
+def test_entries_of_the_system(name: str) -> None:
+    assert is_hidden(name)
+    assert not is_hidden(f"a{name}")
 
 
 def test_long_lists_and_long_names_are_cut() -> None:

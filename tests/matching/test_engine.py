@@ -191,6 +191,13 @@ def test_bfloat16_is_close_and_only_on_the_real_side() -> None:
         assert torch.equal(synthetic[name], expected)
 
 
+def test_tf32_changes_nothing_on_a_cpu() -> None:
+    network, images = paper_network(0), random_images(3, 8, 3, 32, 32).float()
+    exact, fast = (gradient_engine(precision=name).real(network, images) for name in ("float32", "tf32"))
+    for name, expected in exact.items():
+        assert torch.equal(fast[name], expected)
+
+
 def test_tf32_is_on_only_for_real_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

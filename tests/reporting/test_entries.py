@@ -2,7 +2,7 @@
 
 import pytest
 
-from gmlight.reporting.entries import Entry
+from gmlight.reporting.entries import Entry, find_whole_set
 from gmlight.reporting.paper import Cell
 
 
@@ -15,3 +15,17 @@ def test_networks_are_pooled_not_seeds() -> None:
     assert (entry.n, entry.pooled) == ("3+1", [80.0, 82.0, 84.0, 90.0])
     one = Entry("mnist", entry.cell, "paper", {7: [80.0, 84.0]})
     assert (one.mean, one.std, one.std_between_seeds, one.n) == (82.0, 2.0, None, "1x2")
+
+
+def test_the_whole_set_is_that_of_the_dataset_and_the_scale() -> None:
+    def whole(dataset: str, scale: str) -> Entry:
+        return Entry(dataset, Cell("table3", dataset, 1, "whole"), scale, {0: [99.0]})
+
+    other = Entry("mnist", Cell("table3", "mnist", 1, "md"), "paper", {0: [90.0]})
+    paper, shorter = whole("mnist", "paper"), whole("mnist", "paper with evaluation.epochs=9")
+    entries = [whole("cifar10", "paper"), other, paper, shorter]
+    assert find_whole_set(entries, "mnist", "paper") is paper
+    assert find_whole_set([entries[0], other, shorter], "mnist", "paper") is shorter
+    assert find_whole_set(entries, "mnist", "reduced") is None
+    assert find_whole_set(entries, "mnist", "paper with seed=3") is None  # two of them fit
+    assert find_whole_set(entries[:2], "mnist", "paper") is None
