@@ -366,7 +366,7 @@ def test_command_is_stored_as_data(tmp_path: Path) -> None:
     command = shlex.join(["python", "-m", "gmlight.train", *words])
     record = RunRecord(command, words[2:], {}, config, "mda", [], "paper", "convnet", "plain")
     claim(folder, record, resumed=False)
-    with pytest.raises(ConfigError, match="already holds a run; choose another with hydra.run.dir="):
+    with pytest.raises(ConfigError, match="already holds a run; choose another with hydra"):
         claim(folder, record, resumed=False)
     text = folder.config.read_text()
     assert text.startswith(f"# {command}\n")
