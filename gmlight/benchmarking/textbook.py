@@ -47,6 +47,7 @@ def check_textbook_config(config: DictConfig) -> None:
         ("schedule.unit", config.schedule.unit, ["epochs"]),
         ("image_steps", config.image_steps, [1]),
         ("network_images", config.network_images, ["synthetic"]),
+        ("network_cutmix", config.network_cutmix, [0]),
         ("synthetic", synthetic, ["pixels"]),
         ("sampling", sampling, ["random"]),
         ("augmentation", "dsa" if build_augmentation(config).while_matching else "none", ["none"]),
@@ -78,7 +79,12 @@ def textbook_iteration(
     images, _ = start.batch(torch.arange(len(start)))
     images = images.to(device).unflatten(0, (classes, config.ipc)).clone().requires_grad_()
     optimizer = torch.optim.SGD([images], lr=config.image_lr, momentum=config.image_momentum)
-    sgd = functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum)
+    sgd = functools.partial(
+        torch.optim.SGD,
+        lr=config.network_lr,
+        momentum=config.network_momentum,
+        weight_decay=config.network_weight_decay,
+    )
     training = reference.NetworkTraining(epochs_between(config), sgd, config.train_batch)
     rule, shares = build_rule(config), [1 / classes] * classes
     assert isinstance(rule, MatchingRule)  # by check_textbook_config

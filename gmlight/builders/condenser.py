@@ -14,7 +14,7 @@ from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
-from gmlight.data.augmentation import none
+from gmlight.data.augmentation import CutMix, none
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, TrainingSet
 from gmlight.errors import ConfigError
@@ -149,11 +149,17 @@ def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -
     return InnerLoop(
         parts.factory,
         parts.schedule,
-        optimizer=functools.partial(torch.optim.SGD, lr=config.network_lr, momentum=config.network_momentum),
+        optimizer=functools.partial(
+            torch.optim.SGD,
+            lr=config.network_lr,
+            momentum=config.network_momentum,
+            weight_decay=config.network_weight_decay,
+        ),
         unit=config.schedule.unit,
         batch_size=config.train_batch,
         train_on=data.train if config.network_images == "real" else None,
         augmentation=parts.dsa or none,
+        cutmix=CutMix(config.network_cutmix) if config.network_cutmix else None,
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gmlight.condensation.schedules import Schedule, adaptive
-from gmlight.data.augmentation import Augmentation, none
+from gmlight.data.augmentation import Augmentation, CutMix, none
 from gmlight.data.images import LabelledImages, RealBatch, TrainingSet
 from gmlight.errors import ConfigError
 from gmlight.matching.losses import in_batches, summed_loss
@@ -36,6 +36,7 @@ class InnerLoop:
         train_on: images that the network trains on; None: the synthetic set. An epoch always has as many
             steps as an epoch over the synthetic set.
         augmentation: transforms each mini-batch.
+        cutmix: applied after the augmentation; None: not applied.
 
     Attributes:
         network: the network of the current outer iteration; None before the first.
@@ -51,8 +52,10 @@ class InnerLoop:
         batch_size: int = 256,
         train_on: TrainingSet | None = None,
         augmentation: Augmentation = none,
+        cutmix: CutMix | None = None,
     ) -> None:
-        self.factory, self.schedule, self.augmentation = factory, schedule, augmentation
+        self.factory, self.schedule = factory, schedule
+        self.augmentation, self.cutmix = augmentation, cutmix
         self._make_optimizer, self._unit = optimizer, unit
         self._batch_size, self._train_on = batch_size, train_on
         self.network: nn.Module | None = None
@@ -93,6 +96,7 @@ class InnerLoop:
             batch_size=self._batch_size,
             rngs=[generator(seed, "network-batches", batch.k, batch.t)],
             augmentation=self.augmentation,
+            cutmix=self.cutmix,
         )
         unit_steps = 1 if self._unit == "steps" else steps_per_epoch(synthetic, self._batch_size)
         zeta = 0

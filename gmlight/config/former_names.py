@@ -32,7 +32,7 @@ BUILT_AT_ONCE = tuple(
     f"gmlight.matching.rules.{name}" for name in ("inter", "interleaved", "intra", "multilevel")
 )
 # Keys that older runs lack, with the value that a run without them had.
-LATER_KEYS = {"matching.layers": "all"}
+LATER_KEYS = {"matching.layers": "all", "network_weight_decay": 0, "network_cutmix": 0}
 _PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
 
 

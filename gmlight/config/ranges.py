@@ -75,6 +75,7 @@ _NOT_NEGATIVE = (
     "augmentation.saturation",
     "augmentation.noise",
     "evaluation.weight_decay",
+    "network_weight_decay",
     "schedule.margin",
     "initialization.weight_decay",
 )
@@ -85,7 +86,13 @@ _FRACTIONS = (
     "initialization.momentum",
     "holdout",
 )
-_PROBABILITIES = ("augmentation.crop", "augmentation.cutout", "augmentation.flip", "evaluation.cutmix")
+_PROBABILITIES = (
+    "augmentation.crop",
+    "augmentation.cutout",
+    "augmentation.flip",
+    "evaluation.cutmix",
+    "network_cutmix",
+)
 _ONE_OF = {
     "network_images": ("synthetic", "real"),
     "initialization.features": ("network", "pixels"),

@@ -12,6 +12,7 @@ from gmlight.builders.parts import build_parts
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.sampling import Representatives
 from gmlight.config.labels import describe
+from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese
 from gmlight.runtime.seeding import generator
@@ -34,7 +35,7 @@ def built(*words: str) -> tuple[DictConfig, CondensationData, Condenser]:
 
 
 def test_each_optimizer_has_its_own_rate_and_momentum() -> None:
-    _, _, condenser = built()
+    _, _, condenser = built("network_weight_decay=0.03")
     images = condenser.configure_optimizers()
     loop = condenser.inner_loop
     loop.start(0, 0, CPU)
@@ -43,7 +44,7 @@ def test_each_optimizer_has_its_own_rate_and_momentum() -> None:
         (type(each), each.defaults["lr"], each.defaults["momentum"], each.defaults["weight_decay"])
         for each in (images, loop._optimizer)
     ]
-    assert found == [(torch.optim.SGD, 0.3, 0.7, 0), (torch.optim.SGD, 0.02, 0.4, 0)]
+    assert found == [(torch.optim.SGD, 0.3, 0.7, 0), (torch.optim.SGD, 0.02, 0.4, 0.03)]
     learned = [parameter for group in images.param_groups for parameter in group["params"]]
     assert [parameter.shape for parameter in learned] == [(10, 2, 1, 8, 8)]
     assert learned[0] is next(condenser.synthetic.parameters())
@@ -92,6 +93,14 @@ def test_siamese_augmentation_applies_to_matching_and_to_the_network() -> None:
     images = torch.randn(2, 1, 8, 8)
     assert plain.dsa is None
     assert torch.equal(plain.inner_loop.augmentation(images, torch.Generator()), images)
+
+
+@pytest.mark.parametrize(("words", "mixed"), [((), None), (("network_cutmix=0.3",), CutMix(0.3))])
+def test_the_networks_own_mini_batches_are_mixed(words: tuple[str, ...], mixed: CutMix | None) -> None:
+    """Evaluation has a key of its own."""
+    config, _, condenser = built(*words, "evaluation=cutmix")
+    assert condenser.inner_loop.cutmix == mixed
+    assert ("network_cutmix=0.3" in describe(config).method) is bool(mixed)
 
 
 def test_the_sampler_trains_its_network_like_the_inner_loop() -> None:

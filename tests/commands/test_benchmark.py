@@ -81,6 +81,7 @@ def test_settings_without_a_plain_loop_are_refused(command: Run, tmp_path: Path)
     ("overrides", "message"),
     [
         (["image_steps=2"], "image_steps=2: the plain loop has 1;"),
+        (["network_cutmix=0.5"], "network_cutmix=0.5: the plain loop has 0;"),
         (["schedule=fixed", "schedule.unit=steps"], "the plain loop has epochs"),
         (["matching.class_weights=priors"], "the plain loop has equal"),
         (["matching=interleaved", "matching.mixed_real=8"], "mixed_real=8"),

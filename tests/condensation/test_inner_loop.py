@@ -16,6 +16,7 @@ from gmlight.condensation.inner_loop import EQUATION_12, NETWORK_SGD, InnerLoop,
 from gmlight.condensation.schedules import Losses, adaptive
 from gmlight.condensation.synthetic import Pixels
 from gmlight.config.compose import instantiate
+from gmlight.data.augmentation import CutMix
 from gmlight.data.images import LabelledImages, RealBatch
 from gmlight.errors import ConfigError
 from gmlight.matching.image_gradient import COS_EUCLID, MULTILEVEL, GradientMatcher
@@ -154,6 +155,44 @@ def test_the_network_learns_from_augmented_images() -> None:
     assert len(set(drawn)) == 2
     assert loop.network is not None
     for actual, expected in zip(loop.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_network_learns_from_mixed_images() -> None:
+    """A step by hand: a quarter of each image, 4 x 4 pixels, comes from another image of the mini-batch."""
+    weights = []
+
+    class Corner(CutMix):
+        def __call__(
+            self, images: torch.Tensor, rng: torch.Generator
+        ) -> tuple[torch.Tensor, torch.Tensor, float]:
+            order = torch.randperm(len(images), generator=rng)
+            mixed = images.clone()
+            mixed[:, :, :4, :4] = images[order][:, :, :4, :4]
+            weights.append(order)
+            return mixed, order, 0.75
+
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1, weight_decay=0.3)
+    loop = InnerLoop(
+        small_network,
+        functools.partial(adaptive, epochs=1),
+        optimizer=optimizer,
+        augmentation=lambda images, rng: 2 * images,
+        cutmix=Corner(1.0),
+    )
+    synthetic = of_three_classes(6, seed=1)
+    trained(loop, synthetic)
+    with seeded(3, "network", 0):
+        twin = small_network()
+    (order,) = weights
+    mixed = 2 * synthetic.images
+    mixed[:, :, :4, :4] = 2 * synthetic.images[order][:, :, :4, :4]
+    logits, labels = twin(mixed), synthetic.labels
+    loss = 0.75 * cross_entropy(logits, labels) + 0.25 * cross_entropy(logits, labels[order])
+    gradients = torch.autograd.grad(loss, list(twin.parameters()))
+    assert loop.network is not None
+    for actual, before, gradient in zip(loop.network.parameters(), twin.parameters(), gradients, strict=True):
+        expected = before - 0.1 * (gradient + 0.3 * before)
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -15,6 +15,7 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "real_batch": 256, "mixed_batch": 0, "statistics_batch": 16, "train_batch": 256,
         "network_images": "synthetic",
         "image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5,
+        "network_weight_decay": 0, "network_cutmix": 0,
         "matching": {"_target_": "gmlight.matching.rules.multilevel", "inter_weight": None,
                      "class_weights": "equal"},
         "distance": {"_target_": "gmlight.matching.distances.cos_euclid", "weight": 1.0},
