@@ -158,7 +158,7 @@ def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -
         unit=config.schedule.unit,
         batch_size=config.train_batch,
         train_on=data.train if config.network_images == "real" else None,
-        augmentation=parts.dsa or none,
+        augmentation=parts.dsa.for_network(mixes=config.network_cutmix > 0) if parts.dsa else none,
         cutmix=CutMix(config.network_cutmix) if config.network_cutmix else None,
     )
 

@@ -18,6 +18,9 @@ from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 
+# Of the learning rate (section 4.1); sets of older versions lack these keys.
+PAPER_FALLS: dict[str, Any] = {"falls": [0.5], "fall": 0.1}
+
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
     """Copies an architecture's node for evaluation.
@@ -115,6 +118,8 @@ def build_protocol(config: DictConfig, augmentation: NamedAugmentation | None = 
         augmentation=augmentation or build_augmentation(config),
         cutmix=CutMix(node.cutmix) if node.get("cutmix") else None,
         name=protocol_label(config),
+        falls=tuple(node.get("falls", PAPER_FALLS["falls"])),
+        fall=node.get("fall", PAPER_FALLS["fall"]),
     )
 
 
@@ -127,7 +132,11 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     # With the oldest names, so that accuracies stored by older versions are found.
     plain: Any = with_former_names(OmegaConf.to_container(config, resolve=True))
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
-    return nodes | {key: plain["evaluation"].get(key) for key in keys}
+    nodes["dataset"].pop("occlusion", None)  # acts through the augmentation and CutMix, which are included
+    settings = nodes | {key: plain["evaluation"].get(key) for key in keys}
+    # The paper's falls are left out, so that accuracies stored by older versions are found.
+    falls = {key: plain["evaluation"].get(key, paper) for key, paper in PAPER_FALLS.items()}
+    return settings if falls == PAPER_FALLS else settings | falls
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> list[EvaluatedSet]:

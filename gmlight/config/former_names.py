@@ -32,7 +32,15 @@ BUILT_AT_ONCE = tuple(
     f"gmlight.matching.rules.{name}" for name in ("inter", "interleaved", "intra", "multilevel")
 )
 # Keys that older runs lack, with the value that a run without them had.
-LATER_KEYS = {"matching.layers": "all", "network_weight_decay": 0, "network_cutmix": 0}
+LATER_KEYS: dict[str, Any] = {
+    "matching.layers": "all",
+    "network_weight_decay": 0,
+    "network_cutmix": 0,
+    "evaluation.falls": [0.5],
+    "evaluation.fall": 0.1,
+}
+# Keys that older runs lack and that act through choices which those runs could not make.
+LATER_KEYS_OF_CHOICES = ("dataset.occlusion",)
 _PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
 
 

@@ -22,7 +22,8 @@ _SHOWN_GROUPS = ("dataset", "scale", "architecture", "method", "augmentation", "
 COMPARED_GROUPS = ("matching", "distance", "schedule", "initialization", "synthetic", "sampling")
 # What the paper's protocol fixes for a dataset; copies in another form are compared with it.
 _FREE_FOR_A_DATASET = (
-    "convnet_depth", "evaluation_epochs", "evaluation_augmentation", "flip", "formation_factor"
+    "convnet_depth", "evaluation_epochs", "evaluation_augmentation", "flip", "formation_factor",
+    "occlusion",
 )  # fmt: skip
 _FIXED_FOR_A_DATASET = (*_FREE_FOR_A_DATASET, "channels", "size", "mean", "std")
 
@@ -53,6 +54,8 @@ def read_reference(config: DictConfig, choices: Mapping[str, str]) -> Reference:
     words += [
         f"{group}={choices[group]}" for group in _SHOWN_GROUPS if _is_compared_with(group, choices[group])
     ]
+    if choices["evaluation"] == choices["augmentation"] == "idc":  # a protocol with a name of its own
+        words.append("evaluation=idc")
     with _hydra() as search_path:
         implied = hydra.compose("train", [*words, *search_path], return_hydra_config=True)
         options = {group: implied.hydra.runtime.choices[group] for group in COMPARED_GROUPS}
@@ -148,7 +151,8 @@ def _copy_keys(dataset: str, reference: DictConfig, keys: Iterable[str]) -> None
     node: Any = OmegaConf.load(CONF_DIR / "dataset" / f"{dataset}.yaml")
     values: Any = OmegaConf.to_container(node.get("dataset", node))
     for key in keys:
-        reference[key] = values[key]
+        if key in reference:  # a dataset of one's own may lack some
+            reference[key] = values[key]
 
 
 def _fill_in_described_data(reference: DictConfig, config: DictConfig, option: str) -> None:

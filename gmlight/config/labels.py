@@ -25,6 +25,7 @@ _METHOD_GROUPS = ("matching", "distance", "schedule")  # the paper compares thei
 _SIZES = ("iterations", "real_batch", "evaluation.networks", "evaluation.epochs")
 # How evaluation networks are trained; the label of the scale names the values that differ.
 _PROTOCOL = ("augmentation", "evaluation")
+IDC_PROTOCOL = ("batch_size", "cutmix", "falls", "fall")  # keys that evaluation=idc sets, besides epochs
 # Keys, or groups of keys, that change the synthetic set and the accuracies by rounding at most. Labels leave
 # them out; they name every other key.
 NEUTRAL = (
@@ -117,8 +118,21 @@ def protocol_label(config: DictConfig) -> str:
     name = _ask_augmentation(config, "protocol") or answer(config.augmentation, "__name__", "unknown")
     if name == config.dataset.get("evaluation_augmentation", "none"):
         name = "plain"
+    if name == "idc":
+        if _follows_idc(config):
+            return name
+        name = "idc augmentation"
     cutmix = config.evaluation.get("cutmix")
     return f"{name} + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else name
+
+
+def _follows_idc(config: DictConfig) -> bool:
+    # Whether evaluation networks train as in evaluation=idc; the scale limits their epochs.
+    node: Any = OmegaConf.load(CONF_DIR / "evaluation" / "idc.yaml")
+    protocol = OmegaConf.create(
+        {"evaluation": node, "dataset": config.dataset, "scale": config.scale}
+    ).evaluation
+    return all(config.evaluation.get(key) == protocol[key] for key in IDC_PROTOCOL)
 
 
 def protocol_epochs(config: DictConfig) -> int:

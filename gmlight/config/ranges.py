@@ -1,9 +1,10 @@
 """Checks the value of each key against its range."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from gmlight.config.values import ABSENT, is_number, select
 from gmlight.errors import ConfigError
@@ -67,6 +68,7 @@ _POSITIVE = (
     "checkpoint.minutes",
     "memory.device_share",
     "initialization.lr",
+    "evaluation.fall",
 )
 _NOT_NEGATIVE = (
     "augmentation.brightness",
@@ -138,6 +140,8 @@ def _rules() -> Iterator[tuple[str, str, Allows]]:
         yield key, "a number above 0", _is_positive
     # None stands for the number of classes.
     yield "matching.inter_weight", "a number above 0", lambda value: value is None or _is_positive(value)
+    shares = "a list of shares above 0 and below 1, in rising order"
+    yield "evaluation.falls", shares, _are_rising_shares
     layers = "all, conv, or a share above 0 and up to 1"
     yield "matching.layers", layers, lambda value: value in ("all", "conv") or _is_share(value)
     for key in _NOT_NEGATIVE:
@@ -165,6 +169,13 @@ def _is_fraction(value: Any) -> bool:
 
 def _is_share(value: Any) -> bool:
     return is_number(value) and 0 < value <= 1
+
+
+def _are_rising_shares(value: Any) -> bool:
+    if not isinstance(value, list | ListConfig) or not all(is_number(share) for share in value):
+        return False
+    bounds = [0, *value, 1]
+    return all(before < after for before, after in itertools.pairwise(bounds))
 
 
 def _is_positive(value: Any) -> bool:

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.artifacts.value_checks import is_count
-from gmlight.config.former_names import LATER_KEYS, with_present_names
+from gmlight.config.former_names import LATER_KEYS, LATER_KEYS_OF_CHOICES, with_present_names
 from gmlight.config.overrides import ADDED_ON_RESUME, flat, override_key, quote_if_needed
 from gmlight.config.path_words import path_of
 from gmlight.config.stored_words import check_words, read_plain_yaml, split_config_dir
@@ -183,7 +183,8 @@ def refuse_changes(
         ConfigError: another key differs, or there are fewer iterations.
     """
     _, stored = read_run(folder)
-    before, now = LATER_KEYS | dict(flat(stored)), LATER_KEYS | dict(flat(wanted))
+    now = LATER_KEYS | dict(flat(wanted))
+    before = LATER_KEYS | {key: now.get(key) for key in LATER_KEYS_OF_CHOICES} | dict(flat(stored))
     changed = [
         f"{key}={now.get(key)} (was {before.get(key, 'not set')})"
         for key in {**before, **now}

@@ -139,7 +139,7 @@ def _add_missing_keys(dataset: dict[str, Any], option: str | None) -> None:
     if path in CONF_DIR.glob("dataset/*.yaml"):  # not one elsewhere, which a file may name
         node: Any = OmegaConf.to_container(OmegaConf.load(path))
         present = node.get("dataset", node)
-        for key in ("evaluation_augmentation", "flip"):
+        for key in ("evaluation_augmentation", "flip", "occlusion"):
             dataset.setdefault(key, present[key])
 
 

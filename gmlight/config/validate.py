@@ -1,6 +1,7 @@
 """Checks a configuration before parts are built from it."""
 
 import math
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -125,14 +126,23 @@ def _check_architectures(config: DictConfig) -> None:
         raise ConfigError(f"evaluation.architectures={names}: must be null or a list such as [convnet,mlp]")
 
 
+def _check_transforms(config: DictConfig, key: str) -> None:
+    entries, chained = config.augmentation[key], "matched" in config.augmentation
+    named: list[Any] = []
+    for entry in entries if isinstance(entries, ListConfig) else []:
+        named += list(entry) if chained and isinstance(entry, ListConfig) else [entry]
+    drawn = [name for name in named if name != "flip" or config.augmentation.flip]
+    if not drawn or not all(name in _TRANSFORMS for name in named):
+        words, lists = ",".join(_TRANSFORMS), ", or lists of them" if chained else ""
+        raise ConfigError(f"augmentation.{key}={entries}: must be some of [{words}]{lists}")
+
+
 def _check_augmentation(config: DictConfig) -> None:
     scale, transforms = select(config, "augmentation.scale"), select(config, "augmentation.transforms")
     if transforms is not ABSENT:
-        named = list(transforms) if isinstance(transforms, ListConfig) else []
-        drawn = [name for name in named if name != "flip" or config.augmentation.flip]
-        if not drawn or not set(named) <= set(_TRANSFORMS):
-            words = ",".join(_TRANSFORMS)
-            raise ConfigError(f"augmentation.transforms={transforms}: must be some of [{words}]")
+        for key in ("transforms", "matched"):
+            if key in config.augmentation:
+                _check_transforms(config, key)
         if not (is_number(scale) and scale >= 1):
             raise ConfigError(f"augmentation.scale={scale}: must be a number of at least 1")
         return

@@ -1,4 +1,4 @@
-"""Differentiable Siamese augmentation: the same transform for the real and synthetic images of a class.
+"""Siamese augmentation: the same transforms for the real and synthetic images of a class.
 
 Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.2;
 details that the paper omits follow the authors' code. All transforms work in normalised space, fill with 0,
@@ -7,7 +7,7 @@ and are differentiable with respect to the images.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -85,22 +85,32 @@ class Siamese:
             rng = generator(seed, "siamese", k, t, c)
             return self._kind(rng), torch.rand(DRAWN, generator=rng)
 
-        def transform(images: Tensor, labels: Tensor) -> Tensor:
-            # One call per kind of transform, not per class.
-            classes, positions = labels.unique(return_inverse=True)
-            kinds, amounts = zip(*map(draw, classes.tolist()), strict=True)
-            numbers = torch.stack(amounts)[positions]  # [N, DRAWN]
-            parts, places = [], []
-            for kind in dict.fromkeys(kinds):
-                chosen = (
-                    torch.tensor([class_kind == kind for class_kind in kinds])[positions].nonzero().squeeze(1)
-                )
-                batch = images[to_device(chosen, images.device)]
-                parts.append(self.apply(kind, batch, to_device(numbers[chosen], images.device)))
-                places.append(chosen)
-            return torch.cat(parts)[to_device(torch.cat(places).argsort(), images.device)]
+        return functools.partial(self._apply_by_class, draw)
 
-        return transform
+    def for_network(self, *, mixes: bool) -> "Siamese":
+        """Returns the augmentation of the network's training between image updates: this one.
+
+        Args:
+            mixes: whether mini-batches are also mixed by CutMix.
+        """
+        return self
+
+    def _apply_by_class(
+        self, draw: Callable[[int], tuple[str, Tensor]], images: Tensor, labels: Tensor
+    ) -> Tensor:
+        # One call per kind of transform, not per class. draw: class -> kind and numbers [DRAWN].
+        classes, positions = labels.unique(return_inverse=True)
+        kinds, amounts = zip(*map(draw, classes.tolist()), strict=True)
+        numbers = torch.stack(amounts)[positions]  # [N, DRAWN]
+        parts, places = [], []
+        for kind in dict.fromkeys(kinds):
+            chosen = (
+                torch.tensor([class_kind == kind for class_kind in kinds])[positions].nonzero().squeeze(1)
+            )
+            batch = images[to_device(chosen, images.device)]
+            parts.append(self.apply(kind, batch, to_device(numbers[chosen], images.device)))
+            places.append(chosen)
+        return torch.cat(parts)[to_device(torch.cat(places).argsort(), images.device)]
 
     def apply(self, kind: str, images: Tensor, numbers: Tensor) -> Tensor:
         """Applies one transform.
@@ -113,7 +123,81 @@ class Siamese:
         return _TRANSFORMS[kind](images, numbers.to(images.dtype), self)
 
     def _kind(self, rng: torch.Generator) -> str:
-        return self.drawn[int(torch.randint(len(self.drawn), (), generator=rng))]
+        return _one_of(self.drawn, rng)
+
+
+Stage = str | Sequence[str]  # a transform, or several of which one is drawn
+
+
+@dataclass(frozen=True)
+class Chain(Siamese):
+    """Applies several transforms, one after the other.
+
+    Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022; details
+    follow the authors' code. In training, one transform of each stage is drawn for a mini-batch, and amounts
+    for each image. In matching, the transforms and their amounts are drawn for all images of a class.
+
+    Args:
+        transforms: stages in training.
+        matched: stages of images whose gradients are matched, and of the network's training between image
+            updates, which leaves `cutout` out where CutMix is on.
+    """
+
+    protocol: ClassVar[str] = "idc"
+
+    transforms: Sequence[Stage]  # type: ignore[assignment]
+    matched: Sequence[Stage] = ()
+
+    def __post_init__(self) -> None:
+        names = {name for stage in (*self.transforms, *self.matched) for name in self._effective(stage)}
+        object.__setattr__(self, "drawn", tuple(name for name in TRANSFORMS if name in names))
+
+    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Transforms images [N, channels, H, W] by one transform of each stage, by amounts of each image."""
+        for kinds in self._stages(self.transforms):
+            kind = _one_of(kinds, rng)
+            numbers = torch.rand(len(images), DRAWN, generator=rng)
+            images = self.apply(kind, images, to_device(numbers, images.device))
+        return images
+
+    def update_transform(self, seed: int, k: int, t: int) -> LabelTransform:
+        """Returns the transforms of an image update, as in `Siamese`."""
+        stages = self._stages(self.matched)
+
+        @functools.cache
+        def draw(c: int) -> list[tuple[str, Tensor]]:
+            rng = generator(seed, "siamese", k, t, c)
+            return [(_one_of(kinds, rng), torch.rand(DRAWN, generator=rng)) for kinds in stages]
+
+        def transform(images: Tensor, labels: Tensor) -> Tensor:
+            for i in range(len(stages)):
+                images = self._apply_by_class(lambda c, i=i: draw(c)[i], images, labels)  # type: ignore[misc]
+            return images
+
+        return transform
+
+    def for_network(self, *, mixes: bool) -> "Chain":
+        """Returns the matched stages, which a network's training applies without cutout if it mixes."""
+        kept = [
+            [name for name in _names(stage) if not (mixes and name == "cutout")] for stage in self.matched
+        ]
+        return replace(self, transforms=[stage for stage in kept if stage])
+
+    def _stages(self, stages: Sequence[Stage]) -> list[tuple[str, ...]]:
+        return [kinds for kinds in map(self._effective, stages) if kinds]
+
+    def _effective(self, stage: Stage) -> tuple[str, ...]:
+        # Without transforms that do nothing.
+        off = {name for name, amount in (("flip", self.flip), ("cutout", self.cutout)) if not amount}
+        return tuple(name for name in _names(stage) if name not in off)
+
+
+def _names(stage: Stage) -> Sequence[str]:
+    return [stage] if isinstance(stage, str) else stage
+
+
+def _one_of(kinds: Sequence[str], rng: torch.Generator) -> str:
+    return kinds[int(torch.randint(len(kinds), (), generator=rng))]
 
 
 def _color(images: Tensor, numbers: Tensor, settings: Siamese) -> Tensor:

@@ -129,8 +129,7 @@ class Evaluator:
         )
         yield ensemble
         for epoch in range(protocol.epochs):
-            if epoch == protocol.epochs // 2 and epoch > 0:
-                optimizer.param_groups[0]["lr"] = protocol.sgd.lr * 0.1
+            optimizer.param_groups[0]["lr"] = protocol.lr(epoch)
             with torch.enable_grad():
                 for _ in range(steps_per_epoch(images, protocol.sgd.batch_size)):
                     next(steps)

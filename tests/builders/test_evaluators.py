@@ -78,6 +78,7 @@ def test_baselines_are_other_images_than_the_start() -> None:
         "evaluation.epochs=8", "evaluation.batch_size=12", "evaluation.lr=0.04", "evaluation.momentum=0.7",
         "evaluation.weight_decay=0.003", "evaluation.cutmix=0.5", "evaluation.batch_norm=batch", "seed=6",
         "holdout=0.1", "augmentation.padding=3", "architecture.width=64", "dataset.mean=[0.1]",
+        "evaluation.falls=[0.4]", "evaluation.fall=0.3",
     ],
 )  # fmt: skip
 def test_stored_accuracies_belong_to_every_value_that_they_depend_on(word: str) -> None:
@@ -85,7 +86,14 @@ def test_stored_accuracies_belong_to_every_value_that_they_depend_on(word: str) 
 
 
 @pytest.mark.parametrize(
-    "word", ["evaluation.networks=3", "evaluation.test_batch=18", "evaluation.every=1", "network_lr=0.07"]
+    "word",
+    [
+        "evaluation.networks=3",
+        "evaluation.test_batch=18",
+        "evaluation.every=1",
+        "network_lr=0.07",
+        "dataset.occlusion=0.1",
+    ],
 )
 def test_stored_accuracies_survive_other_changes(word: str) -> None:
     assert evaluation_protocol(composed(*DIFFERENT, word)) == evaluation_protocol(composed(*DIFFERENT))

@@ -22,11 +22,13 @@ RUN = ("dataset=mnist", "method=md", "scale=reduced")
         (["holdout=0.1"], ["holdout=0.1"]),
         (["evaluation.cutmix=0.5"], []),  # in the protocol's name, as the augmentation
         (["augmentation=dsa"], []),
+        (["augmentation=idc", "evaluation=idc"], []),
+        (["augmentation=dsa", "evaluation.fall=0.2"], ["fall=0.2", "falls=[0.5]"]),
         (["architecture=mlp"], []),  # has its own column
     ],
     ids=str,
 )
 def test_settings_that_differ_from_the_run(words: list[str], expected: list[str]) -> None:
     original = OmegaConf.to_container(composed(*RUN), resolve=True)
-    augmentation = "dsa" if "augmentation=dsa" in words else None
+    augmentation = next((w.split("=")[1] for w in words if w.startswith("augmentation=")), None)
     assert changed(composed(*RUN, *words), original, augmentation) == expected  # type: ignore[arg-type]

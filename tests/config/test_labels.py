@@ -60,12 +60,14 @@ CHOICES = [
      {*REPEATED, "dataset.evaluation_epochs"}),  # augmentation=dsa has more
     (["dataset=mnist", "method=mdo", "trainer=ddp", "synthetic=shared_components", "evaluation=cutmix"],
      {*REPEATED, "augmentation.evaluation_epochs"}),
+    (["dataset=cifar10", "method=formation", "augmentation=idc", "evaluation=idc", "ipc=10"],
+     {*REPEATED, "dataset.evaluation_epochs", "augmentation.evaluation_epochs"}),
     (["dataset=image_folder", "dataset.classes=[a,b]", "method=herding"],
      {*REPEATED, "real_batch", "scale.real_batch", "scale.iterations"}),  # nothing is condensed
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "harmless"), CHOICES, ids=["cifar10", "mnist", "folder"])
+@pytest.mark.parametrize(("words", "harmless"), CHOICES, ids=["cifar10", "mnist", "idc", "folder"])
 def test_every_key_is_seen_or_harmless(
     words: list[str], harmless: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,40 @@ def test_every_key_is_seen_or_harmless(
         if names(describe(changed)) == before:
             unseen.append(key)
     assert set(unseen) <= harmless
+
+
+@pytest.mark.parametrize(
+    ("words", "protocol", "scale"),
+    [
+        (["augmentation=idc", "evaluation=idc"], "idc", "paper"),
+        (["augmentation=idc", "evaluation=idc", "evaluation.epochs=9"], "idc",
+         "paper with evaluation.epochs=9"),
+        (["augmentation=idc"], "idc augmentation", "paper"),
+        (["augmentation=idc", "evaluation=cutmix"], "idc augmentation + cutmix", "paper"),
+        (["augmentation=idc", "evaluation=idc", "evaluation.cutmix=0.3"], "idc augmentation + cutmix 0.3",
+         "paper"),
+        (["augmentation=idc", "evaluation=idc", "evaluation.falls=[0.5]"], "idc augmentation + cutmix",
+         "paper with evaluation.falls=[0.5]"),
+        (["augmentation=idc", "evaluation=idc", "evaluation.batch_size=65"], "idc augmentation + cutmix",
+         "paper with evaluation.batch_size=65"),
+        (["augmentation=idc", "evaluation=idc", "evaluation.lr=0.1"], "idc", "paper with evaluation.lr=0.1"),
+        (["augmentation=dsa", "evaluation=idc"], "dsa + cutmix",
+         "paper with evaluation.batch_size=64, evaluation.falls=[0.66666667,0.83333334], "
+         "evaluation.fall=0.2"),
+        (["augmentation=dsa", "evaluation.fall=0.2"], "dsa", "paper with evaluation.fall=0.2"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_protocol_of_idc_has_its_name_only_if_nothing_differs(
+    words: list[str], protocol: str, scale: str
+) -> None:
+    record = described("dataset=cifar10", "method=formation", *words)
+    assert (record.protocol, record.scale) == (protocol, scale)
+
+
+def test_on_mnist_the_protocol_of_idc_covers_nothing() -> None:
+    record = described("dataset=mnist", "method=formation", "augmentation=idc", "evaluation=idc")
+    assert (record.protocol, record.scale) == ("idc", "paper")
 
 
 def test_harmless_keys_are_the_neutral_ones() -> None:

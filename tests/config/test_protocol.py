@@ -29,6 +29,7 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "scale": {"name": "paper", "iterations": 1000, "real_batch": 256, "networks": 50, "epochs": None},
         "evaluation": {
             "networks": 50, "architectures": None, "batch_norm": "instance", "epochs": 300, "cutmix": 0,
+            "falls": [0.5], "fall": 0.1,
             "batch_size": 256, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "every": 500,
             "quick_networks": 5, "baselines": {"random": 50, "whole": 0},
         },
@@ -83,6 +84,23 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         },
         "initialization._target_": "gmlight.condensation.initialization.random",
         "evaluation.epochs": 1000,
+    },
+    "dataset=cifar10 augmentation=idc evaluation=idc": {
+        "augmentation": {
+            "_target_": "gmlight.data.dsa.Chain", "brightness": 1, "saturation": 2, "contrast": 0.5,
+            "transforms": ["flip", "color", ["crop", "scale", "rotate"], "cutout"], "crop": 0.125,
+            "matched": ["color", "crop", "cutout"],
+            "cutout": 0.5, "flip": 0.5, "scale": 1.2, "rotate": 15, "evaluation_epochs": 1000,
+        },
+        "initialization._target_": "gmlight.condensation.initialization.random",
+        "evaluation": {"epochs": 1000, "batch_size": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005,
+                       "cutmix": 0.5, "falls": [0.66666667, 0.83333334], "fall": 0.2},
+    },
+    "dataset=mnist augmentation=idc evaluation=idc": {
+        "augmentation.cutout": 0, "augmentation.flip": 0, "evaluation.cutmix": 0, "evaluation.batch_size": 64,
+    },
+    "dataset=svhn augmentation=idc evaluation=idc": {
+        "augmentation.cutout": 0.5, "augmentation.flip": 0, "evaluation.cutmix": 0.5,
     },
     "dataset=cifar10 method=herding": {
         "iterations": 0,

@@ -1,4 +1,4 @@
-"""Differentiable Siamese augmentation: each transform against its definition, and which images share one."""
+"""Siamese augmentation: each transform against its definition, and which images share one."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gmlight.builders.parts import build_augmentation
 from gmlight.config.validate import _TRANSFORMS, check
-from gmlight.data.dsa import DRAWN, TRANSFORMS, Siamese
+from gmlight.data.dsa import DRAWN, TRANSFORMS, Chain, Siamese
 from gmlight.errors import ConfigError
 from gmlight.runtime.seeding import generator
 from helpers.problems import random_images, real_images, siamese
@@ -202,3 +202,87 @@ def test_impossible_settings_are_refused(word: str, said: str) -> None:
 def test_checked_names_are_the_existing_transforms() -> None:
     assert _TRANSFORMS == TRANSFORMS
     assert DRAWN == 3
+
+
+STAGES: list = ["flip", "color", ["crop", "scale", "rotate"], "cutout"]
+
+
+def chain(**options: object) -> Chain:
+    """IDC's stages with the published strengths."""
+    made = siamese(Chain, **({"transforms": STAGES, "matched": ["color", "crop", "cutout"]} | options))
+    assert isinstance(made, Chain)
+    return made
+
+
+def test_a_chain_applies_its_stages_in_turn() -> None:
+    """By the definitions: one of each stage for the mini-batch, and numbers for each image."""
+    images, kinds = random_images(5, 3, 8, 8), set()
+    for seed in range(12):
+        seen = chain()(images, torch.Generator().manual_seed(seed))
+        rng, expected = torch.Generator().manual_seed(seed), images
+        for stage in (["flip"], ["color"], ["crop", "scale", "rotate"], ["cutout"]):
+            kind = stage[int(torch.randint(len(stage), (), generator=rng))]
+            numbers = torch.rand(5, DRAWN, generator=rng).double().tolist()
+            expected = torch.stack([PLAIN[kind](*pair) for pair in zip(expected, numbers, strict=True)])
+            kinds.add(kind)
+        torch.testing.assert_close(seen, expected, rtol=1e-9, atol=1e-9)
+    assert kinds == set(TRANSFORMS)
+
+
+def test_matched_images_of_a_class_pass_the_same_chain() -> None:
+    images, labels = random_images(24, 3, 8, 8), torch.arange(24) % 12
+    matched = ["color", ["crop", "rotate"], "cutout"]
+    together = chain(matched=matched).update_transform(0, 1, 2)(images, labels)
+    drawn = set()
+    for image, label, seen in zip(images, labels, together, strict=True):
+        rng, expected = generator(0, "siamese", 1, 2, int(label)), image
+        for stage in (["color"], ["crop", "rotate"], ["cutout"]):
+            kind = stage[int(torch.randint(len(stage), (), generator=rng))]
+            expected = PLAIN[kind](expected, torch.rand(DRAWN, generator=rng).double().tolist())
+            drawn.add(kind)
+        torch.testing.assert_close(seen, expected, rtol=1e-9, atol=1e-9)
+    assert drawn == {"color", "crop", "rotate", "cutout"}
+    other = chain(matched=matched).update_transform(0, 1, 3)(images, labels)
+    assert not torch.allclose(together, other)
+
+
+def test_transforms_without_an_effect_are_not_drawn() -> None:
+    plain = chain(flip=0.0, cutout=0.0)
+    assert plain.drawn == ("color", "crop", "scale", "rotate")
+    images, rng = random_images(3, 1, 8, 8), torch.Generator().manual_seed(0)
+    first = plain._stages(plain.transforms)
+    assert first == [("color",), ("crop", "scale", "rotate")]
+    assert plain(images, rng).shape == images.shape
+    assert chain().drawn == TRANSFORMS
+
+
+def test_the_network_between_updates_sees_the_matched_stages() -> None:
+    """Cutout is left out beside CutMix, which covers parts of the images itself."""
+    assert chain().for_network(mixes=False).transforms == [["color"], ["crop"], ["cutout"]]
+    assert chain().for_network(mixes=True).transforms == [["color"], ["crop"]]
+    assert siamese().for_network(mixes=True) == siamese()
+
+
+def test_the_published_stages_are_the_defaults() -> None:
+    config = composed("dataset=cifar10", "augmentation=idc")
+    assert build_augmentation(config) == chain()
+    assert config.initialization["_target_"].endswith(".random")
+    assert config.evaluation.epochs == 1000
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("augmentation.transforms=[color,[crop,turn]]", "must be some of [color,"),
+        ("augmentation.transforms=[[flip]]", "or lists of them"),  # the digits are not mirrored
+        ("augmentation.matched=[[[color]]]", "augmentation.matched=[[['color']]]: must be some of [color,"),
+        ("augmentation.matched=color", "must be some of [color,"),
+    ],
+)
+def test_impossible_stages_are_refused(word: str, said: str) -> None:
+    check(composed("augmentation=idc"))
+    with pytest.raises(ConfigError) as error:
+        check(composed("augmentation=idc", word))
+    assert said in str(error.value)
+    with pytest.raises(ConfigError, match="must be some of"):
+        check(composed("augmentation=dsa", "augmentation.transforms=[color,[crop,scale]]"))

@@ -160,6 +160,18 @@ def test_learning_rate_drops_at_half_of_the_epochs(
     assert rates == [0.01] * 6 * before + [0.001] * 6 * (epochs - before)  # epochs of 6 mini-batches
 
 
+@pytest.mark.parametrize(
+    ("epochs", "changes"), [(1000, [666, 833]), (300, [200, 250]), (6, [4, 5]), (2, [1, 1]), (1, [])]
+)
+def test_learning_rate_falls_twice_in_the_protocol_of_idc(epochs: int, changes: list[int]) -> None:
+    """MultiStepLR at 2 * epochs // 3 and 5 * epochs // 6, by 0.2 each."""
+    config = composed("evaluation=idc", f"evaluation.epochs={epochs}")
+    protocol = build_protocol(config)
+    rates = [protocol.lr(epoch) for epoch in range(epochs)]
+    expected = [0.01 * 0.2 ** sum(epoch >= change for change in changes) for epoch in range(epochs)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
 def test_progress_is_reported_per_epoch(evaluator: Evaluator) -> None:
     told: list[float] = []
     evaluator(evaluator.data.train, 3, told.append, {1: 50.0})
