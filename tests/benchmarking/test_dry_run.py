@@ -30,6 +30,24 @@ def test_dry_run_writes_nothing(typed: Run, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_a_dry_run_takes_a_few_steps(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 36, and those that a shorter run has."""
+    steps, build = [], dry_run.build_trainer
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        steps.append(options["updates"])
+        trainer = build(*arguments, **options)
+        steps.append(trainer.max_steps)
+        return trainer
+
+    monkeypatch.setattr(dry_run, "build_trainer", noted)
+    for iterations, expected in ((12, 4), (1, 3)):
+        words = ("updates=3", f"iterations={iterations}", "dry_run=true", "evaluation.baselines.random=0")
+        assert typed("train", *TINY, *words).returncode == 0
+        assert steps == [expected, expected]
+        steps.clear()
+
+
 def test_dry_run_without_condensation(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *TINY, "method=whole", "dry_run=true")
     assert result.returncode == 0, result.stderr

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from gmlight.artifacts.results import Accuracy
 from gmlight.artifacts.run_folder import RunFolder
+from gmlight.callbacks import evaluation
 from gmlight.callbacks.evaluation import QuickEvaluation, accuracy_metrics
 from gmlight.data.images import LabelledImages
 from helpers.problems import named_classes
@@ -53,6 +54,29 @@ def test_a_quick_evaluation_every_two_iterations_but_the_last(tmp_path: Path, do
     line = {"iteration": done, "accuracy/mean": 52.0, "accuracy/std": 2.0}, 3 * done
     assert logger.lines == [line] * due
     assert RunFolder(tmp_path).samples(done).exists() == due
+
+
+def test_seconds_of_quick_evaluations_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one that a signal ends."""
+    images = LabelledImages(torch.zeros(2, 1, 8, 8), torch.arange(2))
+    clock = iter([10.0, 13.0, 20.0, 25.0])
+    monkeypatch.setattr(evaluation.time, "monotonic", lambda: next(clock))
+    ends = iter([None, KeyboardInterrupt()])
+
+    def evaluator(given: LabelledImages, networks: int) -> Accuracy:
+        if (end := next(ends)) is not None:
+            raise end
+        return Accuracy([50.0], epochs=1, protocol="plain")
+
+    evaluator.data = SimpleNamespace(info=named_classes("a", "b"))  # type: ignore[attr-defined]
+    trainer = SimpleNamespace(global_step=3, max_steps=18, should_stop=False, loggers=[])
+    module = SimpleNamespace(synthetic=SimpleNamespace(labelled=lambda: images), updates=3)
+    quick = QuickEvaluation(evaluator, 1, 1, RunFolder(tmp_path), Console(quiet=True))  # type: ignore[arg-type]
+    quick._evaluate_if_due(trainer, module, 1)  # type: ignore[arg-type]
+    assert quick.seconds == 3.0
+    with pytest.raises(KeyboardInterrupt):
+        quick._evaluate_if_due(trainer, module, 2)  # type: ignore[arg-type]
+    assert quick.seconds == 8.0
 
 
 def test_seconds_before_a_resume_are_kept(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gmlight.config.compose import register_resolvers
 from gmlight.config.error_lines import explain_error
 from gmlight.errors import ConfigError
 from gmlight.runtime import slurm
-from helpers.runs import Run, composed
+from helpers.runs import Run, composed, refusal
 
 SHORT = [
     "scale=smoke", "ipc=1", "trainer=cpu", "download=false", "architecture.width=8", "evaluation.every=0",
@@ -88,6 +88,15 @@ def test_search_without_direction_is_refused(forked: Run) -> None:
     done = forked("train", *words)
     assert done.returncode == 1
     assert "add hydra.sweeper.direction=maximize" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate"])
+def test_variables_that_no_launcher_sets_are_refused(
+    typed: Run, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    words = {"train": "ipc=1", "evaluate": "run=x"}[module]
+    assert "WORLD_SIZE=two: must be a whole number" in refusal(typed(module, words))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ def problem(norm: str = "instance") -> tuple[torch.nn.Module, torch.Tensor, list
     return small_network(norm).eval(), synthetic, [random_images(n, 2, 8, 8, seed=n) for n in SIZES]
 
 
+def test_each_class_has_its_own_distance() -> None:
+    """Two layers of three classes: SSE of 1 and 4 numbers that differ by c + 1."""
+    real = {"a": torch.zeros(3, 1, 1), "b": torch.zeros(3, 2, 2)}
+    synthetic = {name: layer + torch.arange(1.0, 4.0).view(3, 1, 1) for name, layer in real.items()}
+    found = rules.distances_within(synthetic, real, distance_named("sse", 1.0))
+    assert found.tolist() == [5.0, 20.0, 45.0]
+
+
 @pytest.mark.parametrize("norm", ["instance", "layer", "batch"])
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("k", [0, 1])

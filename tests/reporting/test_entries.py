@@ -1,8 +1,13 @@
 """Pooling of accuracies, by hand: seeds with different numbers of networks."""
 
+from pathlib import Path
+
 import pytest
 
+from gmlight.artifacts.run_folder import RunFolder
+from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.entries import Entry, find_whole_set
+from gmlight.reporting.measurements import CellAccuracies, Measurement
 from gmlight.reporting.paper import Cell
 
 
@@ -15,6 +20,19 @@ def test_networks_are_pooled_not_seeds() -> None:
     assert (entry.n, entry.pooled) == ("3+1", [80.0, 82.0, 84.0, 90.0])
     one = Entry("mnist", entry.cell, "paper", {7: [80.0, 84.0]})
     assert (one.mean, one.std, one.std_between_seeds, one.n) == (82.0, 2.0, None, "1x2")
+
+
+def test_a_result_adds_what_it_stores() -> None:
+    """The first run of a seed counts; storage and command are of a run that is counted."""
+    collection = RunCollection({})
+    for accuracy, storage in ((90.0, 400), (50.0, 800)):
+        cell = CellAccuracies(Cell("table3", "mnist", 1, "md"), [accuracy], storage)
+        found = Measurement("mnist", "paper", 0, f"command {storage}", [cell])
+        collection.add(RunFolder(Path(f"run{storage}")), found)
+    (entry,) = collection.entries["table3"]
+    assert (entry.pooled, entry.storage_bytes, entry.commands) == ([90.0], 400, {0: "command 400"})
+    assert collection.notes == ["run800: another run of seed 0 is counted instead"]
+    assert RunCollection({}).entries == {}
 
 
 def test_the_whole_set_is_that_of_the_dataset_and_the_scale() -> None:

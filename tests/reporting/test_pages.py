@@ -195,9 +195,19 @@ def test_page_of_a_set_without_condensation(run: Callable[..., Path]) -> None:
     assert "outer iterations" not in page.text.split("Real images")[0]
     assert page.all("progress") == []
     assert "Real images" in page.text
+    assert "random images" in page.text  # the name of the set among the accuracies
     assert str(page.all("img")[0]["alt"]).startswith(
         "Real images after 0 outer iterations, one row per class: 0, 1"
     )
+
+
+def test_accuracies_of_a_run_that_goes_on_are_the_last_ones(run: Callable[..., Path]) -> None:
+    record = RunRecord.from_dict(json.loads(RunFolder(run()).result.read_text()))
+    rows = [{"iteration": str(k), "accuracy/mean": mean, "accuracy/std": "1.5"}
+            for k, mean in ((1, "40"), (2, ""), (3, "50.127"), (4, ""))]  # fmt: skip
+    (row,) = [row for row in run_page._accuracy_rows(record, rows, None) if row.n]
+    assert (row.name, row.accuracy) == ("condensed, after 3 iterations", "50.13 ± 1.50")
+    assert row.images == 20
 
 
 def test_long_curves_are_averaged() -> None:
