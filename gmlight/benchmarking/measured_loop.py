@@ -35,7 +35,8 @@ class MeasuredLoop(lightning.Callback):
         synthetic = len(config.dataset.classes) * images_per_class(config)
         in_steps = config.schedule.unit == "steps"
         self._images_per_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
-        self._images = config.image_steps * synthetic
+        matched = min(config.synthetic_batch or images_per_class(config), images_per_class(config))
+        self._images = config.image_steps * len(config.dataset.classes) * matched
         self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -53,7 +54,10 @@ class MeasuredLoop(lightning.Callback):
         mixed = batch.matched is not None
         sizes = [len(batch.matched[1])] if batch.matched else class_sizes(batch.images)
         self._counts["real_images"] += sum(sizes)
-        self._counts["synthetic_images"] += self._mixed if mixed else self._images
+        times = 1
+        if module.image_updates.by_class and (mixed or module.matcher.needs_every_class(batch.k)):
+            times = len(module.matcher.info.classes)
+        self._counts["synthetic_images"] += times * (self._mixed if mixed else self._images)
         if batch.t == module.updates - 1:
             zeta = sum(zetas[-1] for zetas in module.zeta_used)
             counts = self._counts | {"trained_images": zeta * self._images_per_zeta}

@@ -10,6 +10,7 @@ from rich.console import Console
 from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
 from gmlight.builders.parts import Parts, build_initialization, unless_auto
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.image_updates import ImageRate, ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
@@ -144,6 +145,20 @@ def build_matcher(config: DictConfig, data: CondensationData, parts: Parts) -> G
     )
 
 
+def build_image_updates(config: DictConfig, data: CondensationData) -> ImageUpdates:
+    """Builds how the images are updated."""
+    rate = ImageRate(config.iterations, config.image_lr_warmup, config.image_lr_decay)
+    constant = not rate.warmup and rate.decay == "none"
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
+    return ImageUpdates(
+        steps=config.image_steps,
+        by_class=config.matching.get("step", "all") == "class",
+        at_once=config.synthetic_batch,
+        rate=None if constant else rate,
+        clip=((0 - mean) / std, (1 - mean) / std) if config.clip_images else None,
+    )
+
+
 def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -> InnerLoop:
     """Builds the inner loop, which trains the network between image updates."""
     return InnerLoop(
@@ -190,7 +205,7 @@ def build_condenser(
         image_optimizer=functools.partial(
             torch.optim.SGD, lr=config.image_lr, momentum=config.image_momentum
         ),
-        image_steps=config.image_steps,
+        image_updates=build_image_updates(config, data),
         dsa=parts.dsa,
         diagnose_every=config.diagnose_every,
         seed=config.seed,

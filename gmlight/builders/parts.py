@@ -34,7 +34,7 @@ from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
 
-OF_MATCHER = ("mixed_real", "mixed_synthetic", "layers")  # keys of matching that no rule takes
+OF_MATCHER = ("mixed_real", "mixed_synthetic", "layers", "step")  # keys of matching that no rule takes
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from gmlight.condensation.finiteness import FiniteWatch, describe_failure
+from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop, MakeOptimizer
 from gmlight.condensation.synthetic import Synthetic, flatten
 from gmlight.data.dsa import Siamese
@@ -20,9 +21,10 @@ from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.matching.joint import MatchingResult
 from gmlight.matching.real_gradients import RealGradients
 from gmlight.runtime.distributed import ranks
-from gmlight.runtime.seeding import generator
+from gmlight.runtime.seeding import generator, to_device
 
 IMAGE_SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)  # the paper's
+PAPER_UPDATES = ImageUpdates()
 
 
 class Condenser(lightning.LightningModule):
@@ -38,7 +40,7 @@ class Condenser(lightning.LightningModule):
         inner_loop: the network and its training between updates.
         updates: T, image updates in an outer iteration.
         image_optimizer: makes the optimizer of the synthetic set; by default the paper's.
-        image_steps: zeta_S, image steps in an update (Eq. 10).
+        image_updates: how the images are updated; by default as in the paper.
         dsa: applies one transform to the real and the synthetic images of a class before matching; None: no
             transform. The augmentation of the network's training belongs to the inner loop.
         diagnose_every: image updates between measurements of gradients, losses and images; 0: never.
@@ -58,7 +60,7 @@ class Condenser(lightning.LightningModule):
         *,
         updates: int,
         image_optimizer: MakeOptimizer = IMAGE_SGD,
-        image_steps: int = 1,
+        image_updates: ImageUpdates = PAPER_UPDATES,
         dsa: Siamese | None = None,
         diagnose_every: int = 0,
         seed: int = 0,
@@ -66,7 +68,7 @@ class Condenser(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.synthetic, self.matcher, self.inner_loop = synthetic, matcher, inner_loop
-        self.updates, self.image_steps, self.seed = updates, image_steps, seed
+        self.updates, self.image_updates, self.seed = updates, image_updates, seed
         self.dsa, self.diagnose_every = dsa, diagnose_every
         self._make_optimizer = image_optimizer
         self.zeta_used: list[list[int]] = [[] for _ in range(updates - 1)]
@@ -80,7 +82,9 @@ class Condenser(lightning.LightningModule):
         return self.inner_loop.network
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self._make_optimizer(self.synthetic.parameters())
+        optimizer = self._make_optimizer(self.synthetic.parameters())
+        self._image_lrs = [group["lr"] for group in optimizer.param_groups]
+        return optimizer
 
     def on_fit_start(self) -> None:
         # Used by Lightning's profilers and gmlight.benchmark; costs nothing without a profiler.
@@ -119,11 +123,29 @@ class Condenser(lightning.LightningModule):
         # Lightning counts the steps of its wrapped optimizer: one per update for any number of image steps.
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        step = functools.partial(self._step_images, network, batch, real, transform)
-        for _ in range(self.image_steps - 1):
-            step(optimizer.optimizer, diagnose=False)
+        self._set_rate(optimizer.optimizer, batch.k)
+        step = functools.partial(
+            self._step_images, network, batch, real, transform, self._draw_synthetic(batch)
+        )
         due = self.diagnose_every > 0 and (self.global_step + 1) % self.diagnose_every == 0
-        return step(optimizer, diagnose=due)
+        *before, last = self.image_updates.targets(len(self.matcher.info.classes))
+        done = [step(optimizer.optimizer, target, diagnose=False) for target in before]
+        metrics = step(optimizer, last, diagnose=due)
+        return metrics if last is None else metrics | _summed([*done[-last:], metrics] if last else [metrics])
+
+    def _draw_synthetic(self, batch: RealBatch) -> Tensor | None:
+        # Positions of the images that are matched, [C, n] on the device; None: all.
+        if not self.image_updates.at_once or batch.matched is not None:
+            return None
+        with torch.no_grad():
+            classes, images = self.synthetic().shape[:2]
+        chosen = self.image_updates.draw(classes, images, self.seed, batch.k, batch.t)
+        return None if chosen is None else to_device(chosen, self.device)
+
+    def _set_rate(self, optimizer: torch.optim.Optimizer, k: int) -> None:
+        if self.image_updates.rate is not None:
+            for group, lr in zip(optimizer.param_groups, self._image_lrs, strict=True):
+                group["lr"] = lr * self.image_updates.rate(k)
 
     def _step_images(
         self,
@@ -131,16 +153,20 @@ class Condenser(lightning.LightningModule):
         batch: RealBatch,
         real: RealGradients,
         transform: LabelTransform | None,
+        chosen: Tensor | None,
         optimizer: torch.optim.Optimizer | LightningOptimizer,
+        target: int | None,
         *,
         diagnose: bool,
     ) -> dict[str, Tensor]:
-        # Returns metrics by name.
+        # One step of the images of a class, or of all (None). Returns metrics by name.
         images = self.synthetic()
+        if chosen is not None:
+            images = images[torch.arange(len(images), device=images.device).unsqueeze(1), chosen]
         if transform is not None:
             labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
             images = transform(images.flatten(0, 1), labels).view_as(images)
-        result = self._match(network, images.detach(), real, batch, diagnose)
+        result = self._match(network, images.detach(), real, batch, target, diagnose)
         parameters = list(self.synthetic.parameters())
         with self._timed("synthetic gradients"):
             gradients = torch.autograd.grad(images, parameters, result.image_gradient)
@@ -153,6 +179,8 @@ class Condenser(lightning.LightningModule):
             good.copy_(torch.where(finite, parameter.detach(), good))
             parameter.grad = gradient
         optimizer.step()
+        if self.image_updates.clip is not None:
+            self.synthetic.clip(*(bound.to(self.device) for bound in self.image_updates.clip))
         # A copy, because on an accelerator the watch reads it after the next update.
         images = self.synthetic().detach().clone()
         describe = functools.partial(
@@ -168,13 +196,22 @@ class Condenser(lightning.LightningModule):
         return metrics
 
     def _match(
-        self, network: nn.Module, images: Tensor, real: RealGradients, batch: RealBatch, diagnose: bool
+        self,
+        network: nn.Module,
+        images: Tensor,
+        real: RealGradients,
+        batch: RealBatch,
+        target: int | None,
+        diagnose: bool,
     ) -> MatchingResult:
         # images: [C, n, channels, H, W]
         if batch.matched is None:
-            return self.matcher.match(network, images, real, batch.k, diagnose)
+            if target is None:
+                return self.matcher.match(network, images, real, batch.k, diagnose)
+            return self.matcher.match_class(network, images, real, batch.k, target, diagnose)
         rng = generator(self.seed, "matched-synthetic", batch.k, batch.t)
-        return self.matcher.match_mixed(network, images, real, batch.k, rng, diagnose)
+        result = self.matcher.match_mixed(network, images, real, batch.k, rng, diagnose)
+        return result if target is None else result.of_class(target)
 
     def on_train_end(self) -> None:
         self._watch.settle()
@@ -191,6 +228,12 @@ class Condenser(lightning.LightningModule):
         self.matcher.engine.load_state(checkpoint["engine"])
         if "inner_loop" in checkpoint:
             self.inner_loop.load_state_dict(checkpoint["inner_loop"], self.device)
+
+
+def _summed(steps: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    # The matching loss of the classes' steps together.
+    terms = [name for name in steps[-1] if name.count("/") == 1 and name.startswith("matching_loss/")]
+    return {name: torch.stack([metrics[name] for metrics in steps]).sum() for name in terms}
 
 
 def _transformed(

@@ -30,6 +30,14 @@ class Synthetic(nn.Module):
         """Returns what an artifact stores: the images, or parameters that `artifacts.decoding` decodes."""
         return Stored({"images": self().detach().flatten(0, 1)}, {"name": "pixels"})
 
+    def clip(self, least: Tensor, most: Tensor) -> None:
+        """Keeps stored pixels within bounds; images that are decoded into the range stay as they are.
+
+        Args:
+            least: smallest value of each channel, [channels, 1, 1].
+            most: greatest value of each channel, [channels, 1, 1].
+        """
+
     @property
     def floats(self) -> int:
         """Number of floats that are stored."""
@@ -56,6 +64,10 @@ class Pixels(Synthetic):
     def forward(self) -> Tensor:
         return self.images
 
+    @torch.no_grad()
+    def clip(self, least: Tensor, most: Tensor) -> None:
+        self.images.clamp_(least, most)
+
 
 class MultiFormation(Synthetic):
     """Stored images that are cut into factor x factor parts; each part is enlarged to an image.
@@ -75,6 +87,10 @@ class MultiFormation(Synthetic):
 
     def forward(self) -> Tensor:
         return multi_formed(self.images, self.factor)
+
+    @torch.no_grad()
+    def clip(self, least: Tensor, most: Tensor) -> None:
+        self.images.clamp_(least, most)
 
     def stored(self) -> Stored:
         form = {"name": "multi_formation", "factor": self.factor}

@@ -34,6 +34,11 @@ BUILT_AT_ONCE = tuple(
 # Keys that older runs lack, with the value that a run without them had.
 LATER_KEYS: dict[str, Any] = {
     "matching.layers": "all",
+    "matching.step": "all",
+    "synthetic_batch": 0,
+    "image_lr_warmup": 0,
+    "image_lr_decay": "none",
+    "clip_images": False,
     "network_weight_decay": 0,
     "network_cutmix": 0,
     "evaluation.falls": [0.5],

@@ -18,6 +18,7 @@ _WHOLE_NUMBERS = {  # key: minimum
     "mixed_batch": 0,
     "statistics_batch": 1,
     "train_batch": 1,
+    "synthetic_batch": 0,
     "seed": 0,
     "log_every": 1,
     "diagnose_every": 0,
@@ -87,6 +88,7 @@ _FRACTIONS = (
     "evaluation.momentum",
     "initialization.momentum",
     "holdout",
+    "image_lr_warmup",
 )
 _PROBABILITIES = (
     "augmentation.crop",
@@ -97,6 +99,9 @@ _PROBABILITIES = (
 )
 _ONE_OF = {
     "network_images": ("synthetic", "real"),
+    "image_lr_decay": ("none", "linear", "cosine"),
+    "clip_images": (True, False),
+    "matching.step": ("all", "class"),
     "initialization.features": ("network", "pixels"),
     "dataset.fit": ("squash", "crop", "pad"),
     "dataset.skip_unreadable": (True, False),

@@ -194,6 +194,12 @@ def refuse_changes(
         raise ConfigError(
             f"{folder.path}: would change the synthetic set of the run: {', '.join(changed)}; start a new run"
         )
+    moved = now["image_lr_decay"] != "none" or now["image_lr_warmup"]
+    if moved and now["iterations"] != before.get("iterations"):
+        raise ConfigError(
+            f"iterations={now['iterations']}: image_lr follows the run's {before.get('iterations')}; "
+            "leave it out, or start a new run"
+        )
     if now["iterations"] < before.get("iterations", 0):
         raise ConfigError(f"iterations={now['iterations']}: the run has {before['iterations']}; use no fewer")
 

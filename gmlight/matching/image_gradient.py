@@ -114,6 +114,51 @@ class GradientMatcher:
             matching = ChunkedMatching(self.engine, network, images, real, loss, self.timed)
             return matching.match(chunks, diagnosis)
 
+    def needs_every_class(self, k: int) -> bool:
+        """Whether the gradient of a class's images depends on the images of other classes at k."""
+        return not isinstance(self.rule, MatchingRule) or self.rule.levels(k).between
+
+    def match_class(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        real: RealGradients,
+        k: int,
+        c: int,
+        diagnose: bool = False,
+    ) -> MatchingResult:
+        """Computes the gradient of one class's images; a rule without means over classes needs no other.
+
+        Args:
+            network: in eval mode.
+            images: synthetic, detached, [C, n, channels, H, W].
+            real: result of `real_gradients`.
+            k: outer iteration.
+            c: the class.
+            diagnose: whether to measure the gradients of all classes.
+
+        Returns:
+            The gradient, with zeros for other classes. The terms of the loss are the class's own; or 1/C of
+            the whole loss, if the rule compares means over classes.
+        """
+        if self.needs_every_class(k):
+            return self.match(network, images, real, k, diagnose).of_class(c)
+        share, gradient, term = ranks.share(len(images)), torch.zeros_like(images), images.new_zeros(())
+        if c in share.units and share.leads:
+            leaf = images[c : c + 1].detach().requires_grad_()
+            with self.timed("synthetic gradients"):
+                synthetic = self.engine.synthetic(network, leaf, first_class=c)
+            place = c - share.units.start
+            of_class = RealGradients(
+                {name: layer[place : place + 1] for name, layer in real.layers.items()}, [real.sizes[c]]
+            )
+            inactive = GradientDiagnosis(active=False)
+            result = self._differentiate(leaf, synthetic, [images.shape[1]], of_class, k, inactive)
+            term, gradient[c] = result.terms["intra"], result.image_gradient[0]
+        ranks.sum([term, gradient])
+        diagnostics = self.match(network, images, real, k, diagnose=True).diagnostics if diagnose else {}
+        return MatchingResult({"intra": term}, gradient, {}, diagnostics)
+
     def match_mixed(
         self,
         network: nn.Module,

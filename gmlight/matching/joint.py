@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,17 @@ class MatchingResult:
     image_gradient: Tensor
     synthetic: Layers = field(default_factory=dict)
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+    def of_class(self, c: int) -> "MatchingResult":
+        """Keeps the gradient of a class's images, with zeros for all others, and its share of the loss.
+
+        Args:
+            c: the class; `image_gradient` is [C, ...].
+        """
+        gradient = torch.zeros_like(self.image_gradient)
+        gradient[c] = self.image_gradient[c]
+        terms = {name: term / len(gradient) for name, term in self.terms.items()}
+        return replace(self, terms=terms, image_gradient=gradient)
 
 
 def differentiate(

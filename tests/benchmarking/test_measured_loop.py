@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from gmlight.benchmarking.measured_loop import MeasuredLoop
+from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.data.images import RealBatch
+from gmlight.matching import rules
 from gmlight.runtime.profiling import PartTimer
 from helpers.condensers import condenser
 from helpers.problems import random_images
@@ -40,6 +42,9 @@ WORDS = ("ipc=3", "updates=2", "image_steps=5", "train_batch=8", "matching=inter
         # Nine synthetic images against seven real ones.
         (("matching.mixed_real=7", "matching.mixed_synthetic=9"), True, [(14, 90, 120), (14, 90, 180)]),
         (("synthetic=multi_formation", "synthetic.factor=2"), False, [(24, 1200, 480), (24, 1200, 720)]),
+        # Two of the three images of a class.
+        (("synthetic_batch=2",), False, [(24, 200, 120), (24, 200, 180)]),
+        (("synthetic_batch=4",), False, [(24, 300, 120), (24, 300, 180)]),
     ],
 )
 def test_counts_of_two_iterations(words: tuple[str, ...], mixed: bool, counts: list[tuple]) -> None:
@@ -60,3 +65,16 @@ def test_counts_of_two_iterations(words: tuple[str, ...], mixed: bool, counts: l
     assert trainer.should_stop
     names = ("real_images", "synthetic_images", "trained_images")
     assert [tuple(measured[name] for name in names) for measured in pipe.sent] == counts
+
+
+@pytest.mark.parametrize(("rule", "images"), [(rules.intra(), 150), (rules.multilevel(), 450)])
+def test_steps_of_single_classes_are_counted(rule: rules.MatchingRule, images: int) -> None:
+    """Of three classes: means over classes need all of them at each step."""
+    updates = ImageUpdates(by_class=True)
+    module = condenser(random_images(3, 1, 2, 8, 8), 1, [], matcher={"rule": rule}, image_updates=updates)
+    loop = MeasuredLoop(Pipe(["iteration"]), "iteration", PartTimer(torch.device("cpu")), composed(*WORDS))  # type: ignore[arg-type]
+    loop.on_train_start(SimpleNamespace(should_stop=False), module)  # type: ignore[arg-type]
+    module.updates = 2  # the first is not the last
+    batch = RealBatch(0, 0, tuple(torch.zeros(n, 1, 8, 8) for n in (3, 4, 5)))
+    loop.on_train_batch_end(None, module, None, batch, 0)  # type: ignore[arg-type]
+    assert loop._counts["synthetic_images"] == images

@@ -10,6 +10,7 @@ from gmlight.builders.condenser import build_condenser, build_start
 from gmlight.builders.data import build_matched_data, build_sampler
 from gmlight.builders.parts import build_parts
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.image_updates import ImageRate, ImageUpdates
 from gmlight.condensation.sampling import Representatives
 from gmlight.config.labels import describe
 from gmlight.data.augmentation import CutMix
@@ -52,7 +53,7 @@ def test_each_optimizer_has_its_own_rate_and_momentum() -> None:
 
 def test_sizes_and_counts_reach_their_parts() -> None:
     _, data, condenser = built("schedule.unit=steps", "matching=inter", "matching.mixed_synthetic=7")
-    assert (condenser.updates, condenser.image_steps, condenser.seed) == (3, 5, 11)
+    assert (condenser.updates, condenser.image_updates.steps, condenser.seed) == (3, 5, 11)
     assert (condenser.diagnose_every, condenser.dsa) == (20, None)
     loop, matcher = condenser.inner_loop, condenser.matcher
     assert (loop._unit, loop._batch_size, loop._train_on) == ("steps", 9, None)
@@ -60,6 +61,24 @@ def test_sizes_and_counts_reach_their_parts() -> None:
     assert (data.updates, data.seed) == (3, 11)
     sizes = data.batches
     assert (sizes.real, sizes.mixed, sizes.statistics, sizes.matched) == (13, 17, 0, 0)
+
+
+def test_image_updates_have_the_values_of_their_keys() -> None:
+    config, _, condenser = built(
+        "synthetic_batch=7", "iterations=40", "image_lr_warmup=0.25", "image_lr_decay=linear",
+        "clip_images=true", "matching.step=class",
+    )  # fmt: skip
+    updates = condenser.image_updates
+    assert (updates.steps, updates.by_class, updates.at_once) == (5, True, 7)
+    assert updates.rate == ImageRate(40, 0.25, "linear")
+    assert updates.clip is not None
+    least, most = updates.clip
+    assert least.shape == most.shape == (1, 1, 1)
+    assert (least.item(), most.item()) == pytest.approx((-0.3054 / 0.376, (1 - 0.3054) / 0.376))
+    _, _, paper = built()
+    assert paper.image_updates == ImageUpdates(steps=5)
+    for word in ("synthetic_batch=7", "image_lr_decay=linear", "clip_images=true", "matching.step=class"):
+        assert word in describe(config).method
 
 
 @pytest.mark.parametrize(

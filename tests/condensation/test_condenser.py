@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from gmlight.artifacts.decoding import multi_formed
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.condensation.synthetic import MultiFormation
 from gmlight.data.images import LabelledImages, RealBatch
 from gmlight.errors import NonFiniteError
@@ -125,7 +126,7 @@ def test_two_image_steps_at_each_network() -> None:
     """With zeta_S = 2 (Eq. 10) the same network and real batch are used twice."""
     images = random_images(3, 2, 2, 8, 8)
     batches = real_batches(outer=1, updates=1, classes=3)
-    module = condenser(images, 1, [], image_steps=2)
+    module = condenser(images, 1, [], image_updates=ImageUpdates(steps=2))
     assert fit(module, batches).global_step == 1
     with seeded(3, "network", 0):
         network = small_network()

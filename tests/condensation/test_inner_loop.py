@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from gmlight.builders.parts import build_rule, build_schedule
 from gmlight.condensation.condenser import IMAGE_SGD, Condenser
+from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.condensation.inner_loop import EQUATION_12, NETWORK_SGD, InnerLoop, _CurrentLosses
 from gmlight.condensation.schedules import Losses, adaptive
 from gmlight.condensation.synthetic import Pixels
@@ -41,7 +42,8 @@ def test_defaults_are_those_of_conf() -> None:
         for name, parameter in inspect.signature(part).parameters.items()
     }
     mixed = composed("matching=inter").matching.mixed_synthetic
-    assert (defaults["image_steps"], defaults["seed"]) == (config.image_steps, config.seed)
+    assert defaults["image_updates"] == ImageUpdates(config.image_steps, at_once=config.synthetic_batch)
+    assert defaults["seed"] == config.seed
     assert (defaults["batch_size"], defaults["unit"]) == (config.train_batch, config.schedule.unit)
     assert (defaults["rule"], defaults["mixed_synthetic"]) == (MULTILEVEL, mixed)
 

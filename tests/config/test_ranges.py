@@ -12,7 +12,8 @@ from gmlight.errors import ConfigError
 
 TOO_LARGE = 2**63
 NOT_NUMBERS: list[Any] = ["x", None, float("nan"), float("inf")]
-FROM_0 = ("iterations", "mixed_batch", "seed", "diagnose_every", "compare", "dataset.load.split_seed",
+FROM_0 = ("iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
+          "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
           "matching.mixed_real", "sampling.steps")  # fmt: skip
 FROM_1 = ("ipc", "updates", "image_steps", "real_batch", "statistics_batch", "train_batch", "log_every",
@@ -30,11 +31,21 @@ ABOVE_0 = ("image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "distan
 NOT_NEGATIVE = ("augmentation.brightness", "augmentation.contrast", "augmentation.rotate",
                 "augmentation.saturation", "augmentation.noise", "evaluation.weight_decay",
                 "network_weight_decay", "schedule.margin", "initialization.weight_decay")  # fmt: skip
-BELOW_1 = ("image_momentum", "network_momentum", "evaluation.momentum", "initialization.momentum", "holdout")
+BELOW_1 = (
+    "image_momentum",
+    "image_lr_warmup",
+    "network_momentum",
+    "evaluation.momentum",
+    "initialization.momentum",
+    "holdout",
+)
 UP_TO_1 = ("augmentation.crop", "augmentation.cutout", "augmentation.flip", "evaluation.cutmix",
            "network_cutmix")  # fmt: skip
 OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "network_images": (["synthetic", "real"], ["both", True]),
+    "image_lr_decay": (["none", "linear", "cosine"], ["step", None]),
+    "clip_images": ([True, False], ["x", None]),
+    "matching.step": (["all", "class"], ["classes", None]),
     "initialization.features": (["network", "pixels"], ["images"]),
     "dataset.fit": (["squash", "crop", "pad"], ["stretch", None]),
     "dataset.skip_unreadable": ([True, False], ["yes", None]),

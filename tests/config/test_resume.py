@@ -390,6 +390,8 @@ MAY_NOT_CHANGE = (
     "ipc=3", "updates=4", "image_steps=2", "real_batch=5", "mixed_batch=6", "statistics_batch=7",
     "train_batch=8", "network_images=real", "image_lr=0.2", "image_momentum=0.4", "network_lr=0.02",
     "network_momentum=0.4", "network_weight_decay=0.1", "network_cutmix=0.1", "seed=1",
+    "synthetic_batch=1", "image_lr_warmup=0.1", "image_lr_decay=cosine", "clip_images=true",
+    "matching.step=class",
     "holdout=0.1", "speed.precision=bfloat16", "evaluation.cutmix=0.5",
     "matching=inter", "matching.class_weights=batch", "distance=mse", "distance.weight=2", "schedule=fixed",
     "schedule.unit=steps", "initialization=real", "synthetic=multi_formation", "augmentation=dsa",

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from gmlight.condensation import schedules
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop
 from gmlight.condensation.synthetic import MultiFormation, Pixels
 from gmlight.data.augmentation import none
@@ -41,6 +42,8 @@ class Case:
         mixed: whether mixed batches replace the class batches.
         siamese: whether images are transformed before matching.
         factor: factor of multi-formation; 1: pixels.
+        by_class: whether each class has image steps of its own.
+        at_once: images per class that an update matches; 0: all.
     """
 
     rule: rules.MatchingRule
@@ -49,6 +52,8 @@ class Case:
     mixed: bool = False
     siamese: bool = False
     factor: int = 1
+    by_class: bool = False
+    at_once: int = 0
 
 
 CASES = {
@@ -64,6 +69,9 @@ CASES = {
     "siamese": Case(rules.multilevel(), image_steps=2, siamese=True),
     "siamese intra": Case(rules.intra(), siamese=True),
     "formed": Case(rules.multilevel(), siamese=True, factor=2),
+    "classes in turn": Case(rules.intra(), by_class=True, image_steps=2),
+    "classes in turn, means": Case(rules.interleaved(), by_class=True, siamese=True),
+    "parts": Case(rules.multilevel(), factor=2, at_once=3),
     "siamese mixed batches": Case(rules.inter(), mixed=True, siamese=True),
 }
 
@@ -108,7 +116,7 @@ def condense(
         inner_loop,
         updates=UPDATES,
         image_optimizer=IMAGE_OPTIMIZER,
-        image_steps=case.image_steps,
+        image_updates=ImageUpdates(case.image_steps, case.by_class, case.at_once),
         dsa=transform,
         diagnose_every=1,
         seed=3,
