@@ -21,6 +21,7 @@ def test_written_accuracies_are_read_back(tmp_path: Path) -> None:
     accuracies = AccuracyLog(path, {"epochs": 3}).accuracies("condensed", ONE, "mlp")
     assert dict(accuracies) == {}
     accuracies[0], accuracies[2] = 1 / 3, 50.0
+    assert dict(accuracies) == {0: 1 / 3, 2: 50.0}
     log = AccuracyLog(path, {"epochs": 3})
     assert dict(log.accuracies("condensed", ONE, "mlp")) == {0: 1 / 3, 2: 50.0}
     for name, images, architecture in (

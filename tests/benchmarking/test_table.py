@@ -1,8 +1,11 @@
 """The benchmark's table, by hand: speedups, operations, shares and predictions."""
 
-from typing import Any
+import io
+from typing import Any, ClassVar
 
-from gmlight.benchmarking.table import iteration_flops, share, speedups, table_rows
+from rich.console import Console
+
+from gmlight.benchmarking.table import iteration_flops, measure, share, speedups, table_rows
 
 RECORD: dict[str, Any] = {
     "iterations": {
@@ -33,6 +36,43 @@ RECORD: dict[str, Any] = {
         "gmlight": {"iterations": 100, "networks": 20, "epochs": 50},
     },
 }  # fmt: skip
+
+
+class CountingSide:
+    """Answers each task with its name and how many tasks came before, over both sides."""
+
+    asked: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def ask(self, task: str) -> dict[str, Any]:
+        self.asked.append((self.name, task))
+        return {"seconds": float(len(self.asked)), "task": task, "side": self.name}
+
+
+def test_the_sides_take_turns_after_a_warm_up() -> None:
+    CountingSide.asked.clear()
+    page = io.StringIO()
+    sides: Any = {name: CountingSide(name) for name in ("gmlight", "plain")}
+    record = measure(sides, 2, Console(file=page, width=200))
+    both = ["gmlight", "plain"]
+    assert CountingSide.asked[:14] == [
+        (name, task) for task in ["iteration"] * 3 + ["test"] * 4 for name in both
+    ]
+    times = {name: [each["seconds"] for each in done] for name, done in record["iterations"].items()}
+    assert times == {"gmlight": [3.0, 5.0], "plain": [4.0, 6.0]}
+    times = {name: [each["seconds"] for each in done] for name, done in record["tests"].items()}
+    assert times == {"gmlight": [9.0, 11.0, 13.0], "plain": [10.0, 12.0, 14.0]}
+    for kind, task in (("profiles", "profile"), ("operations", "operations")):
+        assert {name: (done["side"], done["task"]) for name, done in record[kind].items()} == {
+            name: (name, task) for name in both
+        }
+    assert record["settings"].keys() == record["evaluation"].keys() == {"gmlight"}
+    assert (record["convolution_peak"]["side"], record["convolution_peak"]["task"]) == ("gmlight", "peak")
+    assert page.getvalue().splitlines() == [
+        "iteration 1/2  gmlight 3 s, plain 4 s", "iteration 2/2  gmlight 5 s, plain 6 s",
+    ]  # fmt: skip
 
 
 def test_speedups_are_theirs_by_ours() -> None:

@@ -1,6 +1,12 @@
 """The source of the images gets the values of its own keys; all values differ."""
 
-from gmlight.builders.data import build_data, build_source
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from gmlight.builders.data import build_data, build_source, load_data
 from helpers.runs import composed
 
 
@@ -11,6 +17,35 @@ def test_source_has_the_values_of_its_dataset() -> None:
     assert (list(source.mean or ()), list(source.std or ())) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert (source.holdout, source.download) == (0.15, False)
     assert list(source.classes)[::9] == ["airplane", "truck"]
+
+
+class Loads:
+    """A data module that notes which of its steps are called."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def prepare_data(self) -> None:
+        self.calls.append("prepare")
+
+    def load(self, device: str) -> "Loads":
+        self.calls.append(device)
+        return self
+
+
+@pytest.mark.parametrize(
+    ("world", "rank", "calls"), [(1, 0, ["prepare", "cpu"]), (2, 0, ["prepare", "cpu"]), (2, 1, ["cpu"])]
+)
+def test_one_process_of_a_node_downloads(world: int, rank: int, calls: list[str]) -> None:
+    """Of the processes that Lightning starts, the first, before the others exist."""
+    environment = LightningEnvironment()
+    trainer: Any = SimpleNamespace(
+        world_size=world, local_rank=rank,
+        strategy=SimpleNamespace(cluster_environment=environment, root_device="cpu"),
+    )  # fmt: skip
+    data: Any = Loads()
+    assert load_data(data, trainer) is data
+    assert data.calls == calls
 
 
 def test_batches_have_the_sizes_of_their_own_keys() -> None:

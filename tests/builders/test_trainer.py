@@ -1,5 +1,6 @@
 """What a user sets in `trainer` and adds in `callbacks` reaches Lightning."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_what_is_shown_is_what_was_asked_for() -> None:
     assert issubclass(summary, lightning_callbacks.ModelSummary)
     checkpoint = lightning_callbacks.ModelCheckpoint()
     assert kinds(extra=(checkpoint,)) == {ProgressBar, lightning_callbacks.ModelCheckpoint}
+
+
+@pytest.mark.parametrize(("words", "set_up"), [(["trainer=slurm"], True), (["trainer=cpu"], False)])
+def test_processes_of_a_slurm_job_agree_on_a_port(
+    words: list[str], set_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("gmlight.runtime.slurm.check_tasks", lambda together: asked.append(f"{together}"))
+    monkeypatch.setattr("gmlight.runtime.slurm.set_port", lambda: asked.append("port"))
+    with contextlib.suppress(ConfigError, KeyError, RuntimeError, ValueError):  # there is no Slurm here
+        build_trainer(composed(*words))
+    assert asked == [f"{set_up}"] + ["port"] * set_up
 
 
 def test_a_plugin_of_another_precision_is_refused() -> None:

@@ -78,6 +78,18 @@ def test_another_rank_shows_the_loss_of_rank_0(
     assert writer.states == [f"stopped {error}"] * states
 
 
+def test_another_rank_writes_no_page_for_its_own_errors(
+    run_page: RunPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer()
+    monkeypatch.setattr(page, "write_run_page", writer)
+    monkeypatch.setattr(page, "is_main", lambda: False)
+    run_page.show_evaluating()
+    with pytest.raises(ValueError, match="mine"), run_page.showing_errors():
+        raise ValueError("mine")
+    assert writer.states == []
+
+
 def test_lost_process_is_shown_and_printed(
     run_page: RunPage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

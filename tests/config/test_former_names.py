@@ -40,6 +40,9 @@ def test_present_names_are_kept_and_can_be_reversed() -> None:
         assert with_former_names(now) == node
     found = {"_target_": "hydra.utils.get_method", "path": "gmlight.data.at_random"}
     assert with_present_names(found)["path"] == "gmlight.data.images.random_sampling"
+    loader = {"_target_": "my.load", "path": "gmlight.data.at_random"}  # a file's path, of any name
+    assert with_present_names(loader) == loader
+    assert with_present_names({"_target_": "hydra.utils.get_class", "path": None})["path"] is None
 
 
 def test_partial_rules_become_rules() -> None:

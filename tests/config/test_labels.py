@@ -1,5 +1,7 @@
 """Labels: read from values, so that no way of setting one hides it."""
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from gmlight.artifacts.record import RunRecord
 from gmlight.config import labels
 from gmlight.config.experiment_cells import apply_cell
-from gmlight.config.implied import read_reference
+from gmlight.config.implied import differences, read_reference
 from gmlight.config.labels import NEUTRAL, describe, is_in
 from gmlight.config.overrides import flat
 from gmlight.runtime.paths import CONF_DIR
@@ -208,6 +210,49 @@ def test_a_copy_of_a_paper_dataset_is_compared_with_the_original(monkeypatch: py
     assert described(*COPY, "dataset.name=cifar10-lt", "distance.weight=0.1").departures
     mnist = described(*COPY, "dataset.name=mnist-jpeg", "dataset.channels=1", "dataset.size=[28,28]")
     assert "dataset.evaluation_augmentation=none" in mnist.departures
+
+
+class Named:
+    """An augmentation of one's own whose protocol depends on its settings."""
+
+    while_matching = True
+
+    def __init__(self, strength: int) -> None:
+        self.strength = strength
+
+    @property
+    def protocol(self) -> str:
+        return f"mine of {self.strength}"
+
+
+def test_an_augmentation_names_its_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("own_augmentation")
+    module.Named = Named  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_augmentation", module)
+    config = composed("dataset=cifar10")
+    config.augmentation = {"_target_": "own_augmentation.Named", "strength": 3, "evaluation_epochs": 5}
+    assert labels.protocol_label(config) == "mine of 3"
+    assert labels.augments_while_matching(config)
+    config.augmentation.strength = "x"
+    assert labels.protocol_label(config) == "mine of x"
+    config.augmentation = {"_target_": "own_augmentation.Named", "wrong": 3}  # refused later, in one line
+    assert labels.protocol_label(config) == "Named"
+
+
+def test_an_added_node_is_named_by_its_values_alone() -> None:
+    """Neither the nodes above it nor the table that it replaces count as removed."""
+    config, reference = (OmegaConf.create({"a": {"b": 1}, "table": {0: 5, 1: 6}}) for _ in range(2))
+    assert differences(config, reference) == {}
+    config.a.c = {"d": {"e": 2}}
+    config.table = 7
+    assert differences(config, reference) == {"a.c.d.e": 2, "table": 7}
+    del config["a"]["b"]
+    assert differences(config, reference) == {"a.c.d.e": 2, "table": 7, "a.b": None}
+    config.a = 3  # a value where a node was
+    assert differences(config, reference) == {"a": 3, "table": 7}
+    assert differences(reference, OmegaConf.create({"a": 3, "table": 7})) == {
+        "a.b": 1, "table.0": 5, "table.1": 6,
+    }  # fmt: skip
 
 
 def test_footnote_5_decides_by_value() -> None:

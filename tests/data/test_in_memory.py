@@ -13,6 +13,7 @@ from torchvision.datasets import ImageFolder
 
 from gmlight.data.in_memory import convnet_depth, find_classes, in_memory, read, shared
 from gmlight.data.inputs import Columns
+from gmlight.data.pixels import _in_bytes
 from gmlight.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -160,6 +161,7 @@ WRONG = {
     "no pairs": (list(GREY), "item 0 is a ndarray, not (image, label)"),
     "a name that OmegaConf reads": (named(Pictures(GREY), classes=["a", "${x}", "b"]), "is called '${x}'"),
     "too many labels": (named(Pictures(GREY), classes=["a", "b"]), "labels from 0 to 2; 2 classes"),
+    "no images": ([], "is empty"),
     "too few to hold some out": ((GREY[:4], LABELS[:4]), "class '1' has one image, too few to hold some out"),
     "more than 8 bits": ([(Image.new("I", (4, 6)), 0)], "mode I, more than 8 bits"),
 }  # fmt: skip
@@ -173,6 +175,14 @@ def test_wrong_data_gets_one_clear_line(name: str) -> None:
     assert str(error.value).startswith("train: ")
     assert line in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_two_images_of_a_class_are_enough_to_hold_one_out() -> None:
+    assert in_memory((GREY[:6], LABELS[:6])).classes == ("0", "1", "2")
+
+
+def test_float_images_of_nothing_are_bytes() -> None:
+    assert _in_bytes(torch.zeros(0, 1, 4, 4), "x").dtype == torch.uint8
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,13 @@ def test_missing_compiler_prints_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("CXX", raising=False)
+    assert str(missing_compiler(CPU)).startswith("the C++ compiler g++ ")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert str(missing_compiler(CPU)).startswith("the C++ compiler clang++ ")
+    monkeypatch.setenv("CXX", "icpx")
+    assert str(missing_compiler(CPU)).startswith("the C++ compiler icpx ")
+    monkeypatch.delenv("CXX")
+    monkeypatch.setattr(sys, "platform", "linux")
     lines: list[str] = []
     compilation = Compilation(True, lines.append)
     assert not compilation.should_compile(lambda: 1, CPU)
