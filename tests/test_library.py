@@ -304,7 +304,15 @@ def test_evaluation(made: gmlight.CondensedDataset, capfd: pytest.CaptureFixture
         assert accuracy.std == pytest.approx(abs(accuracy.values[0] - accuracy.values[1]) / 2)
         right = [value / 100 * len(TEST[0]) for value in accuracy.values]
         assert right == pytest.approx([round(number) for number in right], abs=1e-3)
+    again = gmlight.evaluate(
+        made.path, TEST, architectures=["mlp"], networks=1, overrides=words, progress=False
+    )
+    assert again["mlp"].values == found["mlp"].values[:1]  # a folder names the same set
+    for path in made.path.glob("evaluations/*/result.json"):
+        if len(result_of(path.parent)["evaluations"]) == 1:
+            (path.parent / "result.json").unlink()
     (path,) = made.path.glob("evaluations/*/result.json")
+    assert 0 < result_of(path.parent)["seconds"]["evaluation"] < 600
     assert result_of(path.parent)["config"]["holdout"] == 0  # all of the test images
 
 

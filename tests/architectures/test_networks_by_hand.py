@@ -14,6 +14,7 @@ from gmlight.architectures.lenet import LeNet
 from gmlight.architectures.mlp import MLP
 from gmlight.architectures.resnet import ResNet18
 from gmlight.architectures.vgg import VGG11
+from gmlight.errors import ConfigError
 
 
 def images(channels: int, height: int, width: int) -> Tensor:
@@ -52,6 +53,19 @@ def test_norms(name: str, dims: tuple[int, ...]) -> None:
     given = maps.unflatten(1, (4, 2)) if name == "group" else maps  # four groups of two channels
     torch.testing.assert_close(made(maps), standardised(given, dims).view_as(maps))
     assert torch.equal(blocks.norm("none", 8, (5, 3))(maps), maps)
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda: blocks.activation("tanh"), "architecture.activation=tanh: choose one of"),
+        (lambda: blocks.norm("weight", 4, (8, 8)), "architecture.norm=weight: choose one of"),
+        (lambda: blocks.pooling("median"), "architecture.pooling=median: choose one of"),
+    ],
+)
+def test_unknown_parts_are_refused(make: Callable[[], nn.Module], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        make()
 
 
 def test_activations_and_poolings() -> None:

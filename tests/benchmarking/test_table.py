@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from gmlight.benchmarking.table import iteration_flops, measure, share, speedups, table_rows
+from gmlight.benchmarking.table import _in_words, iteration_flops, measure, share, speedups, table_rows
 
 RECORD: dict[str, Any] = {
     "iterations": {
@@ -89,6 +89,13 @@ def test_shares_of_the_parts() -> None:
     profile = RECORD["profiles"]["gmlight"]
     parts = ("real gradients", "network", "distance", "other")
     assert [share(profile, part) for part in parts] == [0.25, 0.5, 0.0, 0.25]
+
+
+def test_settings_in_words() -> None:
+    settings = {"gradients": "real", "microbatch": 8, "classes_per_block": 2, "precision": "tf32"}
+    line = "gradients on real images in microbatches of 8, classes at once: 2, tf32, "
+    assert _in_words(settings | {"compiled": True}) == line + "compiled"
+    assert _in_words(settings | {"compiled": False}) == line + "not compiled"
 
 
 def test_rows() -> None:

@@ -287,6 +287,18 @@ def test_help(typed: Run, module: str) -> None:
     assert "architecture" in result.stdout
 
 
+@pytest.mark.parametrize("module", ["report", "schedule"])
+def test_usage(typed: Run, module: str) -> None:
+    """Of the commands without Hydra; also for a word that they do not know."""
+    for flag in ("--help", "-h"):
+        result = typed(module, flag)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert f"python -m gmlight.{module} runs=" in result.stdout
+    result = typed(module, "folder")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"python -m gmlight.{module} runs=" in result.stderr
+
+
 @pytest.mark.slow
 def test_installed_wheel_works_in_any_folder(tmp_path: Path) -> None:
     """Installs the wheel, which contains conf/, in a new environment that uses the packages of this one."""

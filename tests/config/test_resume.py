@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gmlight import CondensedDataset
@@ -23,7 +24,7 @@ from gmlight.artifacts.run_folder import RunFolder
 from gmlight.condensation.condenser import Condenser
 from gmlight.config.path_words import prepare_paths
 from gmlight.config.resume import claim, expand, read_run, refuse_changes
-from gmlight.config.sweep_resume import split_jobs
+from gmlight.config.sweep_resume import _choices, split_jobs
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 from gmlight.training.evaluator import Evaluator
@@ -334,6 +335,8 @@ def test_a_strangers_sweep_is_refused_before_it_is_listed(name: str, tmp_path: P
 
 def test_jobs_of_a_sweep_are_counted_by_hand() -> None:
     assert len(split_jobs(["seed=range(0,10,3)", "ipc=1,2", "scale=smoke"], "x")) == 8
+    for words, jobs in (("seed=range(0,0)", 1), ("seed=range(5)", 5), ("seed=range(4,0,-2)", 2)):
+        assert _choices(OverridesParser.create().parse_override(words)) == jobs
     assert split_jobs(["seed=1,2", "seed=5", "ipc=choice(1,3)"], "x") == [
         ["seed=5", "ipc=1"],
         ["seed=5", "ipc=3"],

@@ -5,6 +5,7 @@ import torch
 
 from gmlight.data.source import DataSource
 from gmlight.data.splits import Splits
+from gmlight.errors import ConfigError
 
 
 def splits(download: bool) -> Splits:
@@ -35,6 +36,12 @@ def test_priors_are_the_shares_of_the_training_images() -> None:
     (train, _), info, _ = source().read(download=False)
     assert info.priors == (0.5, 0.3, 0.2)
     assert (info.classes, info.shape, len(train[0])) == (("a", "b", "c"), (2, 2, 3), 20)
+
+
+@pytest.mark.parametrize("holdout", [-0.1, 1, 1.5])
+def test_a_share_that_is_none_is_refused(holdout: float) -> None:
+    with pytest.raises(ConfigError, match=f"holdout={holdout}: must be at least 0 and below 1"):
+        source(holdout=holdout).read(download=False)
 
 
 def test_held_out_images_leave_the_statistics_and_not_the_priors() -> None:

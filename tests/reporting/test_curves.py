@@ -25,6 +25,17 @@ def test_neighbouring_points_are_averaged() -> None:
     assert points[:2] == [(0.5, 0.5), (2.5, 0.5)]
 
 
+@pytest.mark.parametrize(("least", "scale"), [("0.5", "log"), ("0", "linear")])
+def test_losses_have_a_logarithmic_axis_unless_one_is_zero(
+    least: str, scale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales: list[str] = []
+    monkeypatch.setattr(Axes, "set_yscale", lambda self, name: scales.append(name))
+    rows = [{"iteration": str(k), "matching_loss/total": loss} for k, loss in ((1, "9"), (2, least))]
+    draw_curves(rows, {})
+    assert set(scales) == ({"log"} if scale == "log" else set())
+
+
 def test_each_curve_shows_its_own_column() -> None:
     columns = {
         "matching_loss/total": (9, 8), "matching_loss/intra": (7, 6), "matching_loss/inter": (5, 4),
