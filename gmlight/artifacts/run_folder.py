@@ -113,6 +113,11 @@ class RunFolder:
         return self.path / "evaluation.jsonl"
 
     @property
+    def network_pool(self) -> Path:
+        """The trained networks of `network_start=pool`, as safetensors."""
+        return self.path / "pool.safetensors"
+
+    @property
     def origin(self) -> Path:
         """Digest of the data and versions of the code that the run began with."""
         return self.path / "origin.json"
@@ -135,7 +140,7 @@ class RunFolder:
                 raise ConfigError(f"{path}: is a link or no file; a run is resumed only without such entries")
         files = (
             self.config, self.result, self.metrics, self.page, self.lock, self.accuracy_log, self.origin,
-            *inner,
+            self.network_pool, *inner,
         )  # fmt: skip
         folders = (self.condensed, self.samples_folder, self.checkpoints)
         for path in (*filter(Path.is_dir, files), *filter(Path.is_file, folders)):

@@ -3,7 +3,7 @@
 import io
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import lightning
@@ -41,6 +41,7 @@ class Plan:
         evaluate_every: outer iterations between quick evaluations; 0: none.
         quick_networks: networks in a quick evaluation.
         log_every: image updates between rows of metrics.
+        pool_seconds: of the training of a pool of networks.
     """
 
     iterations: int
@@ -48,6 +49,7 @@ class Plan:
     evaluate_every: int
     quick_networks: int
     log_every: int
+    pool_seconds: float = 0.0
 
     @property
     def evaluations(self) -> int:
@@ -180,7 +182,10 @@ def rehearse(run: Run, config: DictConfig) -> None:
     )
     with ending_launched_processes(trainer.strategy):
         if run.condenser is not None:
+            pool, run.condenser.inner_loop.pool = run.condenser.inner_loop.pool, None  # takes too long
             trainer.fit(run.condenser, datamodule=run.data)
+            if pool is not None:
+                plan = replace(plan, pool_seconds=pool.estimate_seconds(config.seed, device))
             images = run.condenser.synthetic.labelled().to(device)
         report(run, steps, images, plan)
     ranks.shut_down()
@@ -206,6 +211,8 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
         sampling = run.data.sampling_seconds(plan.iterations)
         comment = f", with {format_duration(sampling)} for choosing real batches" if sampling else ""
         duration = format_duration(whole + sampling)
+        if plan.pool_seconds:
+            line("the pool", format_duration(plan.pool_seconds), "training of the networks that are matched")
         line("condensing", duration, f"K={plan.iterations}, T={plan.updates}{comment}")
     sets = [run.evaluation.start._replace(name="the set", images=images), *run.evaluation.baselines]
     final, quick = _evaluations_seconds(run, sets, plan)

@@ -52,6 +52,7 @@ def check_textbook_config(config: DictConfig) -> None:
         ("schedule.unit", config.schedule.unit, ["epochs"]),
         ("image_steps", config.image_steps, [1]),
         ("network_images", config.network_images, ["synthetic"]),
+        ("network_start", config.network_start, ["fresh"]),
         ("network_cutmix", config.network_cutmix, [0]),
         ("synthetic", synthetic, ["pixels"]),
         ("sampling", sampling, ["random"]),

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -12,6 +13,7 @@ from gmlight.builders.parts import Parts, build_initialization, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.image_updates import ImageRate, ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop
+from gmlight.condensation.network_pool import NetworkPool
 from gmlight.condensation.synthetic import Synthetic
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
@@ -25,6 +27,7 @@ from gmlight.matching.real_gradients import check_memory
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
+from gmlight.training.steps import SGDSettings
 
 
 def build_start(
@@ -159,8 +162,14 @@ def build_image_updates(config: DictConfig, data: CondensationData) -> ImageUpda
     )
 
 
-def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -> InnerLoop:
-    """Builds the inner loop, which trains the network between image updates."""
+def build_inner_loop(
+    config: DictConfig,
+    data: CondensationData,
+    parts: Parts,
+    file: Path | None = None,
+    console: Console | None = None,
+) -> InnerLoop:
+    """Builds the inner loop, which trains the network between image updates; `file`, `console`: of a pool."""
     return InnerLoop(
         parts.factory,
         parts.schedule,
@@ -175,6 +184,41 @@ def build_inner_loop(config: DictConfig, data: CondensationData, parts: Parts) -
         train_on=data.train if config.network_images == "real" else None,
         augmentation=parts.dsa.for_network(mixes=config.network_cutmix > 0) if parts.dsa else none,
         cutmix=CutMix(config.network_cutmix) if config.network_cutmix else None,
+        pool=None if config.network_start == "fresh" else build_pool(config, data, parts, file, console),
+    )
+
+
+def build_pool(
+    config: DictConfig,
+    data: CondensationData,
+    parts: Parts,
+    file: Path | None = None,
+    console: Console | None = None,
+) -> NetworkPool:
+    """Builds the pool of networks, which train like the network between image updates.
+
+    Args:
+        config: of the run.
+        data: the loaded dataset.
+        parts: of the run.
+        file: keeps the trained networks; None: they are not kept.
+        console: shows the progress; None: no progress.
+    """
+    mixes = config.network_cutmix > 0
+    return NetworkPool(
+        parts.factory,
+        data.train,
+        size=config.pool.networks,
+        epochs=config.pool.epochs,
+        least=config.pool.least,
+        most=config.pool.most,
+        sgd=SGDSettings(
+            config.train_batch, config.network_lr, config.network_momentum, config.network_weight_decay
+        ),
+        augmentation=parts.dsa.for_network(mixes=mixes) if parts.dsa else none,
+        cutmix=CutMix(config.network_cutmix) if mixes else None,
+        file=file,
+        console=console,
     )
 
 
@@ -183,6 +227,8 @@ def build_condenser(
     start: TrainingSet,
     data: CondensationData,
     parts: Parts,
+    pool_file: Path | None = None,
+    console: Console | None = None,
 ) -> Condenser:
     """Builds the module that learns the synthetic set.
 
@@ -191,6 +237,8 @@ def build_condenser(
         start: the initial images, sorted by class.
         data: the loaded dataset.
         parts: of the run.
+        pool_file: keeps the networks of `network_start=pool`; None: they are not kept.
+        console: shows the progress of their training; None: no progress.
 
     Raises:
         ConfigError: the start is the whole training set, or the device lacks the precision.
@@ -200,7 +248,7 @@ def build_condenser(
     return Condenser(
         build_synthetic(config, start, data),
         build_matcher(config, data, parts),
-        build_inner_loop(config, data, parts),
+        build_inner_loop(config, data, parts, pool_file, console),
         updates=config.updates,
         image_optimizer=functools.partial(
             torch.optim.SGD, lr=config.image_lr, momentum=config.image_momentum

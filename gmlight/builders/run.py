@@ -110,7 +110,10 @@ def build_run(
         start: TrainingSet = CondensedDataset(chosen).labelled().to(data.train.device)
     else:
         start = build_start(config, data, console, parts.initialization)
-    condenser = build_condenser(config, start, data, parts) if config.iterations else None
+    condenser = None
+    if config.iterations:
+        pool = None if config.dry_run else folder.network_pool
+        condenser = build_condenser(config, start, data, parts, pool, console)
     name = "condensed" if config.iterations else f"{base_name(record.method)} images"
     evaluation = FinalEvaluation(
         evaluators,

@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import lightning
@@ -22,6 +23,7 @@ from gmlight.matching.joint import MatchingResult
 from gmlight.matching.real_gradients import RealGradients
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator, to_device
+from gmlight.runtime.signals import signal_handler
 
 IMAGE_SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)  # the paper's
 PAPER_UPDATES = ImageUpdates()
@@ -89,6 +91,10 @@ class Condenser(lightning.LightningModule):
     def on_fit_start(self) -> None:
         # Used by Lightning's profilers and gmlight.benchmark; costs nothing without a profiler.
         self._timed = self.matcher.timed = self.trainer.profiler.profile  # type: ignore[attr-defined]
+        if self.inner_loop.pool is not None:
+            # With several ranks, a signal is deferred, so that no rank leaves the others waiting.
+            with signal_handler.immediate() if ranks.size == 1 else nullcontext():
+                self.inner_loop.pool.prepare(self.seed, self.device)
 
     def training_step(self, batch: RealBatch, batch_idx: int) -> None:
         """Runs lines 4-13 of Algorithm 1 for one t."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gmlight.condensation.network_pool import NetworkPool
 from gmlight.condensation.schedules import Schedule, adaptive
 from gmlight.data.augmentation import Augmentation, CutMix, none
 from gmlight.data.images import LabelledImages, RealBatch, TrainingSet
@@ -37,6 +38,7 @@ class InnerLoop:
             steps as an epoch over the synthetic set.
         augmentation: transforms each mini-batch.
         cutmix: applied after the augmentation; None: not applied.
+        pool: trained networks that outer iterations start from; None: each starts from a fresh network.
 
     Attributes:
         network: the network of the current outer iteration; None before the first.
@@ -53,9 +55,10 @@ class InnerLoop:
         train_on: TrainingSet | None = None,
         augmentation: Augmentation = none,
         cutmix: CutMix | None = None,
+        pool: NetworkPool | None = None,
     ) -> None:
         self.factory, self.schedule = factory, schedule
-        self.augmentation, self.cutmix = augmentation, cutmix
+        self.augmentation, self.cutmix, self.pool = augmentation, cutmix, pool
         self._make_optimizer, self._unit = optimizer, unit
         self._batch_size, self._train_on = batch_size, train_on
         self.network: nn.Module | None = None
@@ -65,6 +68,13 @@ class InnerLoop:
         """Makes the network of outer iteration k, and its optimizer, on the device."""
         with seeded(seed, "network", k):
             self.network = self.factory()
+        if self.pool is not None:
+            self.pool.start(self.network, seed, k)
+        self._place(device)
+
+    def _place(self, device: torch.device) -> None:
+        # Moves the network to the device, and makes its optimizer.
+        assert self.network is not None
         for tensor in (*self.network.parameters(), *self.network.buffers()):
             tensor.data = to_device(tensor.data, device)
         self._optimizer = self._make_optimizer(self.network.parameters())
@@ -118,8 +128,8 @@ class InnerLoop:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restores the network and its optimizer on the device."""
-        self.start(seed=0, k=0, device=device)  # all values are loaded next
-        assert self.network is not None
+        self.network = self.factory()  # all values are loaded next
+        self._place(device)
         assert self._optimizer is not None
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])

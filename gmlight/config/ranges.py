@@ -19,6 +19,8 @@ _WHOLE_NUMBERS = {  # key: minimum
     "statistics_batch": 1,
     "train_batch": 1,
     "synthetic_batch": 0,
+    "pool.networks": 1,
+    "pool.epochs": 1,
     "seed": 0,
     "log_every": 1,
     "diagnose_every": 0,
@@ -79,6 +81,8 @@ _NOT_NEGATIVE = (
     "augmentation.noise",
     "evaluation.weight_decay",
     "network_weight_decay",
+    "pool.least",
+    "pool.most",
     "schedule.margin",
     "initialization.weight_decay",
 )
@@ -99,6 +103,7 @@ _PROBABILITIES = (
 )
 _ONE_OF = {
     "network_images": ("synthetic", "real"),
+    "network_start": ("fresh", "pool"),
     "image_lr_decay": ("none", "linear", "cosine"),
     "clip_images": (True, False),
     "matching.step": ("all", "class"),

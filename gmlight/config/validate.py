@@ -44,6 +44,8 @@ def _check_against(config: DictConfig) -> None:
 
 
 def _check_combinations(config: DictConfig) -> None:
+    if "pool" in config and config.pool.least > config.pool.most:
+        raise ConfigError(f"pool.least={config.pool.least}: must be at most pool.most={config.pool.most}")
     decoded = not answer(config.synthetic, "stores_pixels")
     if decoded and config.iterations == 0:
         raise ConfigError("iterations=0: nothing is learned; use synthetic=pixels, or iterations>=1")

@@ -159,3 +159,19 @@ def test_the_seed_draws_the_weights_of_components() -> None:
     chosen = torch.eye(2)[torch.arange(4) % 2]
     torch.testing.assert_close(weights[11].detach(), chosen + noise)
     assert not torch.equal(weights[11], weights[12])
+
+
+def test_the_pool_trains_like_the_network_between_updates() -> None:
+    config, data, condenser = built(
+        "network_start=pool", "pool.networks=4", "pool.epochs=3", "pool.least=0.02", "pool.most=0.05",
+        "network_weight_decay=0.07", "network_cutmix=0.3", "augmentation=idc",
+    )  # fmt: skip
+    loop, pool = condenser.inner_loop, condenser.inner_loop.pool
+    assert pool is not None
+    assert (pool.size, pool.epochs, pool.least, pool.most) == (4, 3, 0.02, 0.05)
+    assert pool.sgd == SGDSettings(batch_size=9, lr=0.02, momentum=0.4, weight_decay=0.07)
+    assert (pool.train_on, pool.cutmix, pool.file) == (data.train, CutMix(0.3), None)
+    assert pool.augmentation == loop.augmentation
+    assert pool.factory is loop.factory
+    assert "network_start=pool" in describe(config).method
+    assert built()[2].inner_loop.pool is None

@@ -86,6 +86,7 @@ def test_settings_without_a_plain_loop_are_refused(command: Run, tmp_path: Path)
         (["image_lr_warmup=0.1"], "image_lr_warmup=0.1: the plain loop has 0;"),
         (["image_lr_decay=cosine"], "image_lr_decay=cosine: the plain loop has none;"),
         (["clip_images=true"], "clip_images=True: the plain loop has False;"),
+        (["network_start=pool"], "network_start=pool: the plain loop has fresh;"),
         (["network_cutmix=0.5"], "network_cutmix=0.5: the plain loop has 0;"),
         (["schedule=fixed", "schedule.unit=steps"], "the plain loop has epochs"),
         (["matching.class_weights=priors"], "the plain loop has equal"),

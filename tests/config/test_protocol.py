@@ -16,6 +16,7 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "network_images": "synthetic",
         "image_lr": 0.1, "image_momentum": 0.5, "network_lr": 0.01, "network_momentum": 0.5,
         "network_weight_decay": 0, "network_cutmix": 0,
+        "network_start": "fresh", "pool": {"networks": 5, "epochs": 2, "least": 0.01, "most": 0.09},
         "synthetic_batch": 0, "image_lr_warmup": 0, "image_lr_decay": "none", "clip_images": False,
         "matching": {"_target_": "gmlight.matching.rules.multilevel", "inter_weight": None,
                      "class_weights": "equal", "layers": "all", "step": "all"},

@@ -16,7 +16,8 @@ FROM_0 = ("iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_ever
           "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
           "matching.mixed_real", "sampling.steps")  # fmt: skip
-FROM_1 = ("ipc", "updates", "image_steps", "real_batch", "statistics_batch", "train_batch", "log_every",
+FROM_1 = ("pool.networks", "pool.epochs",
+          "ipc", "updates", "image_steps", "real_batch", "statistics_batch", "train_batch", "log_every",
           "rounds", "dataset.images", "real_images", "checkpoint.every", "evaluation.networks",
           "evaluation.epochs", "evaluation.batch_size", "evaluation.quick_networks", "schedule.limit",
           "matching.mixed_synthetic", "initialization.epochs", "initialization.batch_size",
@@ -30,7 +31,8 @@ ABOVE_0 = ("image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "distan
            "checkpoint.minutes", "memory.device_share", "initialization.lr")  # fmt: skip
 NOT_NEGATIVE = ("augmentation.brightness", "augmentation.contrast", "augmentation.rotate",
                 "augmentation.saturation", "augmentation.noise", "evaluation.weight_decay",
-                "network_weight_decay", "schedule.margin", "initialization.weight_decay")  # fmt: skip
+                "network_weight_decay", "pool.least", "pool.most",
+                "schedule.margin", "initialization.weight_decay")  # fmt: skip
 BELOW_1 = (
     "image_momentum",
     "image_lr_warmup",
@@ -43,6 +45,7 @@ UP_TO_1 = ("augmentation.crop", "augmentation.cutout", "augmentation.flip", "eva
            "network_cutmix")  # fmt: skip
 OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "network_images": (["synthetic", "real"], ["both", True]),
+    "network_start": (["fresh", "pool"], ["trained", None]),
     "image_lr_decay": (["none", "linear", "cosine"], ["step", None]),
     "clip_images": ([True, False], ["x", None]),
     "matching.step": (["all", "class"], ["classes", None]),
