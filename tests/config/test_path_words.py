@@ -66,6 +66,9 @@ def test_quoted_words_and_sweeps_keep_their_meaning(tmp_path: Path, monkeypatch:
     parsed = parse_override(swept)
     assert parsed is not None
     assert list(parsed.sweep_iterator()) == [str(tmp_path / "a"), str(tmp_path / "b c")]
+    (flag, other) = prepare_paths(["--multirun", "dataset.root=a,'b c'"])
+    assert (flag, other) == ("--multirun", swept)
+    assert path_of(prepare_paths(["dataset.root=a,b"])[0]) == tmp_path / "a,b"  # one run: one folder
     (tmp_path / "a,b").mkdir()  # an existing folder is that folder, also in a sweep
     assert path_of(prepare_paths(["-m", "dataset.root=a,b"])[1]) == tmp_path / "a,b"
 

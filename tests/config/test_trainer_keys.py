@@ -75,3 +75,21 @@ def test_override_without_a_plus_prints_the_same_line() -> None:
     with pytest.raises(Exception, match="Could not override") as error:
         composed("trainer.max_steps=3")
     assert explain_error(error.value) == "trainer.max_steps: set iterations and updates instead"
+
+
+# Accepted besides Lightning's own default, because gmlight passes or checks them.
+ALSO_ACCEPTED: dict[str, tuple] = {
+    "check_val_every_n_epoch": (), "enable_checkpointing": (False,), "fast_dev_run": (0,),
+    "inference_mode": (False,), "max_epochs": (-1,), "num_sanity_val_steps": (0,), "overfit_batches": (0,),
+    "precision": (32, "32", "32-true"), "use_distributed_sampler": (False,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_the_accepted_values_are_lightnings_defaults(name: str) -> None:
+    default = inspect.signature(lightning.Trainer).parameters[name].default
+    replaced = {"enable_checkpointing", "inference_mode", "max_epochs", "max_steps", "num_sanity_val_steps",
+                "use_distributed_sampler"}  # fmt: skip
+    expected = [*([] if name in replaced else [default]), *ALSO_ACCEPTED.get(name, ())]
+    accepted = [(type(value), value) for value in REFUSED[name][0]]
+    assert sorted(map(str, accepted)) == sorted(str((type(value), value)) for value in expected)
