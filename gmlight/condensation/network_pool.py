@@ -4,6 +4,7 @@ Zhang et al., "Accelerating Dataset Distillation via Model Augmentation", CVPR 2
 a few trained networks, each time perturbed at random, takes a fraction of the iterations of fresh networks.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class NetworkPool:
         factory: makes a network.
         train_on: real images.
         size: number of networks.
-        epochs: of their training.
+        epochs: of their training; a fraction is rounded up to whole steps.
         least: smallest amount of a perturbation.
         most: largest amount.
         sgd: how they are trained.
@@ -51,7 +52,7 @@ class NetworkPool:
     factory: Callable[[], nn.Module]
     train_on: TrainingSet
     size: int = 5
-    epochs: int = 2
+    epochs: float = 2
     least: float = 0.01
     most: float = 0.09
     sgd: SGDSettings = SGDSettings()  # noqa: RUF009 frozen
@@ -110,7 +111,7 @@ class NetworkPool:
         return self.size * self._count_steps() * seconds / MEASURED_STEPS
 
     def _count_steps(self) -> int:
-        return self.epochs * steps_per_epoch(self.train_on, self.sgd.batch_size)
+        return math.ceil(self.epochs * steps_per_epoch(self.train_on, self.sgd.batch_size))
 
     def _training(self, i: int, seed: int, device: torch.device) -> tuple[nn.Module, Iterator[None]]:
         with seeded(seed, "pool-network", i):

@@ -20,7 +20,6 @@ _WHOLE_NUMBERS = {  # key: minimum
     "train_batch": 1,
     "synthetic_batch": 0,
     "pool.networks": 1,
-    "pool.epochs": 1,
     "seed": 0,
     "log_every": 1,
     "diagnose_every": 0,
@@ -72,6 +71,7 @@ _POSITIVE = (
     "memory.device_share",
     "initialization.lr",
     "evaluation.fall",
+    "pool.epochs",
 )
 _NOT_NEGATIVE = (
     "augmentation.brightness",

@@ -31,6 +31,11 @@ def sse(synthetic: Tensor, real: Tensor, weight: float) -> Tensor:
     return weight * (synthetic - real).square().sum((-2, -1))
 
 
+def sae(synthetic: Tensor, real: Tensor, weight: float) -> Tensor:
+    """weight * sum of |a_i - b_i|; zero subgradient at equal numbers."""
+    return weight * (synthetic - real).abs().sum((-2, -1))
+
+
 def mse(synthetic: Tensor, real: Tensor, weight: float) -> Tensor:
     """weight * d4, d4 = |a - b|^2 / len(a)."""
     return weight * (synthetic - real).square().mean(-1).sum(-1)

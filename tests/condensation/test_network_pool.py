@@ -191,4 +191,5 @@ def test_seconds_are_those_of_all_steps(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("gmlight.condensation.network_pool.measure_seconds", measured)
     assert pool().estimate_seconds(9, CPU) == 3 * 4 * 2.0
-    assert calls == [3]
+    assert pool(epochs=0.6).estimate_seconds(9, CPU) == 3 * 2 * 2.0  # 1.2 steps, in whole ones
+    assert calls == [3, 3]

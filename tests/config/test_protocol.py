@@ -98,6 +98,20 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "evaluation": {"epochs": 1000, "batch_size": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005,
                        "cutmix": 0.5, "falls": [0.66666667, 0.83333334], "fall": 0.2},
     },
+    "dataset=cifar10 ipc=10 method=idc": {
+        "updates": 100, "real_batch": 64, "synthetic_batch": 128, "image_lr": 0.08, "image_momentum": 0.5,
+        "clip_images": True, "network_images": "real", "network_lr": 0.01, "network_momentum": 0.9,
+        "network_weight_decay": 0.0005, "network_cutmix": 0.5, "train_batch": 64,
+        "matching": {"_target_": "gmlight.matching.rules.intra", "layers": "conv", "step": "class"},
+        "distance": {"_target_": "gmlight.matching.distances.sse", "weight": 1.0},
+        "schedule.epochs": 32, "schedule.unit": "steps", "synthetic.factor": 2,
+        "initialization._target_": "gmlight.condensation.initialization.random",
+        "augmentation._target_": "gmlight.data.dsa.Chain", "evaluation.batch_size": 64,
+    },
+    "dataset=mnist ipc=1 method=idc distance=sae": {
+        "image_lr": 0.008, "network_cutmix": 0, "synthetic.factor": 3, "augmentation.cutout": 0,
+        "distance": {"_target_": "gmlight.matching.distances.sae", "weight": 1.0},
+    },
     "dataset=mnist augmentation=idc evaluation=idc": {
         "augmentation.cutout": 0, "augmentation.flip": 0, "evaluation.cutmix": 0, "evaluation.batch_size": 64,
     },

@@ -16,7 +16,7 @@ FROM_0 = ("iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_ever
           "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
           "matching.mixed_real", "sampling.steps")  # fmt: skip
-FROM_1 = ("pool.networks", "pool.epochs",
+FROM_1 = ("pool.networks",
           "ipc", "updates", "image_steps", "real_batch", "statistics_batch", "train_batch", "log_every",
           "rounds", "dataset.images", "real_images", "checkpoint.every", "evaluation.networks",
           "evaluation.epochs", "evaluation.batch_size", "evaluation.quick_networks", "schedule.limit",
@@ -27,7 +27,7 @@ FROM_1 = ("pool.networks", "pool.epochs",
 FROM_2 = ("points", "dataset.number")
 AUTO = ("speed.microbatch", "speed.classes_per_block", "memory.classes_per_chunk", "evaluation.test_batch",
         "evaluation.networks_at_once")  # fmt: skip
-ABOVE_0 = ("image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "distance.weight",
+ABOVE_0 = ("image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "pool.epochs", "distance.weight",
            "checkpoint.minutes", "memory.device_share", "initialization.lr")  # fmt: skip
 NOT_NEGATIVE = ("augmentation.brightness", "augmentation.contrast", "augmentation.rotate",
                 "augmentation.saturation", "augmentation.noise", "evaluation.weight_decay",

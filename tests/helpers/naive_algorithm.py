@@ -24,6 +24,8 @@ def distance(name: str, weight: float, a: Tensor, b: Tensor) -> Tensor:
             total = total + weight * (row_a - row_b).norm()
         if "sse" in terms:
             total = total + weight * ((row_a - row_b) ** 2).sum()
+        if "sae" in terms:
+            total = total + weight * sum(abs(x - y) for x, y in zip(row_a, row_b, strict=True))
         if "mse" in terms:
             total = total + weight * ((row_a - row_b) ** 2).sum() / len(row_a)
     return total

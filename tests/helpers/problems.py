@@ -83,7 +83,7 @@ def real_images(
     return RealImages(images, labels, info, device=torch.device("cpu"))
 
 
-DISTANCES = ("cos", "euclid", "sse", "mse", "cos_euclid", "cos_sse", "cos_mse")
+DISTANCES = ("cos", "euclid", "sse", "sae", "mse", "cos_euclid", "cos_sse", "cos_mse")
 
 
 def distance_named(name: str, weight: float) -> distances.Distance:
