@@ -203,6 +203,10 @@ def test_lossless_format_needs_no_data(run_folder: Path, typed: Run, tmp_path: P
     assert result.returncode == 0, result.stderr
     assert "holds the images without loss" in result.stdout
     (exported,) = run_folder.glob("exports/*/condensed.npz")
+    (shown,) = [
+        line.split() for line in result.stdout.splitlines() if line.startswith("npz ") and "holds" not in line
+    ]
+    assert (tmp_path / shown[1]).resolve() == exported.parent.resolve()
     again = typed("export", f"run={run_folder}", "format=npz", f"to={exported.parent}")
     assert "choose another" in refusal(again)
 

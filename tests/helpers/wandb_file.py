@@ -19,6 +19,7 @@ class Recorded:
 
     name: str = ""
     group: str = ""
+    project: str = ""
     tags: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +40,7 @@ def read(path: Path) -> Recorded:
         match record.WhichOneof("record_type"):
             case "run":
                 run.name, run.group = record.run.display_name, record.run.run_group
+                run.project = record.run.project
                 run.tags = tuple(record.run.tags)
                 run.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
             case "history":

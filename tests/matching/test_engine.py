@@ -162,6 +162,15 @@ def test_resume_keeps_the_resolved_sizes() -> None:
     assert given.describe()[0]["microbatch"] == 3
 
 
+def test_resume_keeps_the_classes_at_once() -> None:
+    network, images = small_network().eval(), random_images(3, 5, 2, 8, 8)
+    first, second = gradient_engine(), gradient_engine()
+    assert first.classes_at_once(network, images) == 3
+    second.load_state(first.state() | {"classes_at_once": 2})
+    assert second.classes_at_once(network, images) == 2
+    assert second.state()["classes_at_once"] == 2
+
+
 def paper_network(seed: int) -> nn.Module:
     with seeded(seed, "test"):
         return ConvNet(

@@ -77,6 +77,7 @@ def test_wandb_name_group_tags_and_config_are_the_choices(run: Callable[..., Pat
     folders = [run("logger=wandb", "method=m", "distance=euclid", f"seed={seed}") for seed in (0, 1)]
     first, second = map(the_run, folders)
     assert (first.group, second.group) == ("digits, ipc 2, m with distance=euclid, smoke",) * 2
+    assert (first.project, second.project) == ("gmlight", "gmlight")
     assert (first.name, second.name) == (f"{first.group}, seed 0", f"{first.group}, seed 1")
     assert {"digits", "ipc 2", "m with distance=euclid", "distance=euclid", "convnet, width=8"} <= set(
         first.tags

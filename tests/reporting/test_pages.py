@@ -23,6 +23,7 @@ from gmlight.errors import ConfigError
 from gmlight.reporting import run_page
 from gmlight.reporting.curves import POINTS, draw_curves
 from gmlight.reporting.data_table import DataTable
+from gmlight.reporting.paper import Cell, PaperAccuracy
 from gmlight.reporting.run_page import PICTURES, State, write_run_page
 from gmlight.runtime.signals import Stopped
 
@@ -57,6 +58,8 @@ def test_page_of_a_finished_run_is_complete(run: Callable[..., Path]) -> None:
         assert f"{row['accuracy']['mean']:.2f} ± {row['accuracy']['std']:.2f}" in page.text
     assert result["environment"]["torch"] in page.text
     assert "real_batch:" in page.text  # the configuration
+    ours = [attributes for attributes in page.all("tr") if "ours" in str(attributes.get("class"))]
+    assert len(ours) == len([row for row in result["evaluations"] if row["name"] == "condensed"]) > 0
     assert "0, 1, 2, 3, 4, ... (10)139 to 146 each35 to 37 each" in page.text.replace("\n", "")  # the data
     pictures = [image for image in page.all("img") if image.get("class") == "picture"]
     assert [image["data-iteration"] for image in pictures] == ["0", "1", "2"]
@@ -318,3 +321,22 @@ def a_record(dataset: str, method: str) -> RunRecord:
 def a_picture(path: Path) -> None:
 
     Image.new("RGB", (8, 8)).save(path)
+
+
+def test_an_accuracy_is_compared_with_baselines_and_one_cell_of_the_paper(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the set's own architecture; a run may stand in several tables."""
+    cells = [(Cell("table3", "mnist", 1, "md"), PaperAccuracy(91.9, 0.4)),
+             (Cell("table2", "mnist", 1, "cos_euclid"), PaperAccuracy(80.0, 0.4))]  # fmt: skip
+    monkeypatch.setattr(run_page, "paper_accuracies_for", lambda record: cells)
+
+    def row(name: str, architecture: str, mean: float) -> dict[str, Any]:
+        return {"name": name, "architecture": architecture, "accuracy": {"mean": mean}}
+
+    rows = [("condensed", "convnet", 90.0), ("condensed", "mlp", 70.0), ("random images", "convnet", 64.0),
+            ("random images", "mlp", 50.0)]  # fmt: skip
+    result = {"evaluations": [row(*values) for values in rows]}
+    record: Any = None
+    assert run_page._baselines(record, result) == {"random images": 64.0, "the paper, md": 91.9}
+    assert run_page._baselines(record, None) == {"the paper, md": 91.9}
