@@ -14,6 +14,7 @@ import torch
 
 import gmlight
 from gmlight.artifacts.record import Invocation, RunRecord
+from gmlight.artifacts.robust_scores import label_robust_scores
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.console import pluralize
@@ -99,7 +100,9 @@ def write_result(
     Returns:
         The file.
     """
-    content = {**record.as_dict(), **measured, "evaluations": [each.as_dict() for each in evaluations]}
+    rows = [each.as_dict() for each in evaluations]
+    scores = {name: {"lrs": score} for name, score in label_robust_scores(rows).items()}
+    content = {**record.as_dict(), **measured, "evaluations": rows} | ({"scores": scores} if scores else {})
     return write_json(folder.result, content)
 
 

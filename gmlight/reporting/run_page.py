@@ -16,6 +16,7 @@ from gmlight.reporting.curves import draw_curves
 from gmlight.reporting.data_table import HEADINGS, DataTable
 from gmlight.reporting.html import data_uri, render
 from gmlight.reporting.paper import TITLES, paper_accuracies_for
+from gmlight.reporting.tables import score_lines
 from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.console import format_bytes, format_duration, pluralize
 
@@ -100,6 +101,7 @@ def write_run_page(
         data_headings=HEADINGS,
         accuracies=_accuracy_rows(record, metrics, result),
         protocol=record.protocol,
+        scores=[] if result is None else score_lines(result["evaluations"]),
         curves=draw_curves(metrics, _baselines(record, result)),
         no_curves=_why_no_curves(bool(config["logger"].get("csv")), finished=result is not None),
         command=record.command,

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from gmlight.artifacts.inert import code_fence, markdown_text, spreadsheet_text
 from gmlight.artifacts.results import Evaluation
+from gmlight.artifacts.robust_scores import label_robust_scores
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.entries import Entry
 from gmlight.reporting.measurements import OTHER
@@ -72,6 +73,20 @@ def print_table(evaluations: Sequence[Evaluation], headline: str, console: Conso
         )
         table.add_row(*map(str, cells))
     console.print(table)
+    for line in score_lines([each.as_dict() for each in evaluations]):
+        console.print(line)
+
+
+def score_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Says the label-robust score on each architecture that has both baselines.
+
+    Args:
+        rows: outputs of `Evaluation.as_dict`, of the set and then of its baselines.
+    """
+    return [
+        f"label-robust score {score:.3f} on {architecture}, between random images and the whole set"
+        for architecture, score in label_robust_scores(rows).items()
+    ]
 
 
 def result_tables(runs: RunCollection) -> list[ResultTable]:
