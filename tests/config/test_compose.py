@@ -3,12 +3,15 @@
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from gmlight.config.compose import register_resolvers
+from gmlight.config.compose import register_resolvers, with_overrides
 from gmlight.config.experiment_cells import apply_cell, blank_cell
 from gmlight.config.labels import protocol_epochs
 from gmlight.config.overrides import flat, last_of_each_key, override_key
+from gmlight.errors import ConfigError
+from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import composed
 
 
@@ -64,3 +67,15 @@ def test_of_an_override_typed_twice_the_last_counts() -> None:
     assert last_of_each_key(words) == ["a.b=3", "c=4", "~d"]
     assert [override_key(word) for word in words] == ["a.b", "c", "a.b", "d", "c"]
     assert dict(flat({"a": {"b": 1, "c": {"d": 2}}, "e": []})) == {"a.b": 1, "a.c.d": 2, "e": []}
+
+
+def test_the_other_side_of_a_benchmark_is_completed_and_checked() -> None:
+    composed("dataset=digits", "ipc=2", name="benchmark")
+    with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
+        other = with_overrides(["architecture=mlp", "ipc=3"])
+        assert (other.ipc, other.architecture["_target_"]) == (3, "gmlight.architectures.mlp.MLP")
+        assert list(other.dataset.classes) == [str(digit) for digit in range(10)]
+        with pytest.raises(ConfigError, match="ipc=0: must be a whole number of at least 1"):
+            with_overrides(["ipc=0"])
+        with pytest.raises(ConfigError, match="mixed_batch=0: this schedule measures"):
+            with_overrides(["schedule=until_overfit", "mixed_batch=0"])
