@@ -41,7 +41,7 @@ def build_start(
     Args:
         config: of the run.
         data: the loaded dataset.
-        console: shows the progress of herding; None: no progress.
+        console: shows the progress of a network whose features choose images; None: no progress.
         initialization: makes the set; None: the configuration's.
 
     Returns:
@@ -57,7 +57,8 @@ def build_start(
     if console is None or config.initialization.get("features") != "network":
         return initialize(data.train, images_per_class, rng)
     epochs = config.initialization.epochs
-    with show_progress("herding: training its network", "epoch", epochs, console) as progress:
+    name = answer(config.initialization, "__name__")
+    with show_progress(f"{name}: training its network", "epoch", epochs, console) as progress:
         return initialize(data.train, images_per_class, rng, progress=progress)
 
 

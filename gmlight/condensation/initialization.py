@@ -1,14 +1,17 @@
-"""The initial synthetic set: noise, random real images, herding, a condensed set, the whole training set.
+"""The initial synthetic set: noise, random or chosen real images, a condensed set, the whole training set.
 
 An initialization takes the training set, the number of images per class and a generator. It may declare:
     draws_noise: it draws noise for the stored images, which are useless before training.
     needs_pixels: its images can only be learned with synthetic=pixels.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.condensation.sampling import near_centres
 from gmlight.condensation.synthetic import flatten
 from gmlight.data.images import LabelledImages, RealImages
 from gmlight.data.names import name_values
@@ -48,12 +51,7 @@ def herding(
     train: RealImages,
     ipc: int,
     rng: torch.Generator,
-    *,
-    features: str,
-    network: NetworkFactory,
-    epochs: int,
-    progress: ProgressCallback = no_progress,
-    **sgd: float,
+    **options: Any,
 ) -> LabelledImages:
     """Chooses ipc real images of each class with nearly the class's mean feature (Table 3, Herding).
 
@@ -61,34 +59,80 @@ def herding(
         train: the real images.
         ipc: images per class.
         rng: CPU generator of the network's initialization and training.
+        options: of the features, as in `feature_extractor`.
+
+    Raises:
+        ConfigError: a class has fewer images.
+    """
+    _check_class_sizes(train, ipc)
+    extract = feature_extractor(train, rng, **options)
+    chosen = [indices[herd(features_of(extract, train, indices), ipc)] for indices in train.class_indices()]
+    return LabelledImages(*train.batch(torch.cat(chosen)))
+
+
+def kmeans(
+    train: RealImages,
+    ipc: int,
+    rng: torch.Generator,
+    **options: Any,
+) -> LabelledImages:
+    """Chooses the real images of each class nearest to the centres of ipc clusters (DREAM, section 3.3).
+
+    Args:
+        train: the real images.
+        ipc: images per class.
+        rng: CPU generator of the network's initialization and training, and of the clusters.
+        options: of the features, as in `feature_extractor`.
+
+    Raises:
+        ConfigError: a class has fewer images.
+    """
+    _check_class_sizes(train, ipc)
+    extract, chosen = feature_extractor(train, rng, **options), []
+    for indices in train.class_indices():
+        seed = int(torch.randint(2**31, (), generator=rng))
+        rows = near_centres(features_of(extract, train, indices), ipc, nearest=1, seed=seed)
+        chosen.append(indices[rows.squeeze(1)])
+    return LabelledImages(*train.batch(torch.cat(chosen)))
+
+
+def feature_extractor(
+    train: RealImages,
+    rng: torch.Generator,
+    *,
+    features: str,
+    network: NetworkFactory,
+    epochs: int,
+    progress: ProgressCallback = no_progress,
+    **sgd: float,
+) -> nn.Module:
+    """Makes what computes the features by which real images are chosen.
+
+    Args:
+        train: the real images.
+        rng: CPU generator of the network's initialization and training.
         features: `network`: the input of the last layer of a network trained on the real images; or `pixels`.
         network: makes that network from `channels`, `size` and `classes`; a Sequential whose last layer is
             the classifier.
         epochs: number of epochs of its training.
         progress: called with the number of epochs done.
         sgd: batch_size, lr, momentum and weight_decay of its training, as in `SGDSettings`.
-
-    Raises:
-        ConfigError: a class has fewer images.
     """
-    _check_class_sizes(train, ipc)
-    extract: nn.Module = nn.Flatten()
-    if features == "network":
-        with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
-            _, channels, *size = train.images.shape
-            fresh = network(channels=channels, size=tuple(size), classes=len(train.classes))
-        settings = SGDSettings(**sgd)  # type: ignore[arg-type]
-        per_epoch = steps_per_epoch(train, settings.batch_size)
-        extract = trained_features(
-            fresh.to(train.device),
-            train,
-            steps=epochs * per_epoch,
-            rng=rng,
-            sgd=settings,
-            progress=lambda steps: progress(steps / per_epoch),
-        )
-    chosen = [indices[herd(features_of(extract, train, indices), ipc)] for indices in train.class_indices()]
-    return LabelledImages(*train.batch(torch.cat(chosen)))
+    if features != "network":
+        return nn.Flatten()
+    with seeded(int(torch.randint(2**31, (), generator=rng)), "herding-network"):
+        _, channels, *size = train.images.shape
+        fresh = network(channels=channels, size=tuple(size), classes=len(train.classes))
+    settings = SGDSettings(**sgd)  # type: ignore[arg-type]
+    per_epoch = steps_per_epoch(train, settings.batch_size)
+    return trained_features(
+        fresh.to(train.device),
+        train,
+        steps=epochs * per_epoch,
+        rng=rng,
+        sgd=settings,
+        progress=lambda steps: progress(steps / per_epoch),
+    )
 
 
 def herd(features: Tensor, number: int) -> Tensor:

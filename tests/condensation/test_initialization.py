@@ -19,6 +19,7 @@ from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import LabelledImages, RealImages
 from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
+from gmlight.training.steps import SGDSettings
 from helpers.problems import named_classes, real_images
 from helpers.runs import composed
 
@@ -55,6 +56,38 @@ def test_sets_are_chosen_by_class() -> None:
     assert noise.labels.bincount().tolist() == [500, 500]
     assert noise.images.shape == (1000, 1, 2, 2)
     assert (noise.images.mean().item(), noise.images.std().item()) == pytest.approx((0, 1), abs=0.05)
+
+
+def test_kmeans_chooses_an_image_of_each_cluster() -> None:
+    """Of class a: 0, 1 and 2 beside 10, 11 and 12. Of class b: 50, 51, 52 beside 90. The middle ones are nearest."""
+    values = torch.tensor([11, 0, 51, 2, 90, 12, 50, 1, 10, 52], dtype=torch.uint8)
+    labels = (values > 20).long()
+    train = real_images(values.view(10, 1, 1, 1).expand(-1, 1, 2, 2), labels, mean=[0.0], std=[1 / 255])
+    options: dict = {"features": "pixels", "network": None, "epochs": 1}
+    chosen = initialization.kmeans(train, 2, torch.Generator().manual_seed(0), **options)
+    assert chosen.labels.tolist() == [0, 0, 1, 1]
+    numbers = chosen.images[:, 0, 0, 0].round().int().tolist()
+    assert (sorted(numbers[:2]), sorted(numbers[2:])) == ([1, 11], [51, 90])
+    with pytest.raises(ConfigError, match="5 images of class 'b' are wanted, and it has only 4"):
+        initialization.kmeans(train, 5, torch.Generator(), **options)
+
+
+def test_kmeans_clusters_the_features_of_a_trained_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, seen = numbered(), []
+    monkeypatch.setattr(
+        initialization, "trained_features", lambda network, *_, **options: seen.append(options)
+    )
+    monkeypatch.setattr(
+        initialization, "features_of", lambda extract, train, indices: indices.view(-1, 1) / 1.0
+    )
+    network = functools.partial(ConvNet, width=2, depth=1, activation="relu", norm="none", pooling="none")
+    initialization.kmeans(
+        train, 2, torch.Generator(), features="network", network=network, epochs=3, batch_size=5, lr=0.1,
+        momentum=0.2, weight_decay=0.3,
+    )  # fmt: skip
+    (options,) = seen
+    assert options["steps"] == 3 * 3
+    assert options["sgd"] == SGDSettings(batch_size=5, lr=0.1, momentum=0.2, weight_decay=0.3)
 
 
 @pytest.mark.parametrize("method", [initialization.random, functools.partial(herding, features="pixels")])
