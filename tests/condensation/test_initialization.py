@@ -59,7 +59,7 @@ def test_sets_are_chosen_by_class() -> None:
 
 
 def test_kmeans_chooses_an_image_of_each_cluster() -> None:
-    """Of class a: 0, 1 and 2 beside 10, 11 and 12. Of class b: 50, 51, 52 beside 90. The middle ones are nearest."""
+    """Class a: 0, 1, 2 and 10, 11, 12. Class b: 50, 51, 52 and 90. The middle ones are nearest."""
     values = torch.tensor([11, 0, 51, 2, 90, 12, 50, 1, 10, 52], dtype=torch.uint8)
     labels = (values > 20).long()
     train = real_images(values.view(10, 1, 1, 1).expand(-1, 1, 2, 2), labels, mean=[0.0], std=[1 / 255])
@@ -74,12 +74,15 @@ def test_kmeans_chooses_an_image_of_each_cluster() -> None:
 
 def test_kmeans_clusters_the_features_of_a_trained_network(monkeypatch: pytest.MonkeyPatch) -> None:
     train, seen = numbered(), []
-    monkeypatch.setattr(
-        initialization, "trained_features", lambda network, *_, **options: seen.append(options)
-    )
-    monkeypatch.setattr(
-        initialization, "features_of", lambda extract, train, indices: indices.view(-1, 1) / 1.0
-    )
+
+    def trained(network: torch.nn.Module, *_: object, **options: object) -> None:
+        seen.append(options)
+
+    def features(extract: None, train: RealImages, indices: torch.Tensor) -> torch.Tensor:
+        return indices.view(-1, 1).double()
+
+    monkeypatch.setattr(initialization, "trained_features", trained)
+    monkeypatch.setattr(initialization, "features_of", features)
     network = functools.partial(ConvNet, width=2, depth=1, activation="relu", norm="none", pooling="none")
     initialization.kmeans(
         train, 2, torch.Generator(), features="network", network=network, epochs=3, batch_size=5, lr=0.1,

@@ -119,6 +119,27 @@ def test_columns_can_be_named() -> None:
         in_memory(rows, columns=Columns(label="kind"))
 
 
+@pytest.mark.parametrize(
+    ("values", "pixels"),
+    [
+        ([[0.0, 1.0], [0.5, 0.2]], [[0, 255], [128, 51]]),
+        ([[0, 255], [128, 51]], [[0, 255], [128, 51]]),
+        ([[0, 1], [1, 0]], [[0, 1], [1, 0]]),
+    ],
+)
+def test_a_column_of_numbers_is_bytes_or_shares(values: list, pixels: list) -> None:
+    rows = datasets.Dataset.from_dict({"image": [values] * 4, "label": [0, 1, 0, 1]})
+    found = in_memory(rows).train.images
+    assert found.shape == (4, 1, 2, 2)
+    assert found[0, 0].tolist() == pixels
+
+
+def test_numbers_above_255_are_no_pixels() -> None:
+    rows = datasets.Dataset.from_dict({"image": [[[0, 256], [1, 2]]] * 4, "label": [0, 1, 0, 1]})
+    with pytest.raises(ConfigError, match="int64 values; give uint8"):
+        in_memory(rows)
+
+
 def test_the_data_is_known_while_it_is_shared() -> None:
     data = in_memory((GREY, LABELS), (GREY[:6], LABELS[:6]))
     with shared(data):
