@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from rich.console import Console
 
+from gmlight.artifacts.checkpoint_io import AtomicCheckpointIO
 from gmlight.builders.parts import build_callbacks
-from gmlight.builders.trainer import build_trainer
+from gmlight.builders.trainer import _plugins, build_trainer
 from gmlight.callbacks.progress_bar import ProgressBar
 from gmlight.errors import ConfigError
 from helpers.runs import composed
@@ -62,6 +64,15 @@ def test_processes_of_a_slurm_job_agree_on_a_port(
     with contextlib.suppress(ConfigError, KeyError, RuntimeError, ValueError):  # there is no Slurm here
         build_trainer(composed(*words))
     assert asked == [f"{set_up}"] + ["port"] * set_up
+
+
+def test_plugins_are_passed_on_one_or_several() -> None:
+    """Beside gmlight's own, which writes checkpoints at once or not at all."""
+    one, other = TorchCheckpointIO(), AsyncCheckpointIO()
+    for given, expected in ((None, []), (one, [one]), ([one, other], [one, other]), ((other,), [other])):
+        own, *passed = _plugins(given, in_own_process=False)
+        assert isinstance(own, AtomicCheckpointIO)
+        assert passed == expected
 
 
 def test_a_plugin_of_another_precision_is_refused() -> None:

@@ -19,6 +19,7 @@ from gmlight.data.augmentation import (
     rotate,
 )
 from gmlight.data.images import LabelledImages
+from gmlight.runtime.paths import CONF_DIR
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.steps import training_steps
 from helpers.problems import random_images, siamese, small_network
@@ -208,6 +209,20 @@ def test_an_augmentation_answers_for_itself() -> None:
     assert torch.equal(named[0](batch, rng), batch)
     assert torch.equal(named[1](batch, rng), 2 * batch)
     assert as_augmentation(named[1]) is named[1]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF_DIR / "augmentation").glob("*.yaml")))
+def test_every_option_draws_from_its_generator_alone(name: str) -> None:
+    augmentation, images = build_augmentation(composed(f"augmentation={name}")), torch.randn(20, 1, 8, 8)
+    drawn = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        drawn.append(augmentation(images, torch.Generator().manual_seed(7)))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*drawn)
+    other = augmentation(images, torch.Generator().manual_seed(8))
+    assert torch.equal(drawn[0], other) is (name == "none")
 
 
 @pytest.mark.parametrize("name", ["none", "crop_scale_rotate", "crop_or_noise", "dsa"])
