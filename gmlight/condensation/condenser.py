@@ -91,6 +91,8 @@ class Condenser(lightning.LightningModule):
     def on_fit_start(self) -> None:
         # Used by Lightning's profilers and gmlight.benchmark; costs nothing without a profiler.
         self._timed = self.matcher.timed = self.trainer.profiler.profile  # type: ignore[attr-defined]
+        clip = self.image_updates.clip  # copied once, because copying to a device waits for it
+        self._limits = None if clip is None else (clip[0].to(self.device), clip[1].to(self.device))
         if self.inner_loop.pool is not None:
             # With several ranks, a signal is deferred, so that no rank leaves the others waiting.
             with signal_handler.immediate() if ranks.size == 1 else nullcontext():
@@ -185,8 +187,8 @@ class Condenser(lightning.LightningModule):
             good.copy_(torch.where(finite, parameter.detach(), good))
             parameter.grad = gradient
         optimizer.step()
-        if self.image_updates.clip is not None:
-            self.synthetic.clip(*(bound.to(self.device) for bound in self.image_updates.clip))
+        if self._limits is not None:
+            self.synthetic.clip(*self._limits)
         # A copy, because on an accelerator the watch reads it after the next update.
         images = self.synthetic().detach().clone()
         describe = functools.partial(

@@ -128,7 +128,8 @@ class InnerLoop:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restores the network and its optimizer on the device."""
-        self.network = self.factory()  # all values are loaded next
+        with seeded(0, "network", 0):  # all values are loaded next
+            self.network = self.factory()
         self._place(device)
         assert self._optimizer is not None
         self.network.load_state_dict(state["network"])
