@@ -38,8 +38,10 @@ def label_robust_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Computes the LRS of an evaluated set on each architecture that has both baselines.
 
     Args:
-        rows: outputs of `Evaluation.as_dict`, of the set and then of its baselines.
+        rows: outputs of `Evaluation.as_dict`, of the set and then of its baselines; none for a blank cell.
     """
+    if not rows:
+        return {}
     means = {(row["name"], row["architecture"]): row["accuracy"]["mean"] for row in rows}
     name = rows[0]["name"]
     architectures = [row["architecture"] for row in rows if row["name"] == name]

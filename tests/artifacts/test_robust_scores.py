@@ -46,6 +46,7 @@ def test_architectures_with_both_baselines_have_a_score() -> None:
     rows: list[dict[str, Any]] = [each.as_dict() for each in evaluations]
     assert label_robust_scores(rows) == {"convnet": pytest.approx(scaled(-0.05))}
     assert label_robust_scores(rows[:4]) == {}
+    assert label_robust_scores([]) == {}  # a blank cell of an experiment
     assert label_robust_scores([rows[2], rows[4]]) == {}  # a baseline is no synthetic set
     page = io.StringIO()
     print_table(evaluations, "a run", Console(file=page, width=80))
