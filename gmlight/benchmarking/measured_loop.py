@@ -35,7 +35,8 @@ class MeasuredLoop(lightning.Callback):
         synthetic = len(config.dataset.classes) * images_per_class(config)
         in_steps = config.schedule.unit == "steps"
         self._images_per_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
-        matched = min(config.synthetic_batch or images_per_class(config), images_per_class(config))
+        images = images_per_class(config)
+        matched = min(config.synthetic_batch or images, images)
         self._images = config.image_steps * len(config.dataset.classes) * matched
         self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
 

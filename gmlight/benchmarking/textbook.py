@@ -14,6 +14,7 @@ from gmlight.builders.parts import (
     build_rule,
     build_schedule,
     needs_statistics,
+    network_sgd,
 )
 from gmlight.config.answers import answer
 from gmlight.config.compose import instantiate
@@ -85,13 +86,8 @@ def textbook_iteration(
     images, _ = start.batch(torch.arange(len(start)))
     images = images.to(device).unflatten(0, (classes, config.ipc)).clone().requires_grad_()
     optimizer = torch.optim.SGD([images], lr=config.image_lr, momentum=config.image_momentum)
-    sgd = functools.partial(
-        torch.optim.SGD,
-        lr=config.network_lr,
-        momentum=config.network_momentum,
-        weight_decay=config.network_weight_decay,
-    )
-    training = reference.NetworkTraining(epochs_between(config), sgd, config.train_batch)
+    sgd = network_sgd(config)
+    training = reference.NetworkTraining(epochs_between(config), sgd.over, sgd.batch_size)
     rule, shares = build_rule(config), [1 / classes] * classes
     assert isinstance(rule, MatchingRule)  # by check_textbook_config
     loss = reference.MatchingLoss(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
-from gmlight.builders.parts import Parts, build_initialization, unless_auto
+from gmlight.builders.parts import Parts, build_initialization, network_sgd, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.image_updates import ImageRate, ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop
@@ -27,7 +27,6 @@ from gmlight.matching.real_gradients import check_memory
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
-from gmlight.training.steps import SGDSettings
 
 
 def build_start(
@@ -170,56 +169,42 @@ def build_inner_loop(
     file: Path | None = None,
     console: Console | None = None,
 ) -> InnerLoop:
-    """Builds the inner loop, which trains the network between image updates; `file`, `console`: of a pool."""
-    return InnerLoop(
-        parts.factory,
-        parts.schedule,
-        optimizer=functools.partial(
-            torch.optim.SGD,
-            lr=config.network_lr,
-            momentum=config.network_momentum,
-            weight_decay=config.network_weight_decay,
-        ),
-        unit=config.schedule.unit,
-        batch_size=config.train_batch,
-        train_on=data.train if config.network_images == "real" else None,
-        augmentation=parts.dsa.for_network(mixes=config.network_cutmix > 0) if parts.dsa else none,
-        cutmix=CutMix(config.network_cutmix) if config.network_cutmix else None,
-        pool=None if config.network_start == "fresh" else build_pool(config, data, parts, file, console),
-    )
-
-
-def build_pool(
-    config: DictConfig,
-    data: CondensationData,
-    parts: Parts,
-    file: Path | None = None,
-    console: Console | None = None,
-) -> NetworkPool:
-    """Builds the pool of networks, which train like the network between image updates.
+    """Builds the inner loop, which trains the network between image updates.
 
     Args:
         config: of the run.
         data: the loaded dataset.
         parts: of the run.
-        file: keeps the trained networks; None: they are not kept.
-        console: shows the progress; None: no progress.
+        file: keeps the networks of `network_start=pool`; None: they are not kept.
+        console: shows the progress of their training; None: no progress.
     """
-    mixes = config.network_cutmix > 0
-    return NetworkPool(
+    sgd, mixes = network_sgd(config), config.network_cutmix > 0
+    augmentation = parts.dsa.for_network(mixes=mixes) if parts.dsa else none
+    cutmix, pool = CutMix(config.network_cutmix) if mixes else None, None
+    if config.network_start == "pool":  # its networks train like the network between image updates
+        pool = NetworkPool(
+            parts.factory,
+            data.train,
+            size=config.pool.networks,
+            epochs=config.pool.epochs,
+            least=config.pool.least,
+            most=config.pool.most,
+            sgd=sgd,
+            augmentation=augmentation,
+            cutmix=cutmix,
+            file=file,
+            console=console,
+        )
+    return InnerLoop(
         parts.factory,
-        data.train,
-        size=config.pool.networks,
-        epochs=config.pool.epochs,
-        least=config.pool.least,
-        most=config.pool.most,
-        sgd=SGDSettings(
-            config.train_batch, config.network_lr, config.network_momentum, config.network_weight_decay
-        ),
-        augmentation=parts.dsa.for_network(mixes=mixes) if parts.dsa else none,
-        cutmix=CutMix(config.network_cutmix) if mixes else None,
-        file=file,
-        console=console,
+        parts.schedule,
+        optimizer=sgd.over,
+        unit=config.schedule.unit,
+        batch_size=sgd.batch_size,
+        train_on=data.train if config.network_images == "real" else None,
+        augmentation=augmentation,
+        cutmix=cutmix,
+        pool=pool,
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from gmlight.artifacts.robust_scores import RANDOM, WHOLE
 from gmlight.builders.parts import build_augmentation, build_factory, unless_auto
 from gmlight.condensation import initialization
 from gmlight.config.compose import choose
-from gmlight.config.former_names import with_former_names
+from gmlight.config.former_names import LATER_KEYS, with_former_names
 from gmlight.config.labels import protocol_label
 from gmlight.data.augmentation import CutMix, NamedAugmentation
 from gmlight.data.datamodule import CondensationData
@@ -19,7 +20,7 @@ from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 
 # Of the learning rate (section 4.1); sets of older versions lack these keys.
-PAPER_FALLS: dict[str, Any] = {"falls": [0.5], "fall": 0.1}
+PAPER_FALLS: dict[str, Any] = {key: LATER_KEYS[f"evaluation.{key}"] for key in ("falls", "fall")}
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
@@ -145,7 +146,7 @@ def build_baselines(config: DictConfig, data: CondensationData) -> list[Evaluate
     baselines = []
     if networks.random:
         images = initialization.random(data.train, config.ipc, generator(config.seed, "random-baseline"))
-        baselines.append(EvaluatedSet("random images", images, networks.random))
+        baselines.append(EvaluatedSet(RANDOM, images, networks.random))
     if networks.whole:
-        baselines.append(EvaluatedSet("whole train set", data.train, networks.whole))
+        baselines.append(EvaluatedSet(WHOLE, data.train, networks.whole))
     return baselines

@@ -33,6 +33,7 @@ from gmlight.matching.rules import Rule, as_rule
 from gmlight.reporting.loggers import DashboardLabels
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.rank import is_main
+from gmlight.training.steps import SGDSettings
 
 OF_MATCHER = ("mixed_real", "mixed_synthetic", "layers", "step")  # keys of matching that no rule takes
 
@@ -166,6 +167,13 @@ def build_schedule(config: DictConfig) -> Schedule:
 def build_initialization(config: DictConfig) -> Callable[..., TrainingSet]:
     """Builds what makes the initial set."""
     return checked_initialization(build_part("initialization", config.initialization))
+
+
+def network_sgd(config: DictConfig) -> SGDSettings:
+    """Reads how the networks that are matched train: between image updates, and wherever else they do."""
+    return SGDSettings(
+        config.train_batch, config.network_lr, config.network_momentum, config.network_weight_decay
+    )
 
 
 def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from gmlight.data.images import DatasetInfo, LabelledImages
 from gmlight.reporting.loggers import log_picture
 from gmlight.runtime.console import pluralize
 from gmlight.runtime.distributed import ranks
+from gmlight.runtime.processes import signals_at_once
 from gmlight.runtime.rank import is_main
-from gmlight.runtime.signals import Stopped, signal_handler
+from gmlight.runtime.signals import Stopped
 from gmlight.training.evaluator import Evaluator
 
 
@@ -90,8 +90,7 @@ class QuickEvaluation(lightning.Callback):
         started = time.monotonic()
         images = module.synthetic.labelled()
         try:
-            # With several ranks, a signal is deferred, so that no rank leaves the others waiting.
-            with signal_handler.immediate() if ranks.size == 1 else nullcontext():
+            with signals_at_once():
                 accuracy = self.evaluator(images, self.networks)
         finally:
             self.seconds += time.monotonic() - started

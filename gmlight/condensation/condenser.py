@@ -3,7 +3,6 @@
 import copy
 import functools
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import lightning
@@ -22,8 +21,8 @@ from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.matching.joint import MatchingResult
 from gmlight.matching.real_gradients import RealGradients
 from gmlight.runtime.distributed import ranks
+from gmlight.runtime.processes import signals_at_once
 from gmlight.runtime.seeding import generator, to_device
-from gmlight.runtime.signals import signal_handler
 
 IMAGE_SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.5)  # the paper's
 PAPER_UPDATES = ImageUpdates()
@@ -94,8 +93,7 @@ class Condenser(lightning.LightningModule):
         clip = self.image_updates.clip  # copied once, because copying to a device waits for it
         self._limits = None if clip is None else (clip[0].to(self.device), clip[1].to(self.device))
         if self.inner_loop.pool is not None:
-            # With several ranks, a signal is deferred, so that no rank leaves the others waiting.
-            with signal_handler.immediate() if ranks.size == 1 else nullcontext():
+            with signals_at_once():
                 self.inner_loop.pool.prepare(self.seed, self.device)
 
     def training_step(self, batch: RealBatch, batch_idx: int) -> None:
@@ -145,10 +143,15 @@ class Condenser(lightning.LightningModule):
         # Positions of the images that are matched, [C, n] on the device; None: all.
         if not self.image_updates.at_once or batch.matched is not None:
             return None
+        chosen = self.image_updates.draw(*self._counts, self.seed, batch.k, batch.t)
+        return None if chosen is None else to_device(chosen, self.device)
+
+    @functools.cached_property
+    def _counts(self) -> tuple[int, int]:
+        # Classes, and decoded images of a class; kept, because decoding takes time.
         with torch.no_grad():
             classes, images = self.synthetic().shape[:2]
-        chosen = self.image_updates.draw(classes, images, self.seed, batch.k, batch.t)
-        return None if chosen is None else to_device(chosen, self.device)
+        return classes, images
 
     def _set_rate(self, optimizer: torch.optim.Optimizer, k: int) -> None:
         if self.image_updates.rate is not None:

@@ -5,6 +5,7 @@ An initialization takes the training set, the number of images per class and a g
     needs_pixels: its images can only be learned with synthetic=pixels.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,12 +48,7 @@ def whole(train: RealImages, ipc: int, rng: torch.Generator) -> RealImages:
     return train
 
 
-def herding(
-    train: RealImages,
-    ipc: int,
-    rng: torch.Generator,
-    **options: Any,
-) -> LabelledImages:
+def herding(train: RealImages, ipc: int, rng: torch.Generator, **options: Any) -> LabelledImages:
     """Chooses ipc real images of each class with nearly the class's mean feature (Table 3, Herding).
 
     Args:
@@ -64,18 +60,10 @@ def herding(
     Raises:
         ConfigError: a class has fewer images.
     """
-    _check_class_sizes(train, ipc)
-    extract = feature_extractor(train, rng, **options)
-    chosen = [indices[herd(features_of(extract, train, indices), ipc)] for indices in train.class_indices()]
-    return LabelledImages(*train.batch(torch.cat(chosen)))
+    return _chosen(train, ipc, rng, herd, options)
 
 
-def kmeans(
-    train: RealImages,
-    ipc: int,
-    rng: torch.Generator,
-    **options: Any,
-) -> LabelledImages:
+def kmeans(train: RealImages, ipc: int, rng: torch.Generator, **options: Any) -> LabelledImages:
     """Chooses the real images of each class nearest to the centres of ipc clusters (DREAM, section 3.3).
 
     Args:
@@ -87,13 +75,12 @@ def kmeans(
     Raises:
         ConfigError: a class has fewer images.
     """
-    _check_class_sizes(train, ipc)
-    extract, chosen = feature_extractor(train, rng, **options), []
-    for indices in train.class_indices():
+
+    def nearest(features: Tensor, number: int) -> Tensor:
         seed = int(torch.randint(2**31, (), generator=rng))
-        rows = near_centres(features_of(extract, train, indices), ipc, nearest=1, seed=seed)
-        chosen.append(indices[rows.squeeze(1)])
-    return LabelledImages(*train.batch(torch.cat(chosen)))
+        return near_centres(features, number, nearest=1, seed=seed).squeeze(1)
+
+    return _chosen(train, ipc, rng, nearest, options)
 
 
 def feature_extractor(
@@ -133,6 +120,20 @@ def feature_extractor(
         sgd=settings,
         progress=lambda steps: progress(steps / per_epoch),
     )
+
+
+def _chosen(
+    train: RealImages,
+    ipc: int,
+    rng: torch.Generator,
+    choose: Callable[[Tensor, int], Tensor],
+    options: dict[str, Any],
+) -> LabelledImages:
+    # choose: features of a class [n, length] and a number -> that many rows.
+    _check_class_sizes(train, ipc)
+    extract = feature_extractor(train, rng, **options)
+    rows = [indices[choose(features_of(extract, train, indices), ipc)] for indices in train.class_indices()]
+    return LabelledImages(*train.batch(torch.cat(rows)))
 
 
 def herd(features: Tensor, number: int) -> Tensor:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ class LostProcessError(ConfigError):
             "another process of the run has ended (its own message, or a kill for lack of memory, says why); "
             f"continue with resume={shlex.quote(str(folder))}"
         )
+
+
+def signals_at_once() -> AbstractContextManager:
+    """Returns a context for long work: a signal ends it at once, if no other rank would be left waiting."""
+    return signal_handler.immediate() if ranks.size == 1 else nullcontext()
 
 
 @contextmanager

@@ -34,9 +34,11 @@ class SGDSettings:
 
     def optimizer(self, network: nn.Module) -> torch.optim.SGD:
         """Makes the optimizer of a network's parameters."""
-        return torch.optim.SGD(
-            network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-        )
+        return self.over(network.parameters())
+
+    def over(self, parameters: Iterator[nn.Parameter]) -> torch.optim.SGD:
+        """Makes the optimizer of some parameters."""
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 def steps_per_epoch(images: TrainingSet, batch_size: int) -> int:
