@@ -10,7 +10,7 @@ from torch import nn
 
 from gmlight.builders.part_checks import checked_loader
 from gmlight.builders.part_errors import build_part
-from gmlight.builders.parts import Parts, build_rule, needs_statistics
+from gmlight.builders.parts import Parts, build_rule, needs_statistics, network_sgd
 from gmlight.config.compose import chooses_classes, instantiate
 from gmlight.config.literal import class_names
 from gmlight.config.values import data_root
@@ -20,7 +20,6 @@ from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
 from gmlight.matching.rules import Rule
 from gmlight.runtime.distributed import ranks
-from gmlight.training.steps import SGDSettings
 
 
 def build_source(config: DictConfig) -> DataSource:
@@ -90,7 +89,7 @@ def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampl
         return sampler
     return sampler(
         factory=factory,
-        sgd=SGDSettings(config.train_batch, config.network_lr, config.network_momentum, weight_decay=0.0),
+        sgd=network_sgd(config),
         seed=config.seed,
     )
 

@@ -130,6 +130,10 @@ def test_the_sampler_trains_its_network_like_the_inner_loop() -> None:
     assert isinstance(sampler, Representatives)
     assert (sampler.every, sampler.steps, sampler.nearest, sampler.seed) == (3, 4, 2, 11)
     assert sampler.sgd == SGDSettings(batch_size=9, lr=0.02, momentum=0.4, weight_decay=0.0)
+    config.network_weight_decay = 0.07
+    decayed = build_sampler(config, torch.nn.Identity)
+    assert isinstance(decayed, Representatives)
+    assert decayed.sgd == SGDSettings(batch_size=9, lr=0.02, momentum=0.4, weight_decay=0.07)
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,7 @@ def test_mlp_has_a_smaller_image_learning_rate() -> None:
         (["schedule.epochs=null"], "schedule.epochs=None"),
         (["matching.class_weights=3"], "must be equal, priors, batch"),
         (["matching.class_weights=[a,b]"], "must be equal, priors, batch"),
+        (["pool.least=0.2", "pool.most=0.1"], "pool.least=0.2: must be at most pool.most=0.1"),
         (["image_momentum=1"], "image_momentum=1: must be a number from 0"),
         (["distance.weight=0"], "distance.weight=0"),
         (["matching.inter_weight=-1"], "matching.inter_weight=-1"),

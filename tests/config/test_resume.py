@@ -430,6 +430,19 @@ def test_which_keys_may_change_on_resume(tmp_path: Path) -> None:
         refuse_changes(folder, with_word("iterations=19"))
 
 
+@pytest.mark.parametrize("word", ["image_lr_decay=linear", "image_lr_warmup=0.2"])
+def test_a_rate_that_follows_the_iterations_keeps_their_number(word: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    now: Any = OmegaConf.to_container(composed(word), resolve=True)
+    folder.config.write_text(yaml.safe_dump({"command": []} | now))
+    refuse_changes(folder, now)
+    more = now | {"iterations": now["iterations"] + 1}
+    with pytest.raises(
+        ConfigError, match=rf"iterations={more['iterations']}: image_lr follows the run's {now['iterations']}"
+    ):
+        refuse_changes(folder, more)
+
+
 def test_a_run_of_a_version_without_a_key_had_its_default(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     now: Any = OmegaConf.to_container(composed(), resolve=True)
