@@ -47,6 +47,14 @@ CASES = {
     "until overfit": ["updates=2", "schedule=until_overfit", "schedule.limit=3"],
     "augmented evaluation": ["augmentation=crop_scale_rotate"],
     "herding": ["method=herding", "initialization.epochs=1"],
+    "pool": ["method=md", "updates=2", "network_start=pool", "pool.networks=2", "pool.epochs=1"],
+    "idc": [
+        "method=idc", "updates=2", "schedule.epochs=2", "train_batch=8", "synthetic_batch=4",
+        "image_lr_decay=cosine",
+    ],
+    "k-means, absolute errors, half of the layers": [
+        "method=m", "initialization=kmeans", "distance=sae", "matching.layers=0.5", "image_lr_warmup=0.5",
+    ],
 }  # fmt: skip
 
 
@@ -81,7 +89,9 @@ def test_runs_give_the_images_of_the_cpu(name: str, tmp_path: Path) -> None:
     assert there.images.device.type == "cpu"  # a set can be opened without a GPU
 
 
-@pytest.mark.parametrize("name", ["md", "interleaved, mixed, siamese", "batch norm", "formation, cutmix"])
+@pytest.mark.parametrize(
+    "name", ["md", "interleaved, mixed, siamese", "batch norm", "formation, cutmix", "pool", "idc"]
+)
 def test_a_run_twice_and_a_resumed_run_give_the_same_bits(name: str, tmp_path: Path) -> None:
     words = [NO_BASELINES, *CASES[name], "trainer=gpu", "iterations=4", "checkpoint.every=2"]
     words.append("architecture.width=8")
