@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
-from gmlight.builders.parts import Parts, build_initialization, network_sgd, unless_auto
+from gmlight.builders.parts import Parts, autocast_precision, build_initialization, network_sgd, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.image_updates import ImageRate, ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop
@@ -181,6 +181,7 @@ def build_inner_loop(
     sgd, mixes = network_sgd(config), config.network_cutmix > 0
     augmentation = parts.dsa.for_network(mixes=mixes) if parts.dsa else none
     cutmix, pool = CutMix(config.network_cutmix) if mixes else None, None
+    precision = autocast_precision(config.speed.network_precision)
     if config.network_start == "pool":  # its networks train like the network between image updates
         pool = NetworkPool(
             parts.factory,
@@ -192,6 +193,7 @@ def build_inner_loop(
             sgd=sgd,
             augmentation=augmentation,
             cutmix=cutmix,
+            precision=precision,
             file=file,
             console=console,
         )
@@ -205,6 +207,7 @@ def build_inner_loop(
         augmentation=augmentation,
         cutmix=cutmix,
         pool=pool,
+        precision=precision,
     )
 
 

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from gmlight.artifacts.robust_scores import RANDOM, WHOLE
-from gmlight.builders.parts import build_augmentation, build_factory, unless_auto
+from gmlight.builders.parts import autocast_precision, build_augmentation, build_factory, unless_auto
 from gmlight.condensation import initialization
 from gmlight.config.compose import choose
 from gmlight.config.former_names import LATER_KEYS, with_former_names
@@ -19,8 +19,8 @@ from gmlight.training.evaluator import EvaluatedSet, Evaluator
 from gmlight.training.protocol import EvaluationProtocol
 from gmlight.training.steps import SGDSettings
 
-# Of the learning rate (section 4.1); sets of older versions lack these keys.
-PAPER_FALLS: dict[str, Any] = {key: LATER_KEYS[f"evaluation.{key}"] for key in ("falls", "fall")}
+# Keys that sets of older versions lack, with the paper's values (section 4.1).
+LATER: dict[str, Any] = {key: LATER_KEYS[f"evaluation.{key}"] for key in ("falls", "fall", "precision")}
 
 
 def evaluation_architecture(architecture: DictConfig, batch_norm: str) -> DictConfig:
@@ -119,8 +119,9 @@ def build_protocol(config: DictConfig, augmentation: NamedAugmentation | None = 
         augmentation=augmentation or build_augmentation(config),
         cutmix=CutMix(node.cutmix) if node.get("cutmix") else None,
         name=protocol_label(config),
-        falls=tuple(node.get("falls", PAPER_FALLS["falls"])),
-        fall=node.get("fall", PAPER_FALLS["fall"]),
+        falls=tuple(node.get("falls", LATER["falls"])),
+        fall=node.get("fall", LATER["fall"]),
+        precision=autocast_precision(node.get("precision", LATER["precision"])),
     )
 
 
@@ -135,9 +136,12 @@ def evaluation_protocol(config: DictConfig) -> dict[str, Any]:
     nodes = {key: plain.get(key) for key in ("architecture", "augmentation", "dataset", "holdout", "seed")}
     nodes["dataset"].pop("occlusion", None)  # acts through the augmentation and CutMix, which are included
     settings = nodes | {key: plain["evaluation"].get(key) for key in keys}
-    # The paper's falls are left out, so that accuracies stored by older versions are found.
-    falls = {key: plain["evaluation"].get(key, paper) for key, paper in PAPER_FALLS.items()}
-    return settings if falls == PAPER_FALLS else settings | falls
+    # The paper's values of later keys are left out, so that accuracies stored by older versions are found.
+    for together in (("falls", "fall"), ("precision",)):
+        later = {key: plain["evaluation"].get(key, LATER[key]) for key in together}
+        if any(value != LATER[key] for key, value in later.items()):
+            settings |= later
+    return settings
 
 
 def build_baselines(config: DictConfig, data: CondensationData) -> list[EvaluatedSet]:

@@ -39,6 +39,7 @@ class InnerLoop:
         augmentation: transforms each mini-batch.
         cutmix: applied after the augmentation; None: not applied.
         pool: trained networks that outer iterations start from; None: each starts from a fresh network.
+        precision: of convolutions and matrix products in the training, by autocast; None: the network's.
 
     Attributes:
         network: the network of the current outer iteration; None before the first.
@@ -56,11 +57,12 @@ class InnerLoop:
         augmentation: Augmentation = none,
         cutmix: CutMix | None = None,
         pool: NetworkPool | None = None,
+        precision: torch.dtype | None = None,
     ) -> None:
         self.factory, self.schedule = factory, schedule
         self.augmentation, self.cutmix, self.pool = augmentation, cutmix, pool
         self._make_optimizer, self._unit = optimizer, unit
-        self._batch_size, self._train_on = batch_size, train_on
+        self._batch_size, self._train_on, self._precision = batch_size, train_on, precision
         self.network: nn.Module | None = None
         self._optimizer: torch.optim.Optimizer | None = None
 
@@ -107,6 +109,7 @@ class InnerLoop:
             rngs=[generator(seed, "network-batches", batch.k, batch.t)],
             augmentation=self.augmentation,
             cutmix=self.cutmix,
+            precision=self._precision,
         )
         unit_steps = 1 if self._unit == "steps" else steps_per_epoch(synthetic, self._batch_size)
         zeta = 0

@@ -45,6 +45,7 @@ class NetworkPool:
         sgd: how they are trained.
         augmentation: transforms each mini-batch.
         cutmix: applied after the augmentation; None: not applied.
+        precision: of convolutions and matrix products in the training, by autocast; None: the networks'.
         file: keeps the trained networks for a resumed run; None: they are not kept.
         console: shows the progress of the training; None: no progress.
     """
@@ -58,6 +59,7 @@ class NetworkPool:
     sgd: SGDSettings = SGDSettings()  # noqa: RUF009 frozen
     augmentation: Augmentation = none
     cutmix: CutMix | None = None
+    precision: torch.dtype | None = None
     file: Path | None = None
     console: Console | None = None
     _states: dict[int, State] = field(default_factory=dict, init=False)
@@ -124,6 +126,7 @@ class NetworkPool:
             rngs=[generator(seed, "pool-batches", i)],
             augmentation=self.augmentation,
             cutmix=self.cutmix,
+            precision=self.precision,
         )
 
     def _trained(self, i: int, seed: int, device: torch.device) -> State:

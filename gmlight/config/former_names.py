@@ -48,6 +48,8 @@ LATER_KEYS: dict[str, Any] = {
     "network_cutmix": 0,
     "evaluation.falls": [0.5],
     "evaluation.fall": 0.1,
+    "evaluation.precision": "float32",
+    "speed.network_precision": "float32",
 }
 # Keys that older runs lack and that act through choices which those runs could not make.
 LATER_KEYS_OF_CHOICES = ("dataset.occlusion",)

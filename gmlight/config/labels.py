@@ -118,12 +118,15 @@ def protocol_label(config: DictConfig) -> str:
     name = _ask_augmentation(config, "protocol") or answer(config.augmentation, "__name__", "unknown")
     if name == config.dataset.get("evaluation_augmentation", "none"):
         name = "plain"
+    precision = config.evaluation.get("precision", "float32")
+    inexact = "" if precision == "float32" else f" in {precision}"
     if name == "idc":
         if _follows_idc(config):
-            return name
+            return f"{name}{inexact}"
         name = "idc augmentation"
     cutmix = config.evaluation.get("cutmix")
-    return f"{name} + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else name
+    mixed = f" + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else ""
+    return f"{name}{mixed}{inexact}"
 
 
 def _follows_idc(config: DictConfig) -> bool:

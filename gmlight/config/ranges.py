@@ -118,6 +118,8 @@ _ONE_OF = {
     "speed.allocator": ("auto", "off"),
     "speed.compile": (True, False, "auto"),
     "speed.precision": ("float32", "tf32", "bfloat16"),
+    "speed.network_precision": ("float32", "bfloat16"),
+    "evaluation.precision": ("float32", "bfloat16"),
 }
 Allows = Callable[[Any], bool]
 

@@ -225,4 +225,6 @@ def _nearest(factors: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def _take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # images [N, channels, H, W] at rows [N, h] and columns [N, w] -> [N, channels, h, w]
     numbers = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    return images.permute(0, 2, 3, 1)[numbers, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    gathered = images.permute(0, 2, 3, 1)[numbers, rows.unsqueeze(2), columns.unsqueeze(1)]
+    # Left in this order of memory, convolutions on a CPU would take two to four times as long.
+    return gathered.permute(0, 3, 1, 2).contiguous()

@@ -126,6 +126,7 @@ class Evaluator:
             rngs=[generator(self.seed, "evaluation-batches", i) for i in members],
             augmentation=protocol.augmentation,
             cutmix=protocol.cutmix,
+            precision=protocol.precision,
         )
         yield ensemble
         for epoch in range(protocol.epochs):

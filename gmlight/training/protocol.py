@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from gmlight.data.augmentation import Augmentation, CutMix, none
 from gmlight.training.steps import SGDSettings
 
@@ -21,6 +23,8 @@ class EvaluationProtocol:
         name: of the protocol in tables; accuracies of different protocols are not comparable.
         falls: shares of the epochs after which the learning rate falls.
         fall: factor of each fall.
+        precision: of convolutions and matrix products in the training, by autocast; None: that of the
+            network.
     """
 
     epochs: int = 300
@@ -30,6 +34,7 @@ class EvaluationProtocol:
     name: str = "plain"
     falls: Sequence[float] = (0.5,)
     fall: float = 0.1
+    precision: torch.dtype | None = None
 
     def lr(self, epoch: int) -> float:
         """Returns the learning rate of an epoch; the first epoch, 0, is before every fall."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from gmlight.runtime.seeding import to_device
 from gmlight.training.ensemble import Ensemble
 
 NetworkFactory = Callable[..., nn.Module]
+Forward = Callable[
+    [Sequence[Tensor]], Tensor
+]  # n tensors [batch, channels, H, W] -> logits [n, batch, classes]
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def training_steps(
     rngs: Sequence[torch.Generator],
     augmentation: Augmentation,
     cutmix: CutMix | None = None,
+    precision: torch.dtype | None = None,
 ) -> Iterator[None]:
     """Trains networks endlessly; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
@@ -69,25 +74,33 @@ def training_steps(
         rngs: a CPU generator for each network.
         augmentation: applied to each mini-batch.
         cutmix: applied after the augmentation; each image then has two labels. None: not applied.
+        precision: of convolutions and matrix products, by autocast; None: that of the networks.
     """
+    forward = functools.partial(_logits, networks, precision)
     loss = _mean_loss if cutmix is None else functools.partial(_mixed_loss, cutmix=cutmix, rngs=rngs)
     for inputs, labels in _batches(images, batch_size, rngs):
         networks.train()
         augmented = [augmentation(batch, rng) for batch, rng in zip(inputs, rngs, strict=True)]
         optimizer.zero_grad(set_to_none=True)
-        loss(networks, augmented, labels).backward()
+        loss(forward, augmented, labels).backward()
         optimizer.step()
         yield
 
 
-def _mean_loss(networks: Ensemble, images: Sequence[Tensor], labels: Tensor) -> Tensor:
+def _logits(networks: Ensemble, precision: torch.dtype | None, images: Sequence[Tensor]) -> Tensor:
+    # images: n tensors [batch, channels, H, W] -> [n, batch, classes].
+    with nullcontext() if precision is None else torch.autocast(images[0].device.type, precision):
+        return networks(torch.stack(list(images))).to(images[0].dtype)
+
+
+def _mean_loss(forward: Forward, images: Sequence[Tensor], labels: Tensor) -> Tensor:
     # Sum over the networks. images: n tensors [batch, channels, H, W]; labels: [n * batch].
-    logits = networks(torch.stack(list(images)))  # [n, batch, classes]
+    logits = forward(images)
     return len(images) * cross_entropy(logits.flatten(0, 1), labels)
 
 
 def _mixed_loss(
-    networks: Ensemble,
+    forward: Forward,
     images: Sequence[Tensor],
     labels: Tensor,
     *,
@@ -96,7 +109,7 @@ def _mixed_loss(
 ) -> Tensor:
     # As _mean_loss; both labels of a mixed image are weighted by area.
     mixed = [cutmix(batch, rng) for batch, rng in zip(images, rngs, strict=True)]
-    logits = networks(torch.stack([batch for batch, _, _ in mixed]))  # [n, batch, classes]
+    logits = forward([batch for batch, _, _ in mixed])
     losses = [
         share * cross_entropy(outputs, targets)
         + (1 - share) * cross_entropy(outputs, targets[to_device(order, targets.device)])

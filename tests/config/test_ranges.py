@@ -60,6 +60,8 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "speed.allocator": (["auto", "off"], [True]),
     "speed.compile": ([True, False, "auto"], ["on", None]),
     "speed.precision": (["float32", "tf32", "bfloat16"], ["float16"]),
+    "speed.network_precision": (["float32", "bfloat16"], ["tf32", None]),
+    "evaluation.precision": (["float32", "bfloat16"], ["tf32", None]),
     "dataset.load.test_share": ([0.01, 0.99], [0, 1, "x"]),
     "dataset.name": (["a", "my set"], ["", "  ", 3, None]),
     "matching.inter_weight": ([None, 1e-9, 3], [0, -1, "x"]),
