@@ -47,6 +47,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         path: a run folder, or the folder of its condensed set.
         transform: applied to each indexed image, float32 [channels, H, W]; None: none.
         target_transform: applied to each indexed label, an int; None: none.
+        ipc: keeps the first stored images of each class; None: all. A run with `multi_size=true` makes every
+            such prefix a good set.
 
     Attributes:
         path: as given.
@@ -61,8 +63,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         metadata: content of metadata.json.
 
     Raises:
-        ConfigError: there is no condensed set, its files are damaged or contradict each other, or a newer
-            gmlight wrote it.
+        ConfigError: there is no condensed set, its files are damaged or contradict each other, a newer
+            gmlight wrote it, or it does not have as many images of each class.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         path: str | os.PathLike[str],
         transform: Callable[[Tensor], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
+        *,
+        ipc: int | None = None,
     ) -> None:
         self.path, folder = Path(path), find(path)
         self.metadata, stored = read_checked(folder)
@@ -78,10 +82,27 @@ class CondensedDataset(torch.utils.data.Dataset):
         self.std: list[float] = self.metadata["std"]
         self.images, self.labels = formed(stored, len(self.classes), self.mean, self.std)
         _check(folder, check_decoded, self.images)
+        self.floats: int = sum(t.numel() for name, t in stored.tensors.items() if name != "labels")
+        if ipc is not None:
+            self._keep_first(ipc, stored)
         self.targets: list[int] = self.labels.tolist()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
-        self.floats: int = sum(t.numel() for name, t in stored.tensors.items() if name != "labels")
         self.transform, self.target_transform = transform, target_transform
+
+    def _keep_first(self, ipc: int, stored: Stored) -> None:
+        # Keeps the first ipc stored images of each class, each decoded to as many images.
+        if "images" not in stored.tensors:
+            raise ConfigError(f"{self.path}: ipc={ipc}: its images share components; use all of them")
+        decoded = len(self.labels) // len(stored.tensors["images"])
+        fewest = int(self.labels.bincount(minlength=len(self.classes)).min()) // decoded
+        if not 1 <= ipc <= fewest:
+            raise ConfigError(
+                f"{self.path}: ipc={ipc}: must be from 1 to {fewest}, the set's images per class"
+            )
+        of_class = [(self.labels == c).nonzero().squeeze(1) for c in range(len(self.classes))]
+        kept = torch.cat([indices[: ipc * decoded] for indices in of_class]).sort().values
+        self.images, self.labels = self.images[kept], self.labels[kept]
+        self.floats = len(kept) // decoded * stored.tensors["images"][0].numel()
 
     def __len__(self) -> int:
         return len(self.labels)

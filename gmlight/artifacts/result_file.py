@@ -77,6 +77,9 @@ def _check_result(result: dict[str, Any]) -> None:
     seconds = result.get("seconds", {})
     if not (isinstance(seconds, dict) and all(map(is_duration, seconds.values()))):
         refuse("seconds", "must be numbers")
+    environment = result.get("environment", {})
+    if not (isinstance(environment, dict) and is_text(environment.get("device", ""))):
+        refuse("environment", "must name the device in a text")
 
 
 def _on_one_line(node: Any) -> Any:

@@ -35,9 +35,7 @@ class MeasuredLoop(lightning.Callback):
         synthetic = len(config.dataset.classes) * images_per_class(config)
         in_steps = config.schedule.unit == "steps"
         self._images_per_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
-        images = images_per_class(config)
-        matched = min(config.synthetic_batch or images, images)
-        self._images = config.image_steps * len(config.dataset.classes) * matched
+        self._per_class = images_per_class(config)
         self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -58,13 +56,20 @@ class MeasuredLoop(lightning.Callback):
         times = 1
         if module.image_updates.by_class and (mixed or module.matcher.needs_every_class(batch.k)):
             times = len(module.matcher.info.classes)
-        self._counts["synthetic_images"] += times * (self._mixed if mixed else self._images)
+        self._counts["synthetic_images"] += times * (self._mixed if mixed else self._matched(module, batch))
         if batch.t == module.updates - 1:
             zeta = sum(zetas[-1] for zetas in module.zeta_used)
             counts = self._counts | {"trained_images": zeta * self._images_per_zeta}
             self.pipe.send(self._watch.stop() | counts)
             self._task = self.pipe.recv()
             self._start(trainer)
+
+    def _matched(self, module: Condenser, batch: RealBatch) -> int:
+        # Synthetic images in the steps of an update.
+        updates, classes = module.image_updates, len(module.matcher.info.classes)
+        drawn = updates.draws(1, self._per_class, module.seed, batch.k, batch.t)
+        sizes = [self._per_class if chosen is None else chosen.shape[1] for chosen in drawn]
+        return updates.steps * classes * sum(sizes)
 
     def _start(self, trainer: lightning.Trainer) -> None:
         while self._task in self.others:

@@ -39,7 +39,8 @@ def check_textbook_config(config: DictConfig) -> None:
     rule = getattr(build_rule(config), "name", "user-defined")
     pixels = answer(config.synthetic, "stores_pixels")
     synthetic = "pixels" if pixels else answer(config.synthetic, "__name__")
-    sampling = "random" if instantiate(config.sampling) is random_sampling else "representative"
+    random = instantiate(config.sampling) is random_sampling
+    sampling = "random" if random else answer(config.sampling, "option", answer(config.sampling, "__name__"))
     for key, value, supported in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),
@@ -47,6 +48,7 @@ def check_textbook_config(config: DictConfig) -> None:
         ("matching.layers", config.matching.get("layers", "all"), ["all"]),
         ("matching.step", config.matching.get("step", "all"), ["all"]),
         ("synthetic_batch", config.synthetic_batch, [0]),
+        ("multi_size", config.multi_size, [False]),
         ("image_lr_warmup", config.image_lr_warmup, [0]),
         ("image_lr_decay", config.image_lr_decay, ["none"]),
         ("clip_images", config.clip_images, [False]),

@@ -157,6 +157,7 @@ def build_image_updates(config: DictConfig, data: CondensationData) -> ImageUpda
         steps=config.image_steps,
         by_class=config.matching.get("step", "all") == "class",
         at_once=config.synthetic_batch,
+        prefixes=config.ipc if config.multi_size else 0,
         rate=None if constant else rate,
         clip=((0 - mean) / std, (1 - mean) / std) if config.clip_images else None,
     )

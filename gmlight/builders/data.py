@@ -11,6 +11,7 @@ from torch import nn
 from gmlight.builders.part_checks import checked_loader
 from gmlight.builders.part_errors import build_part
 from gmlight.builders.parts import Parts, build_rule, needs_statistics, network_sgd
+from gmlight.config.answers import answer
 from gmlight.config.compose import chooses_classes, instantiate
 from gmlight.config.literal import class_names
 from gmlight.config.values import data_root
@@ -87,11 +88,9 @@ def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampl
     sampler = instantiate(config.sampling)
     if sampler is random_sampling:
         return sampler
-    return sampler(
-        factory=factory,
-        sgd=network_sgd(config),
-        seed=config.seed,
-    )
+    if not answer(config.sampling, "trains_networks", True):
+        return sampler(updates=config.updates, seed=config.seed)
+    return sampler(factory=factory, sgd=network_sgd(config), seed=config.seed)
 
 
 def load_data(data: CondensationData, trainer: lightning.Trainer) -> CondensationData:

@@ -69,7 +69,7 @@ def changed(config: DictConfig, original: dict[str, Any], augmentation: str | No
     named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         named.append("epochs")
-    if protocol_label(config) == "idc":
+    if protocol_label(config) in ("idc", f"idc in {config.evaluation.get('precision')}"):
         named += IDC_PROTOCOL
     return as_words(option_changes(config, "augmentation", augmentation, original)) + [
         f"{key}={now.get(key)}"

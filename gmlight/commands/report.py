@@ -31,5 +31,5 @@ def report(words: dict[str, str]) -> None:
     if "plots" in paths and not save_plots(runs, paths["plots"]):
         console.print(
             f"plots={paths['plots']}: nothing to plot; figures need Table 3 runs of one dataset at two "
-            "or more ipc, or runs with schedule=until_overfit"
+            "or more ipc, runs with schedule=until_overfit, or one method with several durations"
         )

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning
@@ -104,6 +104,8 @@ class Condenser(lightning.LightningModule):
         if batch.statistics is not None:
             self.inner_loop.update_running_statistics(batch.statistics)
 
+        if batch.undecided is not None:
+            batch.images = batch.undecided.decide(self.network.eval(), batch.t)
         metrics = self._update_images(self.network, batch)
         zeta = 0
         with self._timed("network"):
@@ -130,21 +132,24 @@ class Condenser(lightning.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         self._set_rate(optimizer.optimizer, batch.k)
-        step = functools.partial(
-            self._step_images, network, batch, real, transform, self._draw_synthetic(batch)
-        )
+        step = functools.partial(self._step_images, network, batch, real, transform)
         due = self.diagnose_every > 0 and (self.global_step + 1) % self.diagnose_every == 0
-        *before, last = self.image_updates.targets(len(self.matcher.info.classes))
-        done = [step(optimizer.optimizer, target, diagnose=False) for target in before]
-        metrics = step(optimizer, last, diagnose=due)
+        *before, (chosen, last) = (
+            (chosen, target)
+            for chosen in self._draw_synthetic(batch)
+            for target in self.image_updates.targets(len(self.matcher.info.classes))
+        )
+        done = [step(drawn, optimizer.optimizer, target, diagnose=False) for drawn, target in before]
+        metrics = step(chosen, optimizer, last, diagnose=due)
         return metrics if last is None else metrics | _summed([*done[-last:], metrics] if last else [metrics])
 
-    def _draw_synthetic(self, batch: RealBatch) -> Tensor | None:
+    def _draw_synthetic(self, batch: RealBatch) -> Iterator[Tensor | None]:
         # Positions of the images that are matched, [C, n] on the device; None: all.
-        if not self.image_updates.at_once or batch.matched is not None:
-            return None
-        chosen = self.image_updates.draw(*self._counts, self.seed, batch.k, batch.t)
-        return None if chosen is None else to_device(chosen, self.device)
+        if batch.matched is not None or not (self.image_updates.at_once or self.image_updates.prefixes):
+            yield None
+            return
+        for chosen in self.image_updates.draws(*self._counts, self.seed, batch.k, batch.t):
+            yield None if chosen is None else to_device(chosen, self.device)
 
     @functools.cached_property
     def _counts(self) -> tuple[int, int]:

@@ -47,6 +47,8 @@ class ImageUpdates:
         by_class: whether each class has an image step of its own, on the images that the steps before it
             left (IDC), instead of one step for all classes.
         at_once: images per class that an update matches, drawn anew for each; 0: all.
+        prefixes: stored images per class, ipc, if each update first matches as many of the first ones as it
+            draws, so that the first m are a good set for every m; 0: it matches all alone.
         rate: factor of the learning rate at an outer iteration; None: always 1.
         clip: least and greatest value of each channel, [channels, 1, 1] each, between which pixels are kept;
             None: no limits.
@@ -55,6 +57,7 @@ class ImageUpdates:
     steps: int = 1
     by_class: bool = False
     at_once: int = 0
+    prefixes: int = 0
     rate: ImageRate | None = None
     clip: tuple[Tensor, Tensor] | None = None
 
@@ -63,20 +66,27 @@ class ImageUpdates:
         for _ in range(self.steps):
             yield from range(classes) if self.by_class else (None,)
 
-    def draw(self, classes: int, images: int, seed: int, k: int, t: int) -> Tensor | None:
-        """Draws the images that an update matches.
+    def draws(self, classes: int, images: int, seed: int, k: int, t: int) -> Iterator[Tensor | None]:
+        """Draws the images that an update matches, once or, with `prefixes`, twice.
 
         Args:
             classes: C.
-            images: of a class.
+            images: of a class, as many of each stored image.
             seed: of the run.
             k: outer iteration.
             t: image update within it.
 
-        Returns:
-            Positions [C, at_once] in each class, different ones; None: all images.
+        Yields:
+            Positions [C, n] in each class, different ones; None: all images. The last is of all images.
         """
+        if self.prefixes > 1:
+            drawn = torch.randint(1, self.prefixes, (), generator=generator(seed, "prefix", k, t))
+            first = int(drawn) * images // self.prefixes
+            chosen = self._draw(classes, first, generator(seed, "prefix-batch", k, t))
+            yield torch.arange(first).expand(classes, -1) if chosen is None else chosen
+        yield self._draw(classes, images, generator(seed, "synthetic-batch", k, t))
+
+    def _draw(self, classes: int, images: int, rng: torch.Generator) -> Tensor | None:
         if not 0 < self.at_once < images:
             return None
-        rng = generator(seed, "synthetic-batch", k, t)
         return torch.stack([torch.randperm(images, generator=rng)[: self.at_once] for _ in range(classes)])

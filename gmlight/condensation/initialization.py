@@ -20,7 +20,7 @@ from gmlight.errors import ConfigError
 from gmlight.runtime.answers import answers
 from gmlight.runtime.progress import ProgressCallback, no_progress
 from gmlight.runtime.seeding import seeded
-from gmlight.training.features import features_of, trained_features
+from gmlight.training.features import outputs_of, trained_features
 from gmlight.training.steps import NetworkFactory, SGDSettings, steps_per_epoch
 
 
@@ -132,7 +132,7 @@ def _chosen(
     # choose: features of a class [n, length] and a number -> that many rows.
     _check_class_sizes(train, ipc)
     extract = feature_extractor(train, rng, **options)
-    rows = [indices[choose(features_of(extract, train, indices), ipc)] for indices in train.class_indices()]
+    rows = [indices[choose(outputs_of(extract, train, indices), ipc)] for indices in train.class_indices()]
     return LabelledImages(*train.batch(torch.cat(rows)))
 
 

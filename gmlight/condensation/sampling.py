@@ -3,9 +3,10 @@
 Liu et al., "DREAM: Efficient Dataset Distillation by Representative Matching", ICCV 2023, section 3.3.
 """
 
+import functools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,11 +16,11 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from gmlight.data.images import ClassDraw, RealImages
+from gmlight.data.images import ClassDraw, RealImages, UndecidedDraw
 from gmlight.errors import ConfigError
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator, seeded
-from gmlight.training.features import features_of, trained_features
+from gmlight.training.features import before_last_layer, outputs_of, trained_features
 from gmlight.training.steps import SGDSettings
 
 MAX_ITERATIONS = 20  # of k-means; the centres need not be exact
@@ -46,6 +47,7 @@ class Representatives:
     """
 
     needs_class_batches: ClassVar[bool] = True  # it cannot draw mixed batches
+    option: ClassVar[str] = "representative"
 
     factory: Callable[[], nn.Module]
     every: int
@@ -85,29 +87,19 @@ class Representatives:
             started = time.perf_counter()
             self._refreshed = refresh, ranks.broadcast(self._candidates(train, size, refresh))
             self.seconds = time.perf_counter() - started
-        indices = []
-        for candidates in self._refreshed[1]:  # [clusters, nearest]
-            columns = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
-            indices.append(candidates.gather(1, columns).squeeze(1))
-        return ClassDraw(train, indices)
+        return _one_of_each(train, self._refreshed[1], rng)
 
     def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
-        # Returns for each class the indices of the images nearest to each centre, [clusters, nearest].
-        extract, candidates = self._features(train, refresh), []
-        for indices in train.class_indices():
-            if len(indices) <= size:
-                candidates.append(indices.unsqueeze(1))
-                continue
-            features = features_of(extract, train, indices)
-            if not features.isfinite().all():
-                raise ConfigError(
-                    f"sampling.steps={self.steps}: the network whose features are clustered has diverged; "
-                    "use fewer steps or a lower network_lr"
-                )
-            rng = generator(self.seed, "representatives-clusters", refresh, len(candidates))
-            seed = int(torch.randint(2**31, (), generator=rng))
-            candidates.append(indices[near_centres(features, size, self.nearest, seed)])
-        return candidates
+        extract = self._features(train, refresh)
+        try:
+            return _near_all_centres(
+                extract, train, train.class_indices(), size, self.nearest, self.seed, refresh
+            )
+        except _NotFiniteError:
+            raise ConfigError(
+                f"sampling.steps={self.steps}: the network whose features are clustered has diverged; "
+                "use fewer steps or a lower network_lr"
+            ) from None
 
     def _features(self, train: RealImages, refresh: int) -> nn.Module:
         with seeded(self.seed, "representatives-network", refresh):
@@ -119,6 +111,124 @@ class Representatives:
             rng=generator(self.seed, "representatives-batches", refresh),
             sgd=self.sgd,
         )
+
+
+@dataclass
+class MatchedRepresentatives:
+    """Draws representative images by the features of the network that is matched, as DREAM does.
+
+    As `Representatives`, but the features are those of the network whose gradients are matched, at the image
+    update of the refresh.
+
+    Args:
+        every: image updates between refreshes.
+        nearest: images nearest to each centre, of which one is drawn at each update.
+        candidates: images of each class that are clustered, drawn anew for each refresh, no fewer than the
+            batch has; 0: all.
+        updates: image updates of an outer iteration, T.
+        seed: of the run.
+
+    Attributes:
+        seconds: duration of the last refresh.
+    """
+
+    needs_class_batches: ClassVar[bool] = True  # it cannot draw mixed batches
+    trains_networks: ClassVar[bool] = False
+    option: ClassVar[str] = "dream"
+
+    every: int
+    nearest: int
+    candidates: int
+    updates: int
+    seed: int
+    seconds: float = field(default=0.0, init=False)
+    _refreshed: tuple[int, list[Tensor]] | None = field(default=None, init=False)
+
+    def estimate_seconds(self, iterations: int) -> float:
+        """Estimates the seconds of all refreshes in a number of outer iterations, from the last refresh."""
+        return self.seconds * -(-iterations * self.updates // self.every)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the result of the last refresh: the network has moved on since."""
+        return {"found": self._refreshed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._refreshed = state["found"]
+
+    def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> UndecidedDraw:
+        """Draws the real images of one image update; a Sampler.
+
+        Args:
+            train: the training images.
+            size: number of images of each class; a class that has fewer gives all.
+            k: outer iteration.
+            rng: CPU generator of the draw among the nearest images.
+        """
+        return UndecidedDraw(functools.partial(self._decide, train, size, k, rng))
+
+    def _decide(
+        self, train: RealImages, size: int, k: int, rng: torch.Generator, network: nn.Module, t: int
+    ) -> ClassDraw:
+        refresh = (k * self.updates + t) // self.every
+        if self._refreshed is None or self._refreshed[0] != refresh:
+            started = time.perf_counter()
+            extract, pools = before_last_layer(network), self._pools(train, size, refresh)
+            try:
+                found = _near_all_centres(extract, train, pools, size, self.nearest, self.seed, refresh)
+            except _NotFiniteError:
+                raise ConfigError(
+                    f"sampling=dream: the features of the matched network are not finite at k={k}, t={t}; "
+                    "use a lower network_lr"
+                ) from None
+            self._refreshed = refresh, ranks.broadcast(found)
+            self.seconds = time.perf_counter() - started
+        return _one_of_each(train, self._refreshed[1], rng)
+
+    def _pools(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
+        # The indices of the images of each class that are clustered.
+        pools = list(train.class_indices())
+        if not self.candidates:
+            return pools
+        rng = generator(self.seed, "representatives-candidates", refresh)
+        kept = max(size, self.candidates)
+        return [indices[torch.randperm(len(indices), generator=rng)[:kept]] for indices in pools]
+
+
+class _NotFiniteError(Exception):
+    """Features are not finite."""
+
+
+def _near_all_centres(
+    extract: nn.Module,
+    train: RealImages,
+    pools: Iterable[Tensor],
+    size: int,
+    nearest: int,
+    seed: int,
+    refresh: int,
+) -> list[Tensor]:
+    # Returns for each class the indices of the images nearest to each centre, [clusters, nearest].
+    found: list[Tensor] = []
+    for indices in pools:
+        if len(indices) <= size:
+            found.append(indices.unsqueeze(1))
+            continue
+        features = outputs_of(extract, train, indices)
+        if not features.isfinite().all():
+            raise _NotFiniteError
+        rng = generator(seed, "representatives-clusters", refresh, len(found))
+        start = int(torch.randint(2**31, (), generator=rng))
+        found.append(indices[near_centres(features, size, nearest, start)])
+    return found
+
+
+def _one_of_each(train: RealImages, found: Iterable[Tensor], rng: torch.Generator) -> ClassDraw:
+    # Draws one of the images near each centre.
+    indices = []
+    for candidates in found:  # [clusters, nearest]
+        columns = torch.randint(candidates.shape[1], (len(candidates), 1), generator=rng)
+        indices.append(candidates.gather(1, columns).squeeze(1))
+    return ClassDraw(train, indices)
 
 
 def near_centres(features: Tensor, clusters: int, nearest: int, seed: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Parameterizations of the synthetic set and their differentiable decoding to images.
 
 A factory function takes the initial images, and ipc, mean, std and rng as keywords. It may declare
-`stores_pixels`: the images themselves are learned and stored.
+`stores_pixels`: the images themselves are learned and stored; and `has_prefixes`: each stored image is
+decoded to images of its own, which follow one another.
 """
 
 from collections.abc import Sequence
@@ -127,12 +128,13 @@ class SharedComponents(Synthetic):
         return Stored(tensors, {"name": "shared_components"})
 
 
-@answers(stores_pixels=True)
+@answers(stores_pixels=True, has_prefixes=True)
 def pixels(start: Tensor, **_: Any) -> Pixels:
     """Makes `synthetic=pixels` from images [C, ipc, channels, H, W]."""
     return Pixels(start)
 
 
+@answers(has_prefixes=True)
 def multi_formation(start: Tensor, *, ipc: int, factor: int, **_: Any) -> MultiFormation:
     """Makes `synthetic=multi_formation`.
 

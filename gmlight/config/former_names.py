@@ -36,6 +36,7 @@ LATER_KEYS: dict[str, Any] = {
     "matching.layers": "all",
     "matching.step": "all",
     "synthetic_batch": 0,
+    "multi_size": False,
     "image_lr_warmup": 0,
     "image_lr_decay": "none",
     "clip_images": False,

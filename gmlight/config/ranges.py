@@ -46,6 +46,8 @@ _WHOLE_NUMBERS = {  # key: minimum
     "initialization.network.width": 1,
     "sampling.every": 1,
     "sampling.nearest": 1,
+    "sampling.networks": 1,
+    "sampling.candidates": 0,
     "sampling.steps": 0,
     "synthetic.factor": 1,
     "synthetic.images": 1,
@@ -92,6 +94,7 @@ _FRACTIONS = (
     "evaluation.momentum",
     "initialization.momentum",
     "holdout",
+    "sampling.drop",
     "image_lr_warmup",
 )
 _PROBABILITIES = (
@@ -106,6 +109,7 @@ _ONE_OF = {
     "network_start": ("fresh", "pool"),
     "image_lr_decay": ("none", "linear", "cosine"),
     "clip_images": (True, False),
+    "multi_size": (True, False),
     "matching.step": ("all", "class"),
     "initialization.features": ("network", "pixels"),
     "dataset.fit": ("squash", "crop", "pad"),

@@ -53,7 +53,16 @@ def _check_combinations(config: DictConfig) -> None:
         raise ConfigError("initialization=artifact: its images are pixels; use synthetic=pixels")
     by_class = "sampling" in config and answer(config.sampling, "needs_class_batches")
     if by_class and select(config, "matching.mixed_real") not in (ABSENT, 0):
-        raise ConfigError("sampling=representative: cannot draw mixed batches; use matching.mixed_real=0")
+        option = answer(config.sampling, "option", answer(config.sampling, "__name__"))
+        raise ConfigError(f"sampling={option}: cannot draw mixed batches; use matching.mixed_real=0")
+    if select(config, "multi_size") is True:
+        if select(config, "matching.mixed_real") not in (ABSENT, 0):
+            raise ConfigError("multi_size=true: mixed batches have no prefixes; use matching.mixed_real=0")
+        if not answer(config.synthetic, "has_prefixes"):
+            raise ConfigError(
+                "multi_size=true: this form has no images of its own for each size; use synthetic=pixels or "
+                "multi_formation"
+            )
     if config.iterations == 0 and answer(config.initialization, "draws_noise"):
         raise ConfigError("iterations=0: noise would be evaluated; use iterations>=1 or initialization=real")
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from gmlight.data.digest import explain_changes
-from gmlight.data.images import RealBatch, RealImages, Sampler, random_sampling
+from gmlight.data.images import RealBatch, RealImages, Sampler, UndecidedDraw, random_sampling
 from gmlight.data.source import DataSource, ReadData
 from gmlight.errors import ConfigError
 from gmlight.runtime.distributed import ranks
@@ -204,6 +204,8 @@ class CondensationData(lightning.LightningDataModule):
             matched = self.train.draw_mixed(sizes.matched, rng("matched-batch"))
             return RealBatch(k, t, (), mixed, statistics, matched)
         images = self._sampler(self.train, sizes.real, k, rng("real-batch"))
+        if isinstance(images, UndecidedDraw):
+            return RealBatch(k, t, (), mixed, statistics, undecided=images)
         return RealBatch(k, t, images, mixed, statistics)
 
 

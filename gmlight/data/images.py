@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gmlight.data.digest import DataDigest
 from gmlight.runtime.seeding import to_device
@@ -221,8 +221,19 @@ class ClassDraw:
         return 4 * max(self.sizes) * self._split.images[0].numel()
 
 
+class UndecidedDraw:  # no dataclass: Lightning would copy it
+    """Draw of real images of each class that waits for the network whose gradients are matched.
+
+    Args:
+        decide: maps the network and the image update t to the draw.
+    """
+
+    def __init__(self, decide: Callable[[nn.Module, int], ClassDraw]) -> None:
+        self.decide = decide
+
+
 # (train split, images per class, outer iteration k, CPU generator) -> the real batches of one image update.
-Sampler = Callable[[RealImages, int, int, torch.Generator], ClassDraw]
+Sampler = Callable[[RealImages, int, int, torch.Generator], ClassDraw | UndecidedDraw]
 
 
 def random_sampling(train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
@@ -241,6 +252,7 @@ class RealBatch:
         mixed: images and labels of any class on which a schedule measures the real loss.
         statistics: images [n, channels, H, W] that update batch norm's running statistics.
         matched: images and labels of any class, matched as one batch instead of class by class.
+        undecided: decides `images` at the beginning of the update; None: they are decided.
     """
 
     k: int
@@ -249,6 +261,7 @@ class RealBatch:
     mixed: tuple[Tensor, Tensor] | None = None
     statistics: Tensor | None = None
     matched: tuple[Tensor, Tensor] | None = None
+    undecided: UndecidedDraw | None = None
 
 
 def class_sizes(images: Tensor | Sequence[Tensor] | ClassDraw) -> list[int]:

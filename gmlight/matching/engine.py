@@ -22,10 +22,11 @@ from gmlight.matching.class_gradients import (
     class_gradients,
     matched_weights,
 )
-from gmlight.runtime.compile import Compilation, Compiled
+from gmlight.runtime.compile import TOLERANCE, Compilation, Compiled
 from gmlight.runtime.sizing import BACKWARD_FACTOR, activation_bytes, fitting_batch_size, graph_memory
 
 REAL_IMAGES_AT_ONCE = 256  # by vmap on an accelerator: of more, one class at a time is as fast (H100)
+INEXACT_TOLERANCE = 0.2  # between compiled and uncompiled: bfloat16 alone errs by up to 0.05
 GRADIENT_COPIES = 8  # copies of a class gradient that the distance and its derivative keep
 
 
@@ -181,7 +182,9 @@ class GradientEngine:
         if self._compiled is None:
             # Compiled once for all networks: their values are inputs, and this copy stays in eval mode.
             function = functools.partial(block_gradients, copy.deepcopy(network), precision=precision)
-            self._compiled = Compiled(function, "the gradient on real images", self._compilation.notify)
+            tolerance = TOLERANCE if self._precision == "float32" else INEXACT_TOLERANCE
+            name = "the gradient on real images"
+            self._compiled = Compiled(function, name, self._compilation.notify, tolerance)
         compiled = self._compiled
 
         def compute(weights: Layers, others: Layers, images: Tensor, labels: Tensor) -> Layers:

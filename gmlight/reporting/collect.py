@@ -12,6 +12,7 @@ from gmlight.errors import ConfigError, one_line
 from gmlight.reporting.entries import Entry, MeasuredZeta, find_whole_set
 from gmlight.reporting.measurements import Measurement, measure_run, measure_set
 from gmlight.reporting.paper import RELATIVE_FROM, Cell, PaperAccuracy, read_paper_accuracies
+from gmlight.reporting.robust_notes import augmentation_notes
 from gmlight.runtime.console import matching_folders
 
 
@@ -25,6 +26,7 @@ class RunCollection:
         zetas: measured in runs with `schedule=until_overfit`.
         notes: lines about runs that are left out, and about the reference of relative accuracies.
         results: content of the result files, by run folder.
+        again: content of the result files of sets that were evaluated again.
     """
 
     paper: dict[Cell, PaperAccuracy]
@@ -32,6 +34,7 @@ class RunCollection:
     zetas: list[MeasuredZeta] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    again: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, folder: RunFolder, measurement: Measurement) -> None:
         """Adds the accuracies of one result to the entries of its cells.
@@ -97,6 +100,7 @@ def collect_runs(patterns: Sequence[str]) -> RunCollection:
         raise ConfigError(f"runs={','.join(patterns)}: no run there; name run folders or a folder above them")
     if "table3" in collection.entries:
         _add_relative_accuracies(collection)
+    collection.notes += augmentation_notes(collection.results, collection.again)
     collection.notes = list(dict.fromkeys(collection.notes))
     return collection
 
@@ -114,7 +118,9 @@ def _add_result(collection: RunCollection, folder: RunFolder) -> None:
             one_line(f"{folder.result}: cannot be read as a result of gmlight.train ({describe(error)})")
         )
         return
-    if not again:
+    if again:
+        collection.again.append(result)
+    else:
         collection.results[folder.path] = result
     collection.add(folder, measurement)
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
 import yaml
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gmlight.artifacts.inert import figure_text, file_name
+from gmlight.artifacts.record import RunRecord
 from gmlight.condensation.schedules import look_up
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
@@ -25,6 +27,20 @@ MARKERS = "osD^vP*"
 EQUATION_12 = yaml.safe_load((CONF_DIR / "schedule" / "adaptive.yaml").read_text())["epochs"]
 
 
+class TimedAccuracy(NamedTuple):
+    """An accuracy and the time it took to condense the set.
+
+    Args:
+        minutes: of condensing.
+        mean: over the evaluation networks, in percent.
+        std: over them.
+    """
+
+    minutes: float
+    mean: float
+    std: float
+
+
 def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
     """Saves every figure for which there are enough runs.
 
@@ -35,7 +51,11 @@ def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
     Returns:
         The PNG files; an SVG file lies beside each.
     """
-    figures = {**_accuracy_figures(runs.entries.get("table3", [])), **_zeta_figures(runs.zetas)}
+    figures = {
+        **_accuracy_figures(runs.entries.get("table3", [])),
+        **_zeta_figures(runs.zetas),
+        **_frontier_figures(runs.results.values()),
+    }
     if figures:
         folder.mkdir()
     return [save_figure(figure, folder / file_name(name)) for name, figure in figures.items()]
@@ -74,16 +94,13 @@ def plot_accuracies(title: str, series: Mapping[str, Sequence[Entry]], whole: En
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for i, (name, entries) in enumerate(series.items()):
-        axes.errorbar(
-            [entry.cell.ipc for entry in entries],
-            [entry.mean for entry in entries],
-            [entry.std for entry in entries],
-            label=figure_text(name),
-            color=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
-            capsize=3,
-        )
+    _error_bars(
+        axes,
+        {
+            name: [(entry.cell.ipc, entry.mean, entry.std) for entry in entries]
+            for name, entries in series.items()
+        },
+    )
     if whole is not None:
         name = "whole" + whole.scale.removeprefix(whole.base_scale)
         axes.axhline(
@@ -127,6 +144,23 @@ def plot_zetas(title: str, values: Sequence[Sequence[int]], unit: str) -> Figure
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.set(title=figure_text(title), xlabel="image update t", ylabel=f"network {unit} after it")
+    _finish(axes)
+    return figure
+
+
+def plot_frontier(title: str, series: Mapping[str, Sequence[TimedAccuracy]]) -> Figure:
+    """Plots test accuracy against the minutes of condensing; error bars are one std over the networks.
+
+    Args:
+        title: of the figure.
+        series: points of each line, by the line's name.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    _error_bars(axes, series)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(title=figure_text(title), xlabel="minutes of condensing", ylabel="test accuracy, %")
     _finish(axes)
     return figure
 
@@ -193,6 +227,42 @@ def _zeta_figures(zetas: Iterable[MeasuredZeta]) -> dict[str, Figure]:
         title = f"{dataset}, ipc {ipc}, {method}, scale {scale}"
         figures[f"{dataset}-ipc{ipc}-zeta-{number}"] = plot_zetas(title, values, unit)
     return figures
+
+
+def _frontier_figures(results: Iterable[Mapping[str, Any]]) -> dict[str, Figure]:
+    # A figure for each dataset, ipc, protocol and device on which one method ran for several durations.
+    groups: dict[tuple[str, int, str, str], dict[str, list[TimedAccuracy]]] = {}
+    for result in results:
+        record, row = RunRecord.from_dict(result), result["evaluations"][0]
+        seconds = result.get("seconds", {}).get("condensing")
+        if not seconds:
+            continue
+        device = result.get("environment", {}).get("device", "unknown device")
+        group = record.config["dataset"]["name"], record.config["ipc"], record.protocol, device
+        point = TimedAccuracy(seconds / 60, row["accuracy"]["mean"], row["accuracy"]["std"])
+        groups.setdefault(group, {}).setdefault(record.method, []).append(point)
+    figures = {}
+    for number, ((dataset, ipc, protocol, device), series) in enumerate(sorted(groups.items())):
+        if max(map(len, series.values())) > 1:
+            title = f"{dataset}, ipc {ipc}, protocol {protocol}, {device}"
+            lines = {name: sorted(points) for name, points in sorted(series.items())}
+            figures[f"{dataset}-ipc{ipc}-frontier-{number}"] = plot_frontier(title, lines)
+    return figures
+
+
+def _error_bars(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, float]]]) -> None:
+    # A line for each series of (x, mean, std).
+    for i, (name, points) in enumerate(series.items()):
+        x, mean, std = zip(*points, strict=True)
+        axes.errorbar(
+            x,
+            mean,
+            std,
+            label=figure_text(name),
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            capsize=3,
+        )
 
 
 def _band(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import math
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 MIN_OPERATIONS = 2e13  # about a minute on two cores; compiling takes about ten seconds
+TOLERANCE = 1e-3  # relative; rounding of float32 is below 1e-5
+TINY = 1e-30  # keeps a division by zero out
 
 
 class Compilation:
@@ -62,16 +65,24 @@ class Compiled:
     """A function of nested tensors, compiled for the shapes of its first call.
 
     Calls with other shapes, such as a smaller last batch, run the uncompiled function. If the compilation
-    fails, all calls do. On a GPU the compiled function is replayed as CUDA graphs.
+    fails, or the compiled function computes other numbers at the first call, all calls do. On a GPU the
+    compiled function is replayed as CUDA graphs.
 
     Args:
         function: a pure function; called without gradients.
         name: name of the function, for messages.
         notify: called with one line: the seconds of the compilation, or the reason for its failure.
+        tolerance: largest relative difference between compiled and uncompiled numbers.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, notify: Callable[[str], None]) -> None:
-        self._function, self._name, self._notify = function, name, notify
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        notify: Callable[[str], None],
+        tolerance: float = TOLERANCE,
+    ) -> None:
+        self._function, self._name, self._notify, self._tolerance = function, name, notify, tolerance
         self._compiled: Callable[..., Any] | None = None
         self._shapes: list[torch.Size] | None = None
 
@@ -103,6 +114,14 @@ class Compiled:
             reason = next(filter(None, str(error).splitlines()), type(error).__name__)
             self._notify(f"{self._name} cannot be compiled and runs uncompiled: {reason}")
             return result
+        expected = self._function(*arguments)
+        difference = _relative_difference(result, expected)
+        if difference > self._tolerance:
+            self._notify(
+                f"{self._name} runs uncompiled: torch {torch.__version__} compiles it wrongly on this "
+                f"machine (relative difference {difference:.1e})"
+            )
+            return expected
         # A CUDA graph writes its outputs to the same memory at each call.
         self._compiled = (lambda *args: _cloned(compiled(*args))) if on_gpu else compiled
         self._notify(f"compiled {self._name} in {time.monotonic() - started:.1f} s")
@@ -116,6 +135,18 @@ def _with_copied_code(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*arguments)
 
     return types.FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
+
+
+def _relative_difference(outputs: Any, expected: Any) -> float:
+    # Of all tensors together; infinite if numbers are not finite where the expected ones are.
+    pairs = list(zip(tree_leaves(outputs), tree_leaves(expected), strict=True))
+    difference, size = (
+        math.sqrt(sum(float(values.square().sum()) for values in tensors))
+        for tensors in ([one - other for one, other in pairs], [other for _, other in pairs])
+    )
+    if not math.isfinite(size):
+        return 0  # the function itself fails, which is reported elsewhere
+    return difference / max(size, TINY) if math.isfinite(difference) else math.inf
 
 
 def _cloned(outputs: Any) -> Any:

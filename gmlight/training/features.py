@@ -1,4 +1,6 @@
-"""Features of real images: the input of a trained network's last layer."""
+"""Networks trained on real images for a few steps, and their features: the input of the last layer."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from gmlight.training.steps import SGDSettings, training_steps
 BATCH_SIZE = 256  # images in one pass through the network
 
 
-def trained_features(
+def trained(
     network: nn.Module,
     train: TrainingSet,
     *,
@@ -22,18 +24,15 @@ def trained_features(
     sgd: SGDSettings,
     progress: ProgressCallback = no_progress,
 ) -> nn.Module:
-    """Trains a network and returns it without its last layer.
+    """Trains a network in place, and returns it.
 
     Args:
-        network: a Sequential whose last layer is the classifier; trained in place.
+        network: any network.
         train: the training set.
         steps: number of SGD steps.
         rng: CPU generator of the mini-batches.
         sgd: batch size and optimizer.
         progress: called with the number of steps done.
-
-    Raises:
-        ConfigError: the network is not a Sequential.
     """
     batches = training_steps(
         Ensemble([network]),
@@ -47,7 +46,21 @@ def trained_features(
         for step in range(steps):
             next(batches)
             progress(step + 1)
-    return before_last_layer(network)
+    return network
+
+
+def trained_features(network: nn.Module, train: TrainingSet, **settings: Any) -> nn.Module:
+    """Trains a network and returns it without its last layer.
+
+    Args:
+        network: a Sequential whose last layer is the classifier; trained in place.
+        train: the training set.
+        settings: as in `trained`.
+
+    Raises:
+        ConfigError: the network is not a Sequential.
+    """
+    return before_last_layer(trained(network, train, **settings))
 
 
 def before_last_layer(network: nn.Module) -> nn.Module:
@@ -65,15 +78,15 @@ def before_last_layer(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def features_of(extract: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
-    """Computes the features of real images.
+def outputs_of(network: nn.Module, train: RealImages, indices: Tensor) -> Tensor:
+    """Computes a network's outputs for real images, such as their features.
 
     Args:
-        extract: maps images to features.
+        network: maps images to outputs.
         train: the training images.
         indices: of the images, [n].
 
     Returns:
         [n, length].
     """
-    return torch.cat([extract(train.batch(batch)[0]).flatten(1) for batch in indices.split(BATCH_SIZE)])
+    return torch.cat([network(train.batch(batch)[0]).flatten(1) for batch in indices.split(BATCH_SIZE)])

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from gmlight import CondensedDataset
 from gmlight.artifacts import condensed_set
+from gmlight.condensation.synthetic import MultiFormation, SharedComponents
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
 from helpers.problems import named_classes
@@ -48,6 +49,39 @@ def test_behaves_like_a_torchvision_dataset(folder: Path) -> None:
     images, labels = next(iter(DataLoader(CondensedDataset(folder), batch_size=4)))
     assert torch.equal(images, IMAGES[:4])
     assert torch.equal(labels, LABELS[:4])
+
+
+def test_the_first_images_of_each_class(folder: Path, tmp_path: Path) -> None:
+    """Of images in any order, and of stored images that are decoded to four each."""
+    few = CondensedDataset(folder, ipc=1)
+    assert torch.equal(few.images, IMAGES[::2])
+    assert (few.targets, few.floats, len(few)) == ([0, 1, 2], 3 * 64, 3)
+    assert few.class_to_idx == {"a": 0, "b": 1, "c": 2}
+    assert torch.equal(CondensedDataset(folder, ipc=2).images, IMAGES)
+    order = torch.tensor([2, 0, 0, 1, 2, 1, 0])
+    images = torch.arange(7.0).view(7, 1, 1, 1).expand(-1, 1, 2, 2)
+    condensed_set.write(tmp_path / "mixed", LabelledImages(images, order), INFO, {})
+    mixed = CondensedDataset(tmp_path / "mixed", ipc=1)
+    assert (mixed.images[:, 0, 0, 0].tolist(), mixed.targets) == ([0, 1, 3], [2, 0, 1])
+
+    stored = MultiFormation(IMAGES.unflatten(0, (3, 2)), 2)
+    condensed_set.write(tmp_path / "formed", stored.labelled(), INFO, {}, stored=stored.stored())
+    formed = CondensedDataset(tmp_path / "formed", ipc=1)
+    assert torch.equal(formed.images, MultiFormation(IMAGES.unflatten(0, (3, 2))[:, :1], 2)().flatten(0, 1))
+    assert (formed.targets, formed.floats) == ([0] * 4 + [1] * 4 + [2] * 4, 3 * 64)
+
+
+@pytest.mark.parametrize("ipc", [0, 3, -1])
+def test_more_images_than_a_class_has_are_refused(ipc: int, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"ipc={ipc}: must be from 1 to 2, the set's images per class$"):
+        CondensedDataset(folder, ipc=ipc)
+
+
+def test_images_that_share_components_have_no_first_ones(tmp_path: Path) -> None:
+    shared = SharedComponents(IMAGES.unflatten(0, (3, 2)), torch.ones(3, 4, 2), [0.5], [0.25])
+    condensed_set.write(tmp_path / "set", shared.labelled(), INFO, {}, stored=shared.stored())
+    with pytest.raises(ConfigError, match="share components"):
+        CondensedDataset(tmp_path / "set", ipc=1)
 
 
 def test_flipped_bit_is_refused(folder: Path) -> None:

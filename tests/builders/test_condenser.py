@@ -169,6 +169,7 @@ def test_the_pool_trains_like_the_network_between_updates() -> None:
     config, data, condenser = built(
         "network_start=pool", "pool.networks=4", "pool.epochs=3", "pool.least=0.02", "pool.most=0.05",
         "network_weight_decay=0.07", "network_cutmix=0.3", "augmentation=idc",
+        "speed.network_precision=bfloat16",
     )  # fmt: skip
     loop, pool = condenser.inner_loop, condenser.inner_loop.pool
     assert pool is not None
@@ -176,6 +177,8 @@ def test_the_pool_trains_like_the_network_between_updates() -> None:
     assert pool.sgd == SGDSettings(batch_size=9, lr=0.02, momentum=0.4, weight_decay=0.07)
     assert (pool.train_on, pool.cutmix, pool.file) == (data.train, CutMix(0.3), None)
     assert pool.augmentation == loop.augmentation
+    assert (pool.precision, loop._precision) == (torch.bfloat16, torch.bfloat16)
+    assert built("speed.precision=bfloat16")[2].inner_loop._precision is None
     assert pool.factory is loop.factory
     assert "network_start=pool" in describe(config).method
     assert built()[2].inner_loop.pool is None

@@ -33,7 +33,10 @@ def test_protocol_is_that_of_the_evaluation() -> None:
     assert built.cutmix is not None
     assert built.cutmix.probability == 0.25
     assert built.augmentation.protocol == "crop_or_noise"
+    assert built.precision is None
     assert build_protocol(composed("evaluation.cutmix=0")).cutmix is None
+    assert build_protocol(composed("evaluation.precision=bfloat16")).precision is torch.bfloat16
+    assert build_protocol(composed("speed.network_precision=bfloat16")).precision is None
 
 
 def test_each_architecture_has_its_own_evaluator() -> None:
@@ -78,7 +81,7 @@ def test_baselines_are_other_images_than_the_start() -> None:
         "evaluation.epochs=8", "evaluation.batch_size=12", "evaluation.lr=0.04", "evaluation.momentum=0.7",
         "evaluation.weight_decay=0.003", "evaluation.cutmix=0.5", "evaluation.batch_norm=batch", "seed=6",
         "holdout=0.1", "augmentation.padding=3", "architecture.width=64", "dataset.mean=[0.1]",
-        "evaluation.falls=[0.4]", "evaluation.fall=0.3",
+        "evaluation.falls=[0.4]", "evaluation.fall=0.3", "evaluation.precision=bfloat16",
     ],
 )  # fmt: skip
 def test_stored_accuracies_belong_to_every_value_that_they_depend_on(word: str) -> None:
@@ -92,6 +95,7 @@ def test_stored_accuracies_belong_to_every_value_that_they_depend_on(word: str) 
         "evaluation.test_batch=18",
         "evaluation.every=1",
         "network_lr=0.07",
+        "speed.network_precision=bfloat16",
         "dataset.occlusion=0.1",
     ],
 )

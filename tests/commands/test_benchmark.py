@@ -83,6 +83,7 @@ def test_settings_without_a_plain_loop_are_refused(command: Run, tmp_path: Path)
         (["image_steps=2"], "image_steps=2: the plain loop has 1;"),
         (["matching.step=class"], "matching.step=class: the plain loop has all;"),
         (["synthetic_batch=1"], "synthetic_batch=1: the plain loop has 0;"),
+        (["multi_size=true"], "multi_size=True: the plain loop has False;"),
         (["image_lr_warmup=0.1"], "image_lr_warmup=0.1: the plain loop has 0;"),
         (["image_lr_decay=cosine"], "image_lr_decay=cosine: the plain loop has none;"),
         (["clip_images=true"], "clip_images=True: the plain loop has False;"),

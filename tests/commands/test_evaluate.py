@@ -1,10 +1,17 @@
 """What gmlight.evaluate says of an evaluation: the settings that differ from the run's."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from gmlight.commands.evaluate import changed
-from helpers.runs import composed
+from gmlight.config.validate import check
+from gmlight.errors import ConfigError
+from helpers.runs import composed, refusal, train_tiny
 
 RUN = ("dataset=mnist", "method=md", "scale=reduced")
 
@@ -24,6 +31,8 @@ RUN = ("dataset=mnist", "method=md", "scale=reduced")
         (["augmentation=dsa"], []),
         (["augmentation=idc", "evaluation=idc"], []),
         (["augmentation=dsa", "evaluation.fall=0.2"], ["fall=0.2", "falls=[0.5]"]),
+        (["augmentation=idc", "evaluation=idc", "evaluation.precision=bfloat16"], ["precision=bfloat16"]),
+        (["evaluation.precision=bfloat16"], ["precision=bfloat16"]),
         (["architecture=mlp"], []),  # has its own column
     ],
     ids=str,
@@ -32,3 +41,32 @@ def test_settings_that_differ_from_the_run(words: list[str], expected: list[str]
     original = OmegaConf.to_container(composed(*RUN), resolve=True)
     augmentation = next((w.split("=")[1] for w in words if w.startswith("augmentation=")), None)
     assert changed(composed(*RUN, *words), original, augmentation) == expected  # type: ignore[arg-type]
+
+
+def test_the_first_images_of_a_set_are_evaluated_beside_as_many_random_ones(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "run", "multi_size=true", "evaluation.baselines.random=0")
+    words = [f"run={tmp_path / 'run'}", "ipc=1", "evaluation.baselines.random=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gmlight.evaluate", *words, f"hydra.run.dir={tmp_path / 'again'}"],
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert "first 1 of 2" in done.stdout
+    rows = json.loads((tmp_path / "again" / "result.json").read_text())["evaluations"]
+    assert [row["name"] for row in rows] == ["condensed, first 1 of 2", "random images"]
+    assert [(row["images"], row["storage_bytes"]) for row in rows] == [(10, 10 * 64 * 4)] * 2
+    refused = subprocess.run(
+        [sys.executable, "-m", "gmlight.evaluate", words[0], "ipc=3"], capture_output=True, text=True
+    )
+    assert "ipc=3: must be from 1 to 2" in refusal(refused)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["synthetic=shared_components", "initialization=real"], "multi_size=true: this form has no images"),
+        (["matching=inter", "matching.mixed_real=8"], "multi_size=true: mixed batches have no prefixes"),
+    ],
+)
+def test_sets_without_prefixes_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(composed("multi_size=true", *words))

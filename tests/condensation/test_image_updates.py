@@ -40,24 +40,55 @@ def test_the_classes_of_the_steps() -> None:
     assert list(ImageUpdates(steps=2, by_class=True).targets(3)) == [0, 1, 2, 0, 1, 2]
 
 
+def drawn(updates: ImageUpdates, classes: int, images: int, *place: int) -> torch.Tensor | None:
+    (found,) = updates.draws(classes, images, *place)
+    return found
+
+
 def test_drawn_images_are_different_ones_of_each_class() -> None:
     updates = ImageUpdates(at_once=3)
-    drawn = updates.draw(4, 5, 0, 1, 2)
-    assert drawn is not None
-    assert drawn.shape == (4, 3)
-    assert all(len(set(of_class)) == 3 for of_class in drawn.tolist())
-    assert len({tuple(of_class) for of_class in drawn.tolist()}) > 1
-    again = updates.draw(4, 5, 0, 1, 2)
+    once = drawn(updates, 4, 5, 0, 1, 2)
+    assert once is not None
+    assert once.shape == (4, 3)
+    assert all(len(set(of_class)) == 3 for of_class in once.tolist())
+    assert len({tuple(of_class) for of_class in once.tolist()}) > 1
+    again = drawn(updates, 4, 5, 0, 1, 2)
     assert again is not None
-    assert torch.equal(drawn, again)
+    assert torch.equal(once, again)
     for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3)):
-        found = updates.draw(4, 5, *other)
+        found = drawn(updates, 4, 5, *other)
         assert found is not None
-        assert not torch.equal(drawn, found)
-    everything = torch.cat([updates.draw(1, 5, 0, k, 0) for k in range(40)])  # type: ignore[misc]
+        assert not torch.equal(once, found)
+    everything = torch.cat([drawn(updates, 1, 5, 0, k, 0) for k in range(40)])  # type: ignore[misc]
     assert torch.bincount(everything.flatten()).min() > 12  # of 24 on average
-    assert updates.draw(4, 3, 0, 1, 2) is None
-    assert ImageUpdates().draw(4, 5, 0, 1, 2) is None
+    assert drawn(updates, 4, 3, 0, 1, 2) is None
+    assert drawn(ImageUpdates(), 4, 5, 0, 1, 2) is None
+
+
+def test_prefixes_of_every_size_are_matched_before_all_images() -> None:
+    """Of 4 stored images, decoded to 3 each: the first 3, 6 or 9 of 12; with at most 5, some of them."""
+    seen = set()
+    for k in range(30):
+        prefix, everything = ImageUpdates(prefixes=4).draws(2, 12, 0, k, 1)
+        assert prefix is not None
+        assert everything is None
+        assert prefix.tolist() == [list(range(prefix.shape[1]))] * 2
+        seen.add(prefix.shape[1])
+        few, some = ImageUpdates(prefixes=4, at_once=5).draws(2, 12, 0, k, 1)
+        assert few is not None
+        assert some is not None
+        assert few.shape == (2, min(5, prefix.shape[1]))
+        assert int(few.max()) < prefix.shape[1]
+        assert some.shape == (2, 5)
+    assert seen == {3, 6, 9}
+    (first, _), (again, _), (other, _) = (
+        ImageUpdates(prefixes=99).draws(1, 99, seed, 1, 2) for seed in (0, 0, 1)
+    )
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert first.shape == again.shape != other.shape
+    assert list(ImageUpdates(prefixes=1).draws(2, 4, 0, 0, 0)) == [None]  # a single stored image has none
 
 
 def loss_of(rule: str, k: int, network: torch.nn.Module, images: torch.Tensor, real: list) -> torch.Tensor:
@@ -74,6 +105,7 @@ def by_hand(
     rounds: int = 1,
     by_class: bool = False,
     decode: Callable[[torch.Tensor, int], torch.Tensor] = lambda images, k: images,
+    first: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
     rate: Callable[[int], float] = lambda k: 1.0,
     after: Callable[[torch.Tensor], torch.Tensor] = lambda images: images,
 ) -> torch.Tensor:
@@ -82,9 +114,10 @@ def by_hand(
     for batch in batches:
         with seeded(3, "network", batch.k):
             network = small_network().eval()
-        for c in [c for _ in range(rounds) for c in (range(3) if by_class else [None])]:
+        steps = [c for _ in range(rounds) for c in (range(3) if by_class else [None])]
+        for form, c in [(form, c) for form in (first, decode) if form for c in steps]:
             leaf = images.clone().requires_grad_()
-            loss = loss_of(rule, batch.k, network, decode(leaf, batch.k), list(batch.images))
+            loss = loss_of(rule, batch.k, network, form(leaf, batch.k), list(batch.images))
             (gradient,) = torch.autograd.grad(loss, leaf)
             if c is not None:
                 kept = torch.zeros_like(gradient)
@@ -150,6 +183,30 @@ def test_some_images_of_a_class_are_matched(formed: bool) -> None:
     expected = by_hand(images, batches, "multilevel", decode=some)
     (learned,) = module.synthetic.parameters()
     torch.testing.assert_close(learned.detach(), expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("formed", [False, True])
+def test_an_update_steps_on_a_prefix_and_then_on_all_images(formed: bool, by_class: bool) -> None:
+    images, batches = random_images(3, 3, 2, 8, 8), real_batches(outer=4, updates=1, classes=3)
+    synthetic = MultiFormation(images, 2) if formed else Pixels(images)
+    updates = ImageUpdates(by_class=by_class, prefixes=3)
+    module = condenser(images, 1, [], synthetic, image_updates=updates)
+    fit(module, batches)
+    sizes = [int(torch.randint(1, 3, (), generator=generator(3, "prefix", k, 0))) for k in range(4)]
+    assert set(sizes) == {1, 2}
+
+    def decode(images: torch.Tensor, k: int) -> torch.Tensor:
+        return multi_formed(images, 2) if formed else images
+
+    expected = by_hand(
+        images, batches, "multilevel", by_class=by_class, decode=decode,
+        first=lambda images, k: decode(images[:, : sizes[k]], k),
+    )  # fmt: skip
+    (learned,) = module.synthetic.parameters()
+    torch.testing.assert_close(learned.detach(), expected, rtol=1e-9, atol=1e-11)
+    plain = by_hand(images, batches, "multilevel", by_class=by_class, decode=decode)
+    assert not torch.allclose(expected, plain)
 
 
 def test_the_rate_follows_the_outer_iterations() -> None:

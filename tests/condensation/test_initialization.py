@@ -82,7 +82,7 @@ def test_kmeans_clusters_the_features_of_a_trained_network(monkeypatch: pytest.M
         return indices.view(-1, 1).double()
 
     monkeypatch.setattr(initialization, "trained_features", trained)
-    monkeypatch.setattr(initialization, "features_of", features)
+    monkeypatch.setattr(initialization, "outputs_of", features)
     network = functools.partial(ConvNet, width=2, depth=1, activation="relu", norm="none", pooling="none")
     initialization.kmeans(
         train, 2, torch.Generator(), features="network", network=network, epochs=3, batch_size=5, lr=0.1,

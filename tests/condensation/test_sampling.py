@@ -1,19 +1,24 @@
 """Representative batches: real images near the centres of clusters."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.builders.data import build_data, build_sampler
 from gmlight.builders.parts import build_factory
 from gmlight.condensation import sampling
-from gmlight.condensation.sampling import Representatives, near_centres
+from gmlight.condensation.sampling import MatchedRepresentatives, Representatives, near_centres
 from gmlight.config.validate import check
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import RealImages, random_sampling
 from gmlight.errors import ConfigError
-from gmlight.training.features import before_last_layer, features_of
-from helpers.problems import small_network
-from helpers.runs import composed
+from gmlight.runtime.seeding import generator, seeded
+from gmlight.training.features import before_last_layer, outputs_of
+from helpers.problems import real_images, small_network
+from helpers.runs import composed, train_tiny
 
 CPU = torch.device("cpu")
 
@@ -130,8 +135,8 @@ def test_representatives_are_nearer_to_the_centres_than_random_images() -> None:
     extract = sampler._features(data.train, 0)
 
     def spread(indices: torch.Tensor) -> float:
-        features = features_of(extract, data.train, torch.arange(data.train.counts[0]))
-        chosen = features_of(extract, data.train, indices)
+        features = outputs_of(extract, data.train, torch.arange(data.train.counts[0]))
+        chosen = outputs_of(extract, data.train, indices)
         return torch.cdist(features, chosen).min(1).values.mean().item()
 
     chosen = sampler(data.train, 8, 0, torch.Generator())._indices[0]
@@ -196,3 +201,101 @@ def test_seconds_are_those_of_all_refreshes() -> None:
     sampler.seconds = 2.0
     assert data.sampling_seconds(7) == 6.0
     assert data.sampling_seconds(6) == 4.0
+
+
+def matched_sampler(**settings: int) -> MatchedRepresentatives:
+    return MatchedRepresentatives(
+        **({"every": 2, "nearest": 1, "candidates": 0, "updates": 3, "seed": 0} | settings)
+    )
+
+
+def decided(sampler: MatchedRepresentatives, network: torch.nn.Module, k: int, t: int) -> list[torch.Tensor]:
+    """Draws 4 images of each of 3 classes of 30."""
+    draw = sampler(NUMBERED, 4, k, torch.Generator().manual_seed(10 * k + t)).decide(network, t)
+    return list(draw._indices)
+
+
+NUMBERED = real_images(
+    torch.randint(256, (90, 2, 8, 8), generator=torch.Generator().manual_seed(0)).byte(),
+    torch.arange(90) % 3,
+    mean=[0.5, 0.5],
+    std=[0.25, 0.25],
+)
+
+
+def test_matched_representatives_are_near_the_centres_in_the_matched_networks_features() -> None:
+    network = small_network().float().eval()
+    found = decided(matched_sampler(), network, 0, 0)
+    for c, indices in enumerate(NUMBERED.class_indices()):
+        features = before_last_layer(network)(NUMBERED.batch(indices)[0]).flatten(1).detach()
+        rng = generator(0, "representatives-clusters", 0, c)
+        rows = near_centres(features, 4, 1, int(torch.randint(2**31, (), generator=rng)))
+        assert found[c].tolist() == indices[rows.squeeze(1)].tolist()
+    with seeded(1, "other"):
+        other = small_network().float().eval()
+    assert any(
+        set(a.tolist()) != set(b.tolist())
+        for a, b in zip(found, decided(matched_sampler(), other, 0, 0), strict=True)
+    )
+
+
+def test_clusters_are_renewed_every_so_many_image_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T = 3, renewed every second update: updates 0, 2, 4 of (0, 0), (0, 1), ..., (1, 2)."""
+    refreshes = []
+    near = sampling._near_all_centres
+
+    def counted(*arguments: Any) -> list[torch.Tensor]:
+        refreshes.append(arguments[-1])
+        return near(*arguments)
+
+    monkeypatch.setattr(sampling, "_near_all_centres", counted)
+    sampler, network = matched_sampler(), small_network().float().eval()
+    drawn = [decided(sampler, network, k, t) for k in range(2) for t in range(3)]
+    assert refreshes == [0, 1, 2]
+    assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1], strict=True))
+    sampler.seconds = 2.0
+    assert (sampler.estimate_seconds(1), sampler.estimate_seconds(2)) == (4.0, 6.0)
+
+    resumed = matched_sampler()
+    resumed.load_state_dict(sampler.state_dict())
+    again = decided(resumed, torch.nn.Identity(), 1, 2)  # the network is not asked before the next refresh
+    assert all(torch.equal(a, b) for a, b in zip(again, drawn[-1], strict=True))
+
+
+def test_candidates_limit_what_is_clustered_but_never_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    near = sampling._near_all_centres
+
+    def noted(extract: Any, train: Any, pools: list[torch.Tensor], *rest: Any) -> list[torch.Tensor]:
+        seen.append(pools)
+        return near(extract, train, pools, *rest)
+
+    monkeypatch.setattr(sampling, "_near_all_centres", noted)
+    network = small_network().float().eval()
+    for candidates, size in ((0, 30), (7, 7), (2, 4)):
+        sampler = matched_sampler(candidates=candidates, every=1)
+        drawn = decided(sampler, network, 0, 0)
+        assert [len(pool) for pool in seen[-1]] == [size] * 3
+        assert [len(indices) for indices in drawn] == [4] * 3
+        for c, pool in enumerate(seen[-1]):
+            assert NUMBERED.labels[pool].unique().tolist() == [c]
+    sampler = matched_sampler(candidates=7, every=1)
+    decided(sampler, network, 0, 0)
+    decided(sampler, network, 0, 1)
+    assert not torch.equal(seen[-1][0], seen[-2][0])
+
+
+def test_a_diverged_matched_network_is_named() -> None:
+    network = small_network().float().eval()
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(ConfigError, match=r"sampling=dream: .* at k=1, t=2; use a lower network_lr$"):
+        decided(matched_sampler(), network, 1, 2)
+
+
+def test_a_run_matches_what_the_sampler_decides(tmp_path: Path) -> None:
+    words = ["updates=3", "iterations=2", "real_batch=4", "evaluation.baselines.random=0"]
+    train_tiny(tmp_path / "dream", "sampling=dream", "sampling.every=4", *words)
+    train_tiny(tmp_path / "random", *words)
+    dream, other = (CondensedDataset(tmp_path / name) for name in ("dream", "random"))
+    assert not torch.equal(dream.images, other.images)

@@ -21,8 +21,8 @@ from helpers.runs import TINY, Run, composed
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 EXPERIMENTS.remove("search")  # its runs are not known in advance; see test_launchers.py
 SIZES = {
-    "beyond": 64, "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14, "table3": 240,
-    "table4": 12, "tiny_imagenet": 4,
+    "beyond": 64, "frontier": 30, "overfitting": 4, "relative_accuracy": 30, "table1": 64, "table2": 14,
+    "table3": 240, "table4": 12, "tiny_imagenet": 4,
 }  # fmt: skip
 
 
@@ -114,6 +114,14 @@ def test_blank_cells_of_table_3() -> None:
         config = composed("experiment=table3", f"dataset={dataset}", f"ipc={ipc}", f"method={method}")
         assert (blank_cell(config) is not None) is blank
     assert blank_cell(composed("ipc=1", "method=mda")) is None
+
+
+def test_methods_of_the_frontier_have_as_many_image_updates() -> None:
+    for cell in cells_of("frontier"):
+        config = composed("experiment=frontier", *cell)
+        apply_cell(config)
+        assert config.iterations * config.updates == 20 * config.scale.iterations, cell
+        assert f"iterations={config.iterations}" in describe(config).scale
 
 
 def test_steps_beyond_the_paper_are_cumulative() -> None:

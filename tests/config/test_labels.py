@@ -109,6 +109,11 @@ def test_every_key_is_seen_or_harmless(
         (["augmentation=idc", "evaluation=idc", "evaluation.batch_size=65"], "idc augmentation + cutmix",
          "paper with evaluation.batch_size=65"),
         (["augmentation=idc", "evaluation=idc", "evaluation.lr=0.1"], "idc", "paper with evaluation.lr=0.1"),
+        (["augmentation=idc", "evaluation=idc", "evaluation.precision=bfloat16"], "idc in bfloat16",
+         "paper with evaluation.precision=bfloat16"),
+        (["evaluation.precision=bfloat16"], "dsa in bfloat16", "paper with evaluation.precision=bfloat16"),
+        (["evaluation=cutmix", "evaluation.precision=bfloat16"],
+         "dsa + cutmix in bfloat16", "paper with evaluation.precision=bfloat16"),
         (["augmentation=dsa", "evaluation=idc"], "dsa + cutmix",
          "paper with evaluation.batch_size=64, evaluation.falls=[0.66666667,0.83333334], "
          "evaluation.fall=0.2"),
@@ -153,6 +158,8 @@ def test_harmless_keys_are_the_neutral_ones() -> None:
         (["+callbacks.own._target_=my.Own"], "md with callbacks.own._target_=my.Own", "paper", "convnet"),
         (["+callbacks.timer._target_=lightning.pytorch.callbacks.Timer"], "md", "paper", "convnet"),
         (["speed.precision=bfloat16"], "md with speed.precision=bfloat16", "paper", "convnet"),
+        (["speed.network_precision=bfloat16"], "md with speed.network_precision=bfloat16", "paper",
+         "convnet"),
         (["holdout=0.1"], "md with holdout=0.1", "paper", "convnet"),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "network_weight_decay": 0, "network_cutmix": 0,
         "network_start": "fresh", "pool": {"networks": 5, "epochs": 2, "least": 0.01, "most": 0.09},
         "synthetic_batch": 0, "image_lr_warmup": 0, "image_lr_decay": "none", "clip_images": False,
+        "multi_size": False,
         "matching": {"_target_": "gmlight.matching.rules.multilevel", "inter_weight": None,
                      "class_weights": "equal", "layers": "all", "step": "all"},
         "distance": {"_target_": "gmlight.matching.distances.cos_euclid", "weight": 1.0},
@@ -31,11 +32,11 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "scale": {"name": "paper", "iterations": 1000, "real_batch": 256, "networks": 50, "epochs": None},
         "evaluation": {
             "networks": 50, "architectures": None, "batch_norm": "instance", "epochs": 300, "cutmix": 0,
-            "falls": [0.5], "fall": 0.1,
+            "falls": [0.5], "fall": 0.1, "precision": "float32",
             "batch_size": 256, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "every": 500,
             "quick_networks": 5, "baselines": {"random": 50, "whole": 0},
         },
-        "speed.precision": "float32",
+        "speed.precision": "float32", "speed.network_precision": "float32",
     },
     "dataset=mnist": {
         "updates": 1, "evaluation.epochs": 1000,
@@ -44,6 +45,10 @@ PROTOCOL: dict[str, dict[str, Any]] = {
     },
     "dataset=cifar10 ipc=50": {"updates": 50},
     "dataset=cifar10 ipc=51": {"updates": 50},
+    "dataset=cifar10_dc": {
+        "dataset.name": "cifar10_dc", "dataset.mean": [0.4914, 0.4822, 0.4465],
+        "dataset.std": [0.2023, 0.1994, 0.2010], "dataset.size": [32, 32], "evaluation.epochs": 300,
+    },
     "dataset=mnist architecture=mlp": {
         "image_lr": 0.01,
         "architecture": {"_target_": "gmlight.architectures.mlp.MLP", "width": 128, "depth": 2,
@@ -111,6 +116,29 @@ PROTOCOL: dict[str, dict[str, Any]] = {
     "dataset=mnist ipc=1 method=idc distance=sae": {
         "image_lr": 0.008, "network_cutmix": 0, "synthetic.factor": 3, "augmentation.cutout": 0,
         "distance": {"_target_": "gmlight.matching.distances.sae", "weight": 1.0},
+    },
+    "dataset=cifar10 ipc=10 method=best scale=reduced": {
+        "iterations": 300, "updates": 20, "real_batch": 64, "synthetic_batch": 20, "image_lr": 0.15,
+        "image_lr_decay": "cosine", "clip_images": False, "network_images": "real", "network_lr": 0.01,
+        "network_momentum": 0.9, "network_weight_decay": 0.0005, "network_cutmix": 0, "train_batch": 64,
+        "matching": {"_target_": "gmlight.matching.rules.multilevel", "layers": "all", "step": "all"},
+        "distance._target_": "gmlight.matching.distances.cos_euclid",
+        "schedule": {"_target_": "gmlight.condensation.schedules.fixed", "epochs": 16, "unit": "steps"},
+        "synthetic.factor": 2, "augmentation._target_": "gmlight.data.dsa.Chain",
+        "initialization._target_": "gmlight.condensation.initialization.random",
+        "evaluation.batch_size": 64, "evaluation.epochs": 1000, "evaluation.cutmix": 0.5,
+    },
+    "dataset=cifar10 ipc=10 method=fast scale=reduced": {
+        "iterations": 300, "updates": 20, "real_batch": 64, "synthetic_batch": 0, "image_lr": 0.15,
+        "image_lr_decay": "cosine", "network_images": "real", "network_momentum": 0.9,
+        "network_weight_decay": 0.0005, "train_batch": 64,
+        "matching._target_": "gmlight.matching.rules.multilevel",
+        "distance._target_": "gmlight.matching.distances.cos_euclid",
+        "schedule": {"_target_": "gmlight.condensation.schedules.fixed", "epochs": 16, "unit": "steps"},
+        "synthetic._target_": "gmlight.condensation.synthetic.pixels",
+        "augmentation._target_": "gmlight.data.augmentation.none",
+        "initialization._target_": "gmlight.condensation.initialization.random",
+        "evaluation.batch_size": 256, "evaluation.epochs": 300, "evaluation.cutmix": 0,
     },
     "dataset=mnist augmentation=idc evaluation=idc": {
         "augmentation.cutout": 0, "augmentation.flip": 0, "evaluation.cutmix": 0, "evaluation.batch_size": 64,

@@ -15,13 +15,14 @@ NOT_NUMBERS: list[Any] = ["x", None, float("nan"), float("inf")]
 FROM_0 = ("iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
           "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
-          "matching.mixed_real", "sampling.steps")  # fmt: skip
+          "matching.mixed_real", "sampling.steps", "sampling.candidates")  # fmt: skip
 FROM_1 = ("pool.networks",
           "ipc", "updates", "image_steps", "real_batch", "statistics_batch", "train_batch", "log_every",
           "rounds", "dataset.images", "real_images", "checkpoint.every", "evaluation.networks",
           "evaluation.epochs", "evaluation.batch_size", "evaluation.quick_networks", "schedule.limit",
           "matching.mixed_synthetic", "initialization.epochs", "initialization.batch_size",
           "initialization.network.width", "sampling.every", "sampling.nearest", "synthetic.factor",
+          "sampling.networks",
           "synthetic.images", "architecture.width", "architecture.depth", "augmentation.evaluation_epochs",
           "augmentation.padding", "augmentation.degrees")  # fmt: skip
 FROM_2 = ("points", "dataset.number")
@@ -40,6 +41,7 @@ BELOW_1 = (
     "evaluation.momentum",
     "initialization.momentum",
     "holdout",
+    "sampling.drop",
 )
 UP_TO_1 = ("augmentation.crop", "augmentation.cutout", "augmentation.flip", "evaluation.cutmix",
            "network_cutmix")  # fmt: skip
@@ -48,6 +50,7 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "network_start": (["fresh", "pool"], ["trained", None]),
     "image_lr_decay": (["none", "linear", "cosine"], ["step", None]),
     "clip_images": ([True, False], ["x", None]),
+    "multi_size": ([True, False], ["x", None]),
     "matching.step": (["all", "class"], ["classes", None]),
     "initialization.features": (["network", "pixels"], ["images"]),
     "dataset.fit": (["squash", "crop", "pad"], ["stretch", None]),

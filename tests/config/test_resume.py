@@ -97,14 +97,21 @@ def outcome(folder: Path) -> tuple[bytes, list | None, list[str], list[list[floa
     )
 
 
+SAMPLING = {
+    "representative": ["sampling.every=2", "sampling.steps=2", "sampling.nearest=2"],
+    "dream": ["sampling.every=3", "sampling.nearest=2", "multi_size=true"],  # clustered at updates 0 and 3
+    "easy": ["sampling.networks=1", "sampling.steps=2", "sampling.drop=0.3"],
+}
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
 def test_steps_beyond_the_paper_resume_in_the_same_bits(
-    typed: Run, stop_in: Callable[..., None], tmp_path: Path
+    sampling: str, typed: Run, stop_in: Callable[..., None], tmp_path: Path
 ) -> None:
     """The run is stopped after the second, the fourth and the fifth update."""
     words = [
         *WORDS, "augmentation=dsa", "synthetic=multi_formation", "network_images=real",
-        "sampling=representative", "sampling.every=2", "sampling.steps=2", "sampling.nearest=2",
-        "evaluation.every=0",
+        f"sampling={sampling}", *SAMPLING[sampling], "evaluation.every=0",
     ]  # fmt: skip
     assert typed("train", *words, "hydra.run.dir=undisturbed").returncode == 0
     session = [*words, "hydra.run.dir=made"]
@@ -394,12 +401,13 @@ MAY_NOT_CHANGE = (
     "train_batch=8", "network_images=real", "image_lr=0.2", "image_momentum=0.4", "network_lr=0.02",
     "network_momentum=0.4", "network_weight_decay=0.1", "network_cutmix=0.1", "seed=1",
     "synthetic_batch=1", "image_lr_warmup=0.1", "image_lr_decay=cosine", "clip_images=true",
-    "matching.step=class", "network_start=pool",
+    "multi_size=true", "matching.step=class", "network_start=pool",
     "pool.networks=3", "pool.epochs=1", "pool.least=0", "pool.most=1",
-    "holdout=0.1", "speed.precision=bfloat16", "evaluation.cutmix=0.5",
+    "holdout=0.1", "speed.precision=bfloat16", "speed.network_precision=bfloat16", "evaluation.cutmix=0.5",
     "matching=inter", "matching.class_weights=batch", "distance=mse", "distance.weight=2", "schedule=fixed",
     "schedule.unit=steps", "initialization=real", "synthetic=multi_formation", "augmentation=dsa",
-    "sampling=representative", "architecture=mlp", "architecture.width=9", "dataset.mean=[0.2]",
+    "sampling=representative", "sampling=easy", "sampling=dream", "architecture=mlp", "architecture.width=9",
+    "dataset.mean=[0.2]",
     "dataset.std=[0.2]", "scale.real_batch=5", "scale.networks=9", "scale.epochs=9", "scale.name=mine",
 )  # fmt: skip
 

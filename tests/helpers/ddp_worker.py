@@ -44,6 +44,7 @@ class Case:
         factor: factor of multi-formation; 1: pixels.
         by_class: whether each class has image steps of its own.
         at_once: images per class that an update matches; 0: all.
+        prefixes: stored images per class whose prefixes are matched too; 0: none are.
     """
 
     rule: rules.MatchingRule
@@ -54,6 +55,7 @@ class Case:
     factor: int = 1
     by_class: bool = False
     at_once: int = 0
+    prefixes: int = 0
 
 
 CASES = {
@@ -72,6 +74,7 @@ CASES = {
     "classes in turn": Case(rules.intra(), by_class=True, image_steps=2),
     "classes in turn, means": Case(rules.interleaved(), by_class=True, siamese=True),
     "parts": Case(rules.multilevel(), factor=2, at_once=3),
+    "prefixes": Case(rules.multilevel(), prefixes=2),
     "siamese mixed batches": Case(rules.inter(), mixed=True, siamese=True),
 }
 
@@ -116,7 +119,7 @@ def condense(
         inner_loop,
         updates=UPDATES,
         image_optimizer=IMAGE_OPTIMIZER,
-        image_updates=ImageUpdates(case.image_steps, case.by_class, case.at_once),
+        image_updates=ImageUpdates(case.image_steps, case.by_class, case.at_once, case.prefixes),
         dsa=transform,
         diagnose_every=1,
         seed=3,

@@ -1,15 +1,27 @@
 """Figures show the measured values."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
 from gmlight.reporting.entries import Entry, MeasuredZeta
-from gmlight.reporting.figures import plot_accuracies, plot_trajectory, plot_zetas, save_figure, save_plots
+from gmlight.reporting.figures import (
+    TimedAccuracy,
+    plot_accuracies,
+    plot_frontier,
+    plot_trajectory,
+    plot_zetas,
+    save_figure,
+    save_plots,
+)
 from gmlight.reporting.paper import Cell
+from helpers.results import changed
 
 
 def entry(choice: str, ipc: int, *values: float, scale: str = "paper") -> Entry:
@@ -93,3 +105,45 @@ def test_error_bars_are_one_std_over_all_networks() -> None:
     (bars,) = figure.axes[0].containers
     (line,) = bars[2][0].get_segments()  # type: ignore[attr-defined]
     assert line[:, 1].tolist() == pytest.approx([7 - 5**0.5, 7 + 5**0.5])
+
+
+def timed(minutes: float | None, mean: float, *changes: tuple[str, Any]) -> dict[str, Any]:
+    accuracy = {"values": [mean - 1, mean + 1], "mean": mean, "std": 1.0}
+    seconds = {} if minutes is None else {"condensing": 60 * minutes}
+    return changed(("evaluations.0.accuracy", accuracy), ("seconds", seconds), *changes)
+
+
+def test_accuracy_against_minutes() -> None:
+    figure = plot_frontier("title", {"best": [TimedAccuracy(3, 40, 1), TimedAccuracy(30, 44, 2)]})
+    (axes,) = figure.axes
+    assert list(axes.get_lines()[0].get_xdata()) == [3, 30]
+    assert list(axes.get_lines()[0].get_ydata()) == [40, 44]
+    (bars,) = axes.containers
+    spans = [segment[:, 1].tolist() for segment in bars[2][0].get_segments()]  # type: ignore[attr-defined]
+    assert spans == [[39, 41], [42, 46]]
+
+
+def test_only_alike_runs_share_a_figure_of_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol, an ipc, a dataset or a device of its own is another figure; one duration is none."""
+    gpu = ("environment", {"device": "a GPU"})
+    results = [
+        timed(30, 44), timed(3, 40), timed(5, 38, ("method", "dc")), timed(None, 30), timed(0, 20),
+        timed(30, 54, ("protocol", "idc")), timed(30, 64, ("config.ipc", 10)),
+        timed(3, 50, gpu), timed(1, 49, gpu),
+        timed(2, 90, ("config.dataset.name", "digits")),
+    ]  # fmt: skip
+    found: dict[str, Mapping[str, Sequence[TimedAccuracy]]] = {}
+
+    def plot(title: str, series: Mapping[str, Sequence[TimedAccuracy]]) -> Figure:
+        found[title] = series
+        return plot_frontier(title, series)
+
+    monkeypatch.setattr("gmlight.reporting.figures.plot_frontier", plot)
+    runs = RunCollection({}, results={Path(str(i)): result for i, result in enumerate(results)})
+    assert len(save_plots(runs, tmp_path / "plots")) == 2
+    assert found == {
+        "mnist, ipc 1, protocol plain, a GPU": {"m": [(1, 49, 1), (3, 50, 1)]},
+        "mnist, ipc 1, protocol plain, unknown device": {
+            "dc": [(5, 38, 1)], "m": [(3, 40, 1), (30, 44, 1)],
+        },
+    }  # fmt: skip

@@ -107,7 +107,7 @@ def test_broken_results_are_named_and_the_others_are_shown(
         for i, (key, value) in enumerate(
             [("command", "an 'open quote"), ("config.seed", [0]), ("evaluations.0.accuracy.values", ["x"]),
              ("config.ipc", "1"), ("seconds", {"condensing": "long"}), ("zeta_used", [["x"]]),
-             ("zeta_used", [[], [5]])]
+             ("zeta_used", [[], [5]]), ("environment", []), ("environment", {"device": 3})]
         )
     ]  # fmt: skip
     for i, schedule in enumerate([{"unit": {"a": 1}}, {"unit": "years"}, {}, "until_overfit"]):

@@ -91,6 +91,43 @@ def test_function_that_cannot_be_compiled_runs_uncompiled(monkeypatch: pytest.Mo
     assert lines == ["doubling cannot be compiled and runs uncompiled: no backend"]
 
 
+@pytest.mark.parametrize(
+    ("factor", "active"),
+    [(1, True), (1.0011, True), (1.0012, False), (float("nan"), False), (float("inf"), False)],
+)
+def test_function_that_is_compiled_wrongly_runs_uncompiled(
+    factor: float, active: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **options: lambda values: [factor * 2 * values, values]
+    )
+    lines: list[str] = []
+    compiled = Compiled(lambda values: [2 * values, values], "doubling", lines.append)
+    for _ in range(2):
+        doubled, same = compiled(torch.tensor([3.0, 0.0]))
+        assert doubled.tolist() == pytest.approx([6 * (factor if active else 1), 0])
+        assert same.tolist() == [3, 0]
+    assert compiled.active is active
+    assert len(lines) == 1
+    if not active:
+        assert lines[0].startswith(f"doubling runs uncompiled: torch {torch.__version__} compiles it wrongly")
+        assert "\n" not in lines[0]
+
+
+def test_a_tolerance_of_its_own_and_numbers_that_are_not_finite_anyway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **options: lambda values: 1.1 * function(values))
+    assert not Compiled(torch.sin, "the sine", print, 0.09)(torch.ones(2)).isnan().any()
+    for tolerance, active in ((0.09, False), (0.11, True)):
+        compiled = Compiled(torch.sin, "the sine", print, tolerance)
+        compiled(torch.ones(2))
+        assert compiled.active is active
+    diverged = Compiled(torch.log, "the logarithm", print)
+    assert diverged(torch.tensor([-1.0])).isnan().all()
+    assert diverged.active  # its first numbers cannot be compared
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(missing_compiler(CPU) is not None, reason="there is no compiler")
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer"])

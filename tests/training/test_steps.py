@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from gmlight.data.augmentation import none
+from gmlight.data.augmentation import CutMix, none
 from gmlight.data.images import LabelledImages
+from gmlight.runtime.seeding import generator, seeded
 from gmlight.training.ensemble import Ensemble
-from gmlight.training.features import features_of, trained_features
+from gmlight.training.features import outputs_of, trained_features
 from gmlight.training.steps import SGDSettings, steps_per_epoch, training_steps
 from helpers.problems import real_images
 
@@ -68,6 +69,41 @@ def test_a_small_set_is_one_mini_batch_in_its_order() -> None:
     assert seen == [[0, 1, 2, 3, 4]] * 2
 
 
+class Seeing(nn.Linear):
+    """Notes the type of its outputs."""
+
+    def __init__(self, seen: list[torch.dtype]) -> None:
+        super().__init__(4, 3)
+        self.seen = seen
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(images.flatten(1))
+        self.seen.append(logits.dtype)
+        return logits
+
+
+@pytest.mark.parametrize("cutmix", [None, CutMix(1.0)])
+def test_bfloat16_rounds_the_products_alone(cutmix: CutMix | None) -> None:
+    """Weights, loss and optimizer stay in float32; a step errs by as much as eight bits allow."""
+    images = LabelledImages(torch.randn(8, 1, 2, 2, generator=generator(0, "images")), torch.arange(8) % 3)
+    moved = {}
+    for precision in (None, torch.bfloat16):
+        seen: list[torch.dtype] = []
+        with seeded(0, "network"):
+            network = Seeing(seen)
+        before = network.weight.detach().clone()
+        steps = training_steps(
+            Ensemble([network]), torch.optim.SGD(network.parameters(), lr=1.0), images, batch_size=8,
+            rngs=[generator(0, "batches")], augmentation=none, cutmix=cutmix, precision=precision,
+        )  # fmt: skip
+        next(steps)
+        assert seen == [precision or torch.float32]
+        assert network.weight.dtype is network.weight.grad.dtype is torch.float32  # type: ignore[union-attr]
+        moved[precision] = network.weight.detach() - before
+    error = (moved[torch.bfloat16] - moved[None]).norm() / moved[None].norm()
+    assert 1e-5 < error < 2e-2
+
+
 def test_features_are_those_of_the_trained_network_in_eval_mode() -> None:
     """Batch norm makes the mode matter; the images are asked for in another order."""
     labels = torch.tensor([0, 1, 1, 2, 0, 2])
@@ -85,5 +121,5 @@ def test_features_are_those_of_the_trained_network_in_eval_mode() -> None:
     norm = network[0]
     images = split.batch(indices)[0]
     expected = (images - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
-    torch.testing.assert_close(features_of(extract, split, indices), expected.flatten(1))
+    torch.testing.assert_close(outputs_of(extract, split, indices), expected.flatten(1))
     assert norm.num_batches_tracked == 3
