@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from gmlight.artifacts.results import images_per_class
 from gmlight.benchmarking.textbook import Measurement
 from gmlight.condensation.condenser import Condenser
+from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.data.images import RealBatch, class_sizes
 from gmlight.runtime.profiling import PartTimer, Stopwatch
 
@@ -35,7 +36,11 @@ class MeasuredLoop(lightning.Callback):
         synthetic = len(config.dataset.classes) * images_per_class(config)
         in_steps = config.schedule.unit == "steps"
         self._images_per_zeta = min(synthetic, config.train_batch) if in_steps else synthetic
-        self._per_class = images_per_class(config)
+        self._per_class, self._seed = images_per_class(config), config.seed
+        self._steps = config.image_steps * len(config.dataset.classes)
+        self._updates = ImageUpdates(
+            at_once=config.synthetic_batch, prefixes=config.ipc if config.multi_size else 0
+        )
         self._mixed = config.image_steps * config.matching.get("mixed_synthetic", 0)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -56,7 +61,7 @@ class MeasuredLoop(lightning.Callback):
         times = 1
         if module.image_updates.by_class and (mixed or module.matcher.needs_every_class(batch.k)):
             times = len(module.matcher.info.classes)
-        self._counts["synthetic_images"] += times * (self._mixed if mixed else self._matched(module, batch))
+        self._counts["synthetic_images"] += times * (self._mixed if mixed else self._matched(batch))
         if batch.t == module.updates - 1:
             zeta = sum(zetas[-1] for zetas in module.zeta_used)
             counts = self._counts | {"trained_images": zeta * self._images_per_zeta}
@@ -64,12 +69,11 @@ class MeasuredLoop(lightning.Callback):
             self._task = self.pipe.recv()
             self._start(trainer)
 
-    def _matched(self, module: Condenser, batch: RealBatch) -> int:
+    def _matched(self, batch: RealBatch) -> int:
         # Synthetic images in the steps of an update.
-        updates, classes = module.image_updates, len(module.matcher.info.classes)
-        drawn = updates.draws(1, self._per_class, module.seed, batch.k, batch.t)
+        drawn = self._updates.draws(1, self._per_class, self._seed, batch.k, batch.t)
         sizes = [self._per_class if chosen is None else chosen.shape[1] for chosen in drawn]
-        return updates.steps * classes * sum(sizes)
+        return self._steps * sum(sizes)
 
     def _start(self, trainer: lightning.Trainer) -> None:
         while self._task in self.others:

@@ -11,6 +11,7 @@ from gmlight.condensation.image_updates import ImageUpdates
 from gmlight.data.images import RealBatch
 from gmlight.matching import rules
 from gmlight.runtime.profiling import PartTimer
+from gmlight.runtime.seeding import generator
 from helpers.condensers import condenser
 from helpers.problems import random_images
 from helpers.runs import composed
@@ -29,6 +30,10 @@ class Pipe:
         self.sent.append(measured)
 
 
+# Images of the prefixes of k = 0 and of k = 1, each for t = 0 and 1.
+MULTI = [
+    sum(int(torch.randint(1, 3, (), generator=generator(0, "prefix", k, t))) for t in (0, 1)) for k in (0, 1)
+]
 WORDS = ("ipc=3", "updates=2", "image_steps=5", "train_batch=8", "matching=inter")
 
 
@@ -45,6 +50,8 @@ WORDS = ("ipc=3", "updates=2", "image_steps=5", "train_batch=8", "matching=inter
         # Two of the three images of a class.
         (("synthetic_batch=2",), False, [(24, 200, 120), (24, 200, 180)]),
         (("synthetic_batch=4",), False, [(24, 300, 120), (24, 300, 180)]),
+        # Besides all three images of a class, the first one or two.
+        (("multi_size=true",), False, [(24, 300 + 50 * MULTI[0], 120), (24, 300 + 50 * MULTI[1], 180)]),
     ],
 )
 def test_counts_of_two_iterations(words: tuple[str, ...], mixed: bool, counts: list[tuple]) -> None:
