@@ -9,7 +9,7 @@ import matplotlib
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from gmlight.artifacts.inert import figure_text, file_name
 from gmlight.artifacts.record import RunRecord
@@ -33,7 +33,7 @@ class TimedAccuracy(NamedTuple):
     Args:
         minutes: of condensing.
         mean: over the evaluation networks, in percent.
-        std: over them.
+        std: over them; of several sets, the mean of theirs.
     """
 
     minutes: float
@@ -159,9 +159,12 @@ def plot_frontier(title: str, series: Mapping[str, Sequence[TimedAccuracy]]) -> 
     axes = figure.subplots()
     _error_bars(axes, series)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set(title=figure_text(title), xlabel="minutes of condensing", ylabel="test accuracy, %")
-    _finish(axes)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    _grid(axes)
     return figure
 
 
@@ -230,8 +233,8 @@ def _zeta_figures(zetas: Iterable[MeasuredZeta]) -> dict[str, Figure]:
 
 
 def _frontier_figures(results: Iterable[Mapping[str, Any]]) -> dict[str, Figure]:
-    # A figure for each dataset, ipc, protocol and device on which one method ran for several durations.
-    groups: dict[tuple[str, int, str, str], dict[str, list[TimedAccuracy]]] = {}
+    # A figure for each dataset, ipc, protocol and device on which one method ran at several scales.
+    groups: dict[tuple[str, int, str, str], dict[str, dict[str, list[TimedAccuracy]]]] = {}
     for result in results:
         record, row = RunRecord.from_dict(result), result["evaluations"][0]
         seconds = result.get("seconds", {}).get("condensing")
@@ -240,14 +243,21 @@ def _frontier_figures(results: Iterable[Mapping[str, Any]]) -> dict[str, Figure]
         device = result.get("environment", {}).get("device", "unknown device")
         group = record.config["dataset"]["name"], record.config["ipc"], record.protocol, device
         point = TimedAccuracy(seconds / 60, row["accuracy"]["mean"], row["accuracy"]["std"])
-        groups.setdefault(group, {}).setdefault(record.method, []).append(point)
+        scales = groups.setdefault(group, {}).setdefault(record.method, {})
+        scales.setdefault(record.scale, []).append(point)
     figures = {}
     for number, ((dataset, ipc, protocol, device), series) in enumerate(sorted(groups.items())):
         if max(map(len, series.values())) > 1:
             title = f"{dataset}, ipc {ipc}, protocol {protocol}, {device}"
-            lines = {name: sorted(points) for name, points in sorted(series.items())}
+            lines = {
+                name: sorted(map(_mean_of_seeds, scales.values())) for name, scales in sorted(series.items())
+            }
             figures[f"{dataset}-ipc{ipc}-frontier-{number}"] = plot_frontier(title, lines)
     return figures
+
+
+def _mean_of_seeds(points: Sequence[TimedAccuracy]) -> TimedAccuracy:
+    return TimedAccuracy(*map(statistics.fmean, zip(*points, strict=True)))
 
 
 def _error_bars(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, float]]]) -> None:
@@ -260,7 +270,7 @@ def _error_bars(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, fl
             std,
             label=figure_text(name),
             color=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
+            marker=MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],  # other pairs from the eighth line on
             capsize=3,
         )
 
