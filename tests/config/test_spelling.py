@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import open_dict
 
-from gmlight.config.spelling import check_keys, check_spelling
+from gmlight.config.spelling import check_keys, check_spelling, explain_unknown_key
 from gmlight.errors import ConfigError
 from helpers.runs import composed
 
@@ -74,6 +74,13 @@ def test_an_added_key_that_nothing_reads_is_refused(group: str | None, key: str,
         (config if group is None else config[group])[key] = 1
     with pytest.raises(ConfigError, match=line.replace("?", r"\?")):
         check_keys(config)
+
+
+def test_a_key_of_another_option_is_not_its_own_correction() -> None:
+    line = (
+        "architecture.depth: no such key in the chosen option of architecture, but in another; --help lists"
+    )
+    assert explain_unknown_key("architecture.depth").startswith(line)
 
 
 def test_arguments_of_parts_may_be_added() -> None:
