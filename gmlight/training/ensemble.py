@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -11,7 +12,8 @@ class Ensemble(nn.Module):
     """n networks as one module: [n, batch, channels, H, W] -> [n, batch, classes].
 
     Their parameters are stacked and the forward pass is vmapped, so n networks launch as many GPU kernels as
-    one. A single network is used directly and keeps its parameters.
+    one. Under autocast they run one after another. A single network is used directly and keeps its
+    parameters.
 
     Args:
         networks: n networks of the same architecture.
@@ -47,4 +49,15 @@ class Ensemble(nn.Module):
         def run_member(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
             return functional_call(self._template[0], (parameters, buffers), (images,))
 
+        if torch.is_autocast_enabled(images.device.type):  # which vmap would ignore
+            return torch.stack(
+                [
+                    run_member(_of_member(parameters, i), _of_member(buffers, i), images[i])
+                    for i in range(self.size)
+                ]
+            )
         return vmap(run_member, randomness="different")(parameters, buffers, images)
+
+
+def _of_member(stacked: dict[str, Tensor], i: int) -> dict[str, Tensor]:
+    return {name: values[i] for name, values in stacked.items()}

@@ -17,10 +17,13 @@ from helpers.problems import random_images, small_network
 from helpers.runs import composed
 
 
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "group"])
-def test_ensemble_trains_like_its_networks_alone(norm: str) -> None:
-    networks = [small_network(norm) for _ in range(3)]
-    images = LabelledImages(random_images(9, 2, 8, 8), torch.arange(9) % 3)
+def test_ensemble_trains_like_its_networks_alone(norm: str, precision: torch.dtype | None) -> None:
+    """Autocast applies to single precision alone."""
+    dtype = torch.double if precision is None else torch.float
+    networks = [small_network(norm).to(dtype) for _ in range(3)]
+    images = LabelledImages(random_images(9, 2, 8, 8).to(dtype), torch.arange(9) % 3)
 
     def trained(ensemble: Ensemble, seeds: list[int]) -> torch.Tensor:
         optimizer = torch.optim.SGD(ensemble.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -28,17 +31,18 @@ def test_ensemble_trains_like_its_networks_alone(norm: str) -> None:
         steps = training_steps(
             ensemble, optimizer, images, batch_size=4, rngs=rngs, augmentation=lambda x, rng: x + torch.rand(
                 (), generator=rng
-            ),
+            ), precision=precision,
         )  # fmt: skip
         for _ in range(7):  # two epochs of three mini-batches, the last one smaller, and a step
             next(steps)
         ensemble.eval()
         with torch.no_grad():
-            return ensemble(random_images(1, 5, 2, 8, 8).expand(ensemble.size, -1, -1, -1, -1))
+            return ensemble(random_images(1, 5, 2, 8, 8).to(dtype).expand(ensemble.size, -1, -1, -1, -1))
 
     alone = [trained(Ensemble([copy.deepcopy(network)]), [i]) for i, network in enumerate(networks)]
     together = trained(Ensemble(networks), [0, 1, 2])
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=1e-11)
+    exactly = {"rtol": 1e-9, "atol": 1e-11} if precision is None else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(together, torch.cat(alone), **exactly)
     assert not torch.equal(together[0], together[1])
 
 
