@@ -196,8 +196,8 @@ def test_in_a_spawned_process(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "method": ({"method": "nope"}, "method=nope: no such option; use one of dc, dsa, .*mda"),
-    "no choice": ({"method": 3}, "method=3: no option of method; use one of dc"),
+    "method": ({"method": "nope"}, "method=nope: no such option; use one of best, dc, .*mda"),
+    "no choice": ({"method": 3}, "method=3: no option of method; use one of best"),
     "scale": ({"scale": "huge"}, "scale=huge: .*paper, reduced"),
     "dataset": ({"train": "cifar11"}, "dataset=cifar11: no such option, did you mean cifar10"),
     "ipc": ({"ipc": 0}, "ipc=0: must be a whole number"),
