@@ -97,9 +97,9 @@ def explain_unknown_key(key: str, name: str = "train") -> str:
         key: such as `distance.wieght`.
         name: of the command.
     """
-    if key in _keys():
-        return f"{key}: no such key in the chosen option of {_root(key)}, only in others; --help lists them"
     group, _, last = key.rpartition(".")
+    if key in _keys() and not last.isdigit():
+        return f"{key}: no such key in the chosen option of {_root(key)}, only in others; --help lists them"
     nested = sorted(each for each in _keys() if each.split(".")[1:] == [key])
     siblings = {each.rpartition(".")[2] for each in _keys() if group and each.rpartition(".")[0] == group}
     if last.isdigit():
