@@ -16,7 +16,7 @@ from gmlight.builders.parts import (
     needs_statistics,
     network_sgd,
 )
-from gmlight.config.answers import answer
+from gmlight.config.answers import answer, option_name
 from gmlight.config.compose import instantiate
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import random_sampling
@@ -39,8 +39,8 @@ def check_textbook_config(config: DictConfig) -> None:
     rule = getattr(build_rule(config), "name", "user-defined")
     pixels = answer(config.synthetic, "stores_pixels")
     synthetic = "pixels" if pixels else answer(config.synthetic, "__name__")
-    random = instantiate(config.sampling) is random_sampling
-    sampling = "random" if random else answer(config.sampling, "option", answer(config.sampling, "__name__"))
+    random = instantiate(config.sampling) is random_sampling  # conf/ names it by a method of Hydra's
+    sampling = "random" if random else option_name(config.sampling)
     for key, value, supported in (
         ("matching", rule, reference.RULES),
         ("matching.class_weights", config.matching.get("class_weights", "equal"), ["equal"]),

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
-from gmlight.builders.parts import Parts, autocast_precision, build_initialization, network_sgd, unless_auto
+from gmlight.builders.parts import Parts, build_initialization, network_sgd, unless_auto
 from gmlight.condensation.condenser import Condenser
 from gmlight.condensation.image_updates import ImageRate, ImageUpdates
 from gmlight.condensation.inner_loop import InnerLoop
@@ -24,6 +24,7 @@ from gmlight.errors import ConfigError
 from gmlight.matching.engine import GradientEngine
 from gmlight.matching.image_gradient import GradientMatcher
 from gmlight.matching.real_gradients import check_memory
+from gmlight.runtime.autocast import autocast_type
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.progress import show_progress
 from gmlight.runtime.seeding import generator
@@ -182,7 +183,7 @@ def build_inner_loop(
     sgd, mixes = network_sgd(config), config.network_cutmix > 0
     augmentation = parts.dsa.for_network(mixes=mixes) if parts.dsa else none
     cutmix, pool = CutMix(config.network_cutmix) if mixes else None, None
-    precision = autocast_precision(config.speed.network_precision)
+    precision = autocast_type(config.speed.network_precision)
     if config.network_start == "pool":  # its networks train like the network between image updates
         pool = NetworkPool(
             parts.factory,

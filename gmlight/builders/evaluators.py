@@ -6,13 +6,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from gmlight.artifacts.robust_scores import RANDOM, WHOLE
-from gmlight.builders.parts import autocast_precision, build_augmentation, build_factory, unless_auto
+from gmlight.builders.parts import build_augmentation, build_factory, unless_auto
 from gmlight.condensation import initialization
 from gmlight.config.compose import choose
 from gmlight.config.former_names import LATER_KEYS, with_former_names
 from gmlight.config.labels import protocol_label
 from gmlight.data.augmentation import CutMix, NamedAugmentation
 from gmlight.data.datamodule import CondensationData
+from gmlight.runtime.autocast import autocast_type
 from gmlight.runtime.compile import Compilation
 from gmlight.runtime.seeding import generator
 from gmlight.training.evaluator import EvaluatedSet, Evaluator
@@ -121,7 +122,7 @@ def build_protocol(config: DictConfig, augmentation: NamedAugmentation | None = 
         name=protocol_label(config),
         falls=tuple(node.get("falls", LATER["falls"])),
         fall=node.get("fall", LATER["fall"]),
-        precision=autocast_precision(node.get("precision", LATER["precision"])),
+        precision=autocast_type(node.get("precision", LATER["precision"])),
     )
 
 

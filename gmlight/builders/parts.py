@@ -176,11 +176,6 @@ def network_sgd(config: DictConfig) -> SGDSettings:
     )
 
 
-def autocast_precision(name: str) -> torch.dtype | None:
-    """Translates `float32` or `bfloat16` to the type of autocast; None: no autocast."""
-    return torch.bfloat16 if name == "bfloat16" else None
-
-
 def build_loggers(config: DictConfig, folder: Path, labels: DashboardLabels) -> list[Logger]:
     """Builds Lightning's loggers on rank 0; other ranks have none."""
     return [make(folder, labels) for make in instantiate(config.logger).values()] if is_main() else []

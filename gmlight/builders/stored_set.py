@@ -63,7 +63,8 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     condensed = CondensedDataset(config.run)
     metadata = condensed.metadata
     stored_ipc = metadata["config"]["ipc"]
-    if config.ipc != stored_ipc:
+    in_part = config.ipc != stored_ipc
+    if in_part:
         condensed = CondensedDataset(config.run, ipc=config.ipc)
     holdout = metadata["config"].get("holdout", 0)  # older sets lack it
     if config.holdout not in (0, holdout):
@@ -84,7 +85,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     _refuse_other_data(condensed, load_data(data, trainer))
     print_data_table(data, console)
     name = "condensed" if metadata["complete"] else "condensed (incomplete)"
-    if config.ipc != stored_ipc:
+    if in_part:
         name += f", first {config.ipc} of {stored_ipc}"
     images = condensed.labelled().to(device)
     same = _same_test_images(metadata, data.info) if config.holdout == holdout else None

@@ -13,7 +13,7 @@ from gmlight.builders.evaluators import build_baselines, evaluation_protocol
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import option_changes
 from gmlight.config.implied import as_words
-from gmlight.config.labels import IDC_PROTOCOL, describe_use, is_in, protocol_epochs, protocol_label
+from gmlight.config.labels import IDC_PROTOCOL, describe_use, follows_idc, is_in, protocol_epochs
 from gmlight.config.literal import literal
 from gmlight.config.overrides import flat
 from gmlight.reporting.tables import print_table
@@ -69,7 +69,7 @@ def changed(config: DictConfig, original: dict[str, Any], augmentation: str | No
     named = ["architecture", "augmentation", "dataset", "cutmix"]
     if config.evaluation.epochs == protocol_epochs(config):
         named.append("epochs")
-    if protocol_label(config) in ("idc", f"idc in {config.evaluation.get('precision')}"):
+    if follows_idc(config):
         named += IDC_PROTOCOL
     return as_words(option_changes(config, "augmentation", augmentation, original)) + [
         f"{key}={now.get(key)}"

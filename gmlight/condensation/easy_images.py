@@ -4,25 +4,25 @@ Li et al., "Prioritize Alignment in Dataset Distillation" (PAD), 2024, section 3
 images are not matched. The score is EL2N of Paul et al., "Deep Learning on a Data Diet", NeurIPS 2021.
 """
 
-import time
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from gmlight.condensation.sampling import Refreshed
 from gmlight.data.images import ClassDraw, RealImages
 from gmlight.errors import ConfigError
-from gmlight.runtime.distributed import ranks
 from gmlight.runtime.seeding import generator, seeded
 from gmlight.training.features import outputs_of, trained
 from gmlight.training.steps import SGDSettings
 
 
 @dataclass
-class EasyImages:
+class EasyImages(Refreshed):
     """Draws real batches at random from the images of each class that are left without the hardest.
 
     An image is hard if networks that were trained on real images for a few steps err on it: the score is the
@@ -35,9 +35,6 @@ class EasyImages:
         steps: number of training steps of each network.
         sgd: batch size and optimizer of the networks' training.
         seed: of the run.
-
-    Attributes:
-        seconds: duration of the scoring.
     """
 
     needs_class_batches: ClassVar[bool] = True  # it cannot draw mixed batches
@@ -49,19 +46,10 @@ class EasyImages:
     steps: int
     sgd: SGDSettings
     seed: int
-    seconds: float = field(default=0.0, init=False)
-    _kept: list[Tensor] | None = field(default=None, init=False)  # indices of each class
 
     def estimate_seconds(self, iterations: int) -> float:
         """Returns the seconds of the scoring, which any number of outer iterations needs once."""
         return self.seconds
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the images that are kept: on resume another device might keep others."""
-        return {"kept": self._kept}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._kept = state["kept"]
 
     def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
         """Draws the real images of one image update; a Sampler.
@@ -75,17 +63,14 @@ class EasyImages:
         Raises:
             ConfigError: the scores are not finite.
         """
-        if self._kept is None:
-            started = time.perf_counter()
-            self._kept = ranks.broadcast(self._choose(train))
-            self.seconds = time.perf_counter() - started
+        every_class = self._found(0, functools.partial(self._choose, train))  # is never refreshed again
         return ClassDraw(
-            train, [kept[torch.randperm(len(kept), generator=rng)[:size]] for kept in self._kept]
+            train, [kept[torch.randperm(len(kept), generator=rng)[:size]] for kept in every_class]
         )
 
     def _choose(self, train: RealImages) -> list[Tensor]:
-        scores = sum(self._scores(train, i) for i in range(self.networks)) / self.networks
-        assert isinstance(scores, Tensor)
+        # Returns the indices of each class's images that are kept.
+        scores = torch.stack([self._scores(train, i) for i in range(self.networks)]).mean(0)
         if not scores.isfinite().all():
             raise ConfigError(
                 f"sampling.steps={self.steps}: a network that scores the images has diverged; use "

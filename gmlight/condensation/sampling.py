@@ -27,7 +27,35 @@ MAX_ITERATIONS = 20  # of k-means; the centres need not be exact
 
 
 @dataclass
-class Representatives:
+class Refreshed:
+    """What a sampler found at its last refresh; a base class.
+
+    Attributes:
+        seconds: duration of the last refresh.
+    """
+
+    seconds: float = field(default=0.0, init=False)
+    # Number of the last refresh, and its result: tensors of each class.
+    _refreshed: tuple[int, list[Tensor]] | None = field(default=None, init=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the result of the last refresh: computed again on resume, it might be another."""
+        return {"found": self._refreshed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._refreshed = state["found"]
+
+    def _found(self, refresh: int, find: Callable[[], list[Tensor]]) -> list[Tensor]:
+        # The result of this refresh, which is computed if the last one was another. All ranks take rank 0's.
+        if self._refreshed is None or self._refreshed[0] != refresh:
+            started = time.perf_counter()
+            self._refreshed = refresh, ranks.broadcast(find())
+            self.seconds = time.perf_counter() - started
+        return self._refreshed[1]
+
+
+@dataclass
+class Representatives(Refreshed):
     """Draws real batches from the images that are nearest to the centres of clusters.
 
     k-means divides the features of each class's images into as many clusters as the batch has images of the
@@ -41,9 +69,6 @@ class Representatives:
         nearest: images nearest to each centre, of which one is drawn at each update.
         sgd: batch size and optimizer of the network's training.
         seed: of the run.
-
-    Attributes:
-        seconds: duration of the last refresh.
     """
 
     needs_class_batches: ClassVar[bool] = True  # it cannot draw mixed batches
@@ -55,20 +80,10 @@ class Representatives:
     nearest: int
     sgd: SGDSettings
     seed: int
-    seconds: float = field(default=0.0, init=False)
-    # Number of the last refresh, and its result.
-    _refreshed: tuple[int, list[Tensor]] | None = field(default=None, init=False)
 
     def estimate_seconds(self, iterations: int) -> float:
         """Estimates the seconds of all refreshes in a number of outer iterations, from the last refresh."""
         return self.seconds * -(-iterations // self.every)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the result of the last refresh: on resume another device might find other images."""
-        return {"found": self._refreshed}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._refreshed = state["found"]
 
     def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> ClassDraw:
         """Draws the real images of one image update; a Sampler.
@@ -83,11 +98,8 @@ class Representatives:
             ConfigError: the features are not finite.
         """
         refresh = k // self.every
-        if self._refreshed is None or self._refreshed[0] != refresh:
-            started = time.perf_counter()
-            self._refreshed = refresh, ranks.broadcast(self._candidates(train, size, refresh))
-            self.seconds = time.perf_counter() - started
-        return _one_of_each(train, self._refreshed[1], rng)
+        find = functools.partial(self._candidates, train, size, refresh)
+        return _one_of_each(train, self._found(refresh, find), rng)
 
     def _candidates(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
         extract = self._features(train, refresh)
@@ -114,7 +126,7 @@ class Representatives:
 
 
 @dataclass
-class MatchedRepresentatives:
+class MatchedRepresentatives(Refreshed):
     """Draws representative images by the features of the network that is matched, as DREAM does.
 
     As `Representatives`, but the features are those of the network whose gradients are matched, at the image
@@ -127,9 +139,6 @@ class MatchedRepresentatives:
             batch has; 0: all.
         updates: image updates of an outer iteration, T.
         seed: of the run.
-
-    Attributes:
-        seconds: duration of the last refresh.
     """
 
     needs_class_batches: ClassVar[bool] = True  # it cannot draw mixed batches
@@ -141,19 +150,10 @@ class MatchedRepresentatives:
     candidates: int
     updates: int
     seed: int
-    seconds: float = field(default=0.0, init=False)
-    _refreshed: tuple[int, list[Tensor]] | None = field(default=None, init=False)
 
     def estimate_seconds(self, iterations: int) -> float:
         """Estimates the seconds of all refreshes in a number of outer iterations, from the last refresh."""
         return self.seconds * -(-iterations * self.updates // self.every)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the result of the last refresh: the network has moved on since."""
-        return {"found": self._refreshed}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._refreshed = state["found"]
 
     def __call__(self, train: RealImages, size: int, k: int, rng: torch.Generator) -> UndecidedDraw:
         """Draws the real images of one image update; a Sampler.
@@ -170,19 +170,18 @@ class MatchedRepresentatives:
         self, train: RealImages, size: int, k: int, rng: torch.Generator, network: nn.Module, t: int
     ) -> ClassDraw:
         refresh = (k * self.updates + t) // self.every
-        if self._refreshed is None or self._refreshed[0] != refresh:
-            started = time.perf_counter()
+
+        def find() -> list[Tensor]:
             extract, pools = before_last_layer(network), self._pools(train, size, refresh)
-            try:
-                found = _near_all_centres(extract, train, pools, size, self.nearest, self.seed, refresh)
-            except _NotFiniteError:
-                raise ConfigError(
-                    f"sampling=dream: the features of the matched network are not finite at k={k}, t={t}; "
-                    "use a lower network_lr"
-                ) from None
-            self._refreshed = refresh, ranks.broadcast(found)
-            self.seconds = time.perf_counter() - started
-        return _one_of_each(train, self._refreshed[1], rng)
+            return _near_all_centres(extract, train, pools, size, self.nearest, self.seed, refresh)
+
+        try:
+            return _one_of_each(train, self._found(refresh, find), rng)
+        except _NotFiniteError:
+            raise ConfigError(
+                f"sampling=dream: the features of the matched network are not finite at k={k}, t={t}; "
+                "use a lower network_lr"
+            ) from None
 
     def _pools(self, train: RealImages, size: int, refresh: int) -> list[Tensor]:
         # The indices of the images of each class that are clustered.

@@ -23,3 +23,8 @@ def answer(node: DictConfig, question: str, default: Any = False) -> Any:
     except Exception:
         return default
     return getattr(part, question, default)
+
+
+def option_name(node: DictConfig) -> str:
+    """Names a part in messages: by the option that it says it is, else by its function or class."""
+    return answer(node, "option", answer(node, "__name__", "user-defined"))

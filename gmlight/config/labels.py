@@ -115,27 +115,33 @@ def protocol_label(config: DictConfig) -> str:
 
     Accuracies under different protocols cannot be compared.
     """
-    name = _ask_augmentation(config, "protocol") or answer(config.augmentation, "__name__", "unknown")
-    if name == config.dataset.get("evaluation_augmentation", "none"):
-        name = "plain"
     precision = config.evaluation.get("precision", "float32")
     inexact = "" if precision == "float32" else f" in {precision}"
+    if follows_idc(config):
+        return f"idc{inexact}"
+    name = _augmentation_protocol(config)
     if name == "idc":
-        if _follows_idc(config):
-            return f"{name}{inexact}"
         name = "idc augmentation"
     cutmix = config.evaluation.get("cutmix")
     mixed = f" + cutmix{'' if cutmix == 0.5 else f' {cutmix}'}" if cutmix else ""
     return f"{name}{mixed}{inexact}"
 
 
-def _follows_idc(config: DictConfig) -> bool:
-    # Whether evaluation networks train as in evaluation=idc; the scale limits their epochs.
+def follows_idc(config: DictConfig) -> bool:
+    """Whether evaluation networks train as with `augmentation=idc evaluation=idc`, in any precision."""
+    if _augmentation_protocol(config) != "idc":
+        return False
     node: Any = OmegaConf.load(CONF_DIR / "evaluation" / "idc.yaml")
     protocol = OmegaConf.create(
         {"evaluation": node, "dataset": config.dataset, "scale": config.scale}
     ).evaluation
     return all(config.evaluation.get(key) == protocol[key] for key in IDC_PROTOCOL)
+
+
+def _augmentation_protocol(config: DictConfig) -> str:
+    # Its name; `plain` is the dataset's own augmentation.
+    name = _ask_augmentation(config, "protocol") or answer(config.augmentation, "__name__", "unknown")
+    return "plain" if name == config.dataset.get("evaluation_augmentation", "none") else name
 
 
 def protocol_epochs(config: DictConfig) -> int:

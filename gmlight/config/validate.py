@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gmlight.config.answers import answer
+from gmlight.config.answers import answer, option_name
 from gmlight.config.ranges import check_ranges
 from gmlight.config.trainer_keys import check_effect, check_trainer
 from gmlight.config.values import ABSENT, is_number, select
@@ -53,8 +53,8 @@ def _check_combinations(config: DictConfig) -> None:
         raise ConfigError("initialization=artifact: its images are pixels; use synthetic=pixels")
     by_class = "sampling" in config and answer(config.sampling, "needs_class_batches")
     if by_class and select(config, "matching.mixed_real") not in (ABSENT, 0):
-        option = answer(config.sampling, "option", answer(config.sampling, "__name__"))
-        raise ConfigError(f"sampling={option}: cannot draw mixed batches; use matching.mixed_real=0")
+        name = option_name(config.sampling)
+        raise ConfigError(f"sampling={name}: cannot draw mixed batches; use matching.mixed_real=0")
     if select(config, "multi_size") is True:
         if select(config, "matching.mixed_real") not in (ABSENT, 0):
             raise ConfigError("multi_size=true: mixed batches have no prefixes; use matching.mixed_real=0")

@@ -6,7 +6,6 @@ the numbers by rounding at most; `engine.py` chooses them for the device.
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from gmlight.errors import ConfigError
+from gmlight.runtime.autocast import autocast
 
 CONVOLUTION = 4  # dimensions of the weight of a two-dimensional convolution
 
@@ -217,6 +217,6 @@ def _summed_loss(
     images: Tensor,
     labels: Tensor,
 ) -> Tensor:
-    with nullcontext() if precision is None else torch.autocast(images.device.type, precision):
+    with autocast(images.device, precision):
         logits = functional_call(network, {**weights, **others}, (images,))
     return cross_entropy(logits.to(images.dtype), labels, reduction="sum")

@@ -22,6 +22,7 @@ from gmlight.matching.class_gradients import (
     class_gradients,
     matched_weights,
 )
+from gmlight.runtime.autocast import autocast_type
 from gmlight.runtime.compile import TOLERANCE, Compilation, Compiled
 from gmlight.runtime.sizing import BACKWARD_FACTOR, activation_bytes, fitting_batch_size, graph_memory
 
@@ -175,7 +176,7 @@ class GradientEngine:
         ]
 
     def _real_blocks(self, network: nn.Module, image: Tensor, microbatch: int) -> BlockGradients:
-        precision = torch.bfloat16 if self._precision == "bfloat16" else None
+        precision = autocast_type(self._precision)
         eager = functools.partial(block_gradients, network, precision=precision)
         if not self._should_compile(network, image):
             return eager

@@ -25,7 +25,7 @@ def augmentation_notes(
     """
     # Other settings than the protocol's, or the first images alone, would be another question.
     evaluated = [each for each in again if not each.get("changed")]
-    for folder, result in results.items():
+    for folder, result in results.items() if evaluated else ():
         digest, ipc = _digest(folder), result["config"]["ipc"]
         same = [
             each

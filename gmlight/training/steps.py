@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +10,13 @@ from torch.nn.functional import cross_entropy
 
 from gmlight.data.augmentation import Augmentation, CutMix
 from gmlight.data.images import TrainingSet
+from gmlight.runtime.autocast import autocast
 from gmlight.runtime.seeding import to_device
 from gmlight.training.ensemble import Ensemble
 
 NetworkFactory = Callable[..., nn.Module]
-Forward = Callable[
-    [Sequence[Tensor]], Tensor
-]  # n tensors [batch, channels, H, W] -> logits [n, batch, classes]
+# n tensors [batch, channels, H, W] -> logits [n, batch, classes].
+Forward = Callable[[Sequence[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def training_steps(
 
 def _logits(networks: Ensemble, precision: torch.dtype | None, images: Sequence[Tensor]) -> Tensor:
     # images: n tensors [batch, channels, H, W] -> [n, batch, classes].
-    with nullcontext() if precision is None else torch.autocast(images[0].device.type, precision):
+    with autocast(images[0].device, precision):
         return networks(torch.stack(list(images))).to(images[0].dtype)
 
 

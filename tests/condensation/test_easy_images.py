@@ -89,12 +89,12 @@ def test_batches_are_distinct_images_of_each_class_and_depend_on_seed_and_update
     for place in ((1, 1), (0, 0), (1, 0)):
         assert torch.equal(later.draw(*place).images[:], drawn[place])
     assert not torch.equal(drawn[0, 0], drawn[0, 1])
-    kept, others = sampler_of(data)._kept, loaded("seed=1")
+    kept, others = sampler_of(data)._refreshed, loaded("seed=1")
     others.draw(0, 0)
     assert kept is not None
-    other = sampler_of(others)._kept
+    other = sampler_of(others)._refreshed
     assert other is not None
-    assert any(set(a.tolist()) != set(b.tolist()) for a, b in zip(kept, other, strict=True))
+    assert any(set(a.tolist()) != set(b.tolist()) for a, b in zip(kept[1], other[1], strict=True))
 
 
 def test_images_are_scored_once_by_networks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,8 @@ def test_kept_images_are_stored_in_checkpoints() -> None:
     first, later = loaded(), loaded()
     first.draw(0, 0)
     state = first.state_dict()
-    state["kept"] = [indices[:1] for indices in state["kept"]]  # as if another device had kept others
+    number, kept = state["found"]
+    state["found"] = number, [indices[:1] for indices in kept]  # as if another device had kept others
     later.load_state_dict(state)
     assert later.draw(0, 0).images.sizes == [1] * 10
 
