@@ -29,3 +29,7 @@ class ConfigError(Exception):
 
 class NonFiniteError(ConfigError):
     """A matching loss, gradient or image that is not finite."""
+
+
+class OutOfMemoryError(ConfigError):
+    """The memory of the machine or of the accelerator does not suffice."""

@@ -20,12 +20,12 @@ LAYERS = [
     ["reporting"],
     ["callbacks"],
     ["builders"],
-    ["benchmarking"],
+    ["applications", "benchmarking"],
     ["commands"],
 ]
-COMMANDS = {"__main__", "train", "evaluate", "analyze", "export", "report", "schedule", "benchmark"}
+COMMANDS = {"__main__", "train", "evaluate", "analyze", "export", "report", "schedule", "benchmark", "proxy"}
 LIBRARY = "library"  # the commands as functions
-MAY_USE_HYDRA = {"config", "builders", "benchmarking", "commands", LIBRARY}
+MAY_USE_HYDRA = {"config", "builders", "applications", "benchmarking", "commands", LIBRARY}
 PACKAGE = Path(gmlight.__file__).parent
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 PACKAGES = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]

@@ -82,7 +82,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     if trainer.world_size > 1:
         raise ConfigError("trainer.devices: a set is evaluated by one process; use trainer=auto")
     device = trainer.strategy.root_device
-    _refuse_other_data(condensed, load_data(data, trainer))
+    refuse_other_data(condensed, load_data(data, trainer))
     print_data_table(data, console)
     name = "condensed" if metadata["complete"] else "condensed (incomplete)"
     if in_part:
@@ -102,7 +102,12 @@ def _same_test_images(metadata: Mapping[str, Any], info: DatasetInfo) -> bool | 
     return None if before is None or now is None else before["test"]["sha256"] == now.test.sha256
 
 
-def _refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:
+def refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> None:
+    """Checks that a set has the classes, the image shape and the normalisation of a dataset.
+
+    Raises:
+        ConfigError: it does not.
+    """
     compared = {
         "classes": (condensed.classes, list(data.classes)),
         "image shape": (tuple(condensed.images.shape[1:]), data.shape),

@@ -35,12 +35,19 @@ _NEEDED_KEYS = {
 }  # fmt: skip
 
 
-def run_command_on_a_set(name: str, own_keys: Collection[str] = (), *, configuration: bool = True) -> None:
+def run_command_on_a_set(
+    name: str,
+    own_keys: Collection[str] = (),
+    *,
+    replaced: Collection[str] = (),
+    configuration: bool = True,
+) -> None:
     """Runs a command on the condensed set that `run=` names, with the configuration stored in it.
 
     Args:
         name: of the command, as in `run_command`.
         own_keys: further keys that this command may set, besides `CHANGEABLE`.
+        replaced: stored keys that give way to the command's own.
         configuration: whether the command needs the stored configuration; otherwise it is not looked at.
     """
 
@@ -48,6 +55,8 @@ def run_command_on_a_set(name: str, own_keys: Collection[str] = (), *, configura
         words, stored = with_trust_as_list(words), {"speed": {"allocator": "auto"}}
         if configuration:
             stored = stored_configuration(words, own_keys)
+            for key in replaced:
+                stored.pop(key, None)
         else:
             _named_set(words)
         ConfigStore.instance().store("stored", stored)

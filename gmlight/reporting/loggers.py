@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from PIL import Image
 
-from gmlight.artifacts.record import RunRecord
+from gmlight.artifacts.record import Invocation, RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError, one_line
 from gmlight.reporting.csv_logger import MetricsCSVLogger
@@ -57,6 +57,17 @@ def dashboard_labels(record: RunRecord) -> DashboardLabels:
     name = f"{group}, seed {record.config['seed']}"
     tags = [one_line(tag)[:MAX_TAG_LENGTH] for tag in tags]
     return DashboardLabels(one_line(name), one_line(group), tags, record.config)
+
+
+def use_labels(title: str, called: Invocation) -> DashboardLabels:
+    """Labels a use of condensed sets for dashboards.
+
+    Args:
+        title: of the use.
+        called: how its command was called.
+    """
+    command = called.command.split()[2]
+    return DashboardLabels(one_line(f"{command}, {title}"), command, [command], called.config)
 
 
 def csv_logger(folder: Path, labels: DashboardLabels) -> Logger:
@@ -162,6 +173,25 @@ def log_picture(loggers: Iterable[Logger], path: Path, step: int) -> None:
         elif isinstance(logger, TensorBoardLogger):
             pixels = np.asarray(Image.open(path))  # [H, W, 3]
             logger.experiment.add_image("samples", pixels, step, dataformats="HWC")
+
+
+def log_use(loggers: Iterable[Logger], scores: Mapping[str, float | None], picture: Path) -> None:
+    """Sends the scores and the picture of a use of condensed sets to dashboards, and ends them.
+
+    Args:
+        loggers: of the use.
+        scores: by name; those that are None are left out.
+        picture: a PNG file.
+    """
+    known = {name: score for name, score in scores.items() if score is not None}
+    for logger in loggers:
+        logger.log_metrics(known, step=0)
+        log_picture([logger], picture, 0)
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            wandb.finish()
 
 
 def log_artifact(

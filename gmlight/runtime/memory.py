@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gmlight.errors import ConfigError
+from gmlight.errors import OutOfMemoryError
 
 _SIGNS = ("can't allocate memory", "CUDA error: out of memory")
 
@@ -31,7 +31,7 @@ def explain_out_of_memory(what: str, key: str, size: Callable[[], int]) -> Itera
         size: returns the present value of the key.
 
     Raises:
-        ConfigError: memory ran out.
+        OutOfMemoryError: memory ran out.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def explain_out_of_memory(what: str, key: str, size: Callable[[], int]) -> Itera
             raise
         now = size()
         advice = f"{key}={now // 2} halves it" if now > 1 else "use a device with more, or a smaller network"
-        raise ConfigError(f"out of memory in {what}, {key}={now}: {advice}") from None
+        raise OutOfMemoryError(f"out of memory in {what}, {key}={now}: {advice}") from None
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def naming_missing_memory() -> Iterator[None]:
     """Turns an out-of-memory error anywhere inside the block into one line; for those that no key explains.
 
     Raises:
-        ConfigError: memory ran out.
+        OutOfMemoryError: memory ran out.
     """
     try:
         yield
@@ -56,7 +56,7 @@ def naming_missing_memory() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
             raise
         reason = next(filter(None, str(error).splitlines()), type(error).__name__)
-        raise ConfigError(
+        raise OutOfMemoryError(
             f"out of memory ({reason}); end other programs that use it, or use smaller images or fewer"
         ) from None
 

@@ -42,6 +42,7 @@ class Evaluator:
         test_batch: images at once in the test; None: as many as the device's caches or memory hold.
         networks_at_once: networks trained in parallel; None: one on a CPU, as many as fit an accelerator.
         compilation: decides whether the test is compiled; None: it is not.
+        epoch_steps: mini-batches in an epoch, which may be fewer than the set has; None: all of the set.
     """
 
     factory: NetworkFactory
@@ -51,6 +52,7 @@ class Evaluator:
     test_batch: int | None = None
     networks_at_once: int | None = None
     compilation: Compilation | None = None
+    epoch_steps: int | None = None
     _compiled_test: Compiled | None = field(default=None, init=False)
     _operations: int | None = field(default=None, init=False)  # per test image
 
@@ -129,10 +131,11 @@ class Evaluator:
             precision=protocol.precision,
         )
         yield ensemble
+        in_epoch = self.epoch_steps or steps_per_epoch(images, protocol.sgd.batch_size)
         for epoch in range(protocol.epochs):
             optimizer.param_groups[0]["lr"] = protocol.lr(epoch)
             with torch.enable_grad():
-                for _ in range(steps_per_epoch(images, protocol.sgd.batch_size)):
+                for _ in range(in_epoch):
                     next(steps)
             yield ensemble
 

@@ -1,0 +1,1 @@
+"""What a condensed set is used for: one file for each use."""
