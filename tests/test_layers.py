@@ -23,7 +23,18 @@ LAYERS = [
     ["applications", "benchmarking"],
     ["commands"],
 ]
-COMMANDS = {"__main__", "train", "evaluate", "analyze", "export", "report", "schedule", "benchmark", "proxy"}
+COMMANDS = {
+    "__main__",
+    "train",
+    "evaluate",
+    "analyze",
+    "export",
+    "report",
+    "schedule",
+    "benchmark",
+    "proxy",
+    "continual",
+}
 LIBRARY = "library"  # the commands as functions
 MAY_USE_HYDRA = {"config", "builders", "applications", "benchmarking", "commands", LIBRARY}
 PACKAGE = Path(gmlight.__file__).parent

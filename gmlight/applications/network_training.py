@@ -1,4 +1,4 @@
-"""Trains and tests single networks, here or in worker processes, and logs each so that none is trained twice."""
+"""Trains and tests single networks, in worker processes or here; a log keeps each from a second training."""
 
 import hashlib
 import time

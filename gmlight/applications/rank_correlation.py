@@ -48,7 +48,7 @@ def correlate(proxy: Sequence[float], reference: Sequence[float], seed: int = 0)
 
 
 def best_of(reference: Sequence[float], number: int) -> list[int]:
-    """Returns the places of the best candidates of the reference, best first; of equal ones, earlier first."""
+    """Returns the places of the reference's best candidates, best first; of equal ones, earlier first."""
     return sorted(range(len(reference)), key=lambda i: -reference[i])[:number]
 
 

@@ -32,7 +32,9 @@ def candidates(values: Mapping[str, Any], draws: int, rng: torch.Generator) -> l
     """
     axes = dict(_axes(values, ""))
     if not axes:
-        raise ConfigError("space.values: must have a list of values for at least one key")
+        raise ConfigError(
+            "space.values: must have a list of values, such as {architecture: {width: [32, 64]}}"
+        )
     for key, axis in axes.items():
         _check_axis(key, axis, draws)
     if draws:
@@ -76,7 +78,9 @@ def _check_axis(key: str, axis: Any, draws: int) -> None:
 
 
 def _is_range(axis: Mapping[str, Any]) -> bool:
-    least, most, log = axis.get("least"), axis.get("most"), axis.get("log", False)
+    least: Any = axis.get("least")
+    most: Any = axis.get("most")
+    log = axis.get("log", False)
     if axis.keys() - _RANGE or not (is_finite(least) and is_finite(most) and isinstance(log, bool)):
         return False
     return least < most and (least > 0 or not log)

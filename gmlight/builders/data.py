@@ -72,10 +72,18 @@ def build_data(
     )
 
 
-def build_matched_data(config: DictConfig, parts: Parts) -> CondensationData:
-    """Builds the data module for matching with these parts."""
+def build_matched_data(
+    config: DictConfig, parts: Parts, source: DataSource | None = None
+) -> CondensationData:
+    """Builds the data module for matching with these parts.
+
+    Args:
+        config: the composed configuration.
+        parts: of the run.
+        source: of the images; None: the dataset that the configuration names.
+    """
     statistics, sampler = needs_statistics(parts.factory), build_sampler(config, parts.factory)
-    return build_data(config, statistics=statistics, sampler=sampler, rule=parts.rule)
+    return build_data(config, statistics=statistics, sampler=sampler, rule=parts.rule, source=source)
 
 
 def build_sampler(config: DictConfig, factory: Callable[[], nn.Module]) -> Sampler:

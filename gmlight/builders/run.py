@@ -30,6 +30,7 @@ from gmlight.callbacks.progress_bar import ProgressBar
 from gmlight.condensation.condenser import Condenser
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import TrainingSet
+from gmlight.data.source import DataSource
 from gmlight.errors import ConfigError
 from gmlight.reporting.data_table import describe_data, print_data_table
 from gmlight.reporting.loggers import dashboard_labels
@@ -75,7 +76,13 @@ class Run:
 
 
 def build_run(
-    config: DictConfig, folder: RunFolder, record: RunRecord, console: Console, *, resumed: bool = False
+    config: DictConfig,
+    folder: RunFolder,
+    record: RunRecord,
+    console: Console,
+    *,
+    resumed: bool = False,
+    source: DataSource | None = None,
 ) -> Run:
     """Builds the parts of a run and loads its data.
 
@@ -85,12 +92,13 @@ def build_run(
         record: of this configuration.
         console: where the run prints.
         resumed: whether the run was started in this folder before.
+        source: of the images; None: the dataset that the configuration names.
 
     Raises:
         ConfigError: a part of the configuration is invalid, or does not work on this machine.
     """
     parts = build_parts(config, console.print)
-    data, protocol = build_matched_data(config, parts), build_protocol(config, parts.augmentation)
+    data, protocol = build_matched_data(config, parts, source), build_protocol(config, parts.augmentation)
     evaluators = build_evaluators(config, data, record.architecture, parts.compilation, console, protocol)
     quick_evaluator = build_quick_evaluator(config, data, parts.compilation, protocol)
     callbacks = _build_callbacks(config, folder, record, quick_evaluator, console)

@@ -1,4 +1,4 @@
-"""Ranks candidates on a condensed set and on the whole training set: `python -m gmlight.proxy run=<folder>`."""
+"""Ranks candidates on a condensed set and on the whole set: `python -m gmlight.proxy run=<folder>`."""
 
 import time
 from collections.abc import Sequence
@@ -93,8 +93,8 @@ def list_candidates(config: DictConfig) -> list[Candidate]:
     Raises:
         ConfigError: a key or a value of the space is not allowed.
     """
-    values: Any = OmegaConf.to_container(config.space["values"], resolve=True)
-    found = candidates(values, config.space.draws, generator(config.seed, "candidates"))
+    space: Any = OmegaConf.to_container(config.space, resolve=True)
+    found = candidates(space["values"] or {}, config.space.draws, generator(config.seed, "candidates"))
     for candidate in found:
         with_values(config, candidate)
     return found

@@ -11,7 +11,7 @@ import yaml
 from gmlight.config.former_names import name_keys, present_name
 from gmlight.runtime.paths import CONF_DIR
 
-_ROOT = CONF_DIR / "train.yaml"
+_ROOTS = (CONF_DIR / "train.yaml", CONF_DIR / "continual.yaml")
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 # Keys and names of earlier versions, in older sets.
 _LOGGERS = [f"gmlight.reporting.loggers.{name}_logger" for name in ("csv", "no", "tensorboard", "wandb")]
@@ -73,7 +73,8 @@ def read_known_keys(folders: Iterable[Path]) -> tuple[KnownKeys, dict[str, set[s
         The keys of a run's configuration, and the names of the options of each group.
     """
     known, options = KnownKeys(), dict[str, set[str]]()
-    known.add({key: value for key, value in _read(_ROOT).items() if key not in ("defaults", "hydra")})
+    for root in _ROOTS:
+        known.add({key: value for key, value in _read(root).items() if key not in ("defaults", "hydra")})
     for former in _FORMER:
         known.add(former)
     for folder in (CONF_DIR, *folders):

@@ -29,6 +29,8 @@ _WHOLE_NUMBERS = {  # key: minimum
     "networks": 1,
     "reference.epochs": 1,
     "jobs": 1,
+    "steps": 2,
+    "orders": 1,
     "part": 0,
     "parts": 1,
     "space.draws": 0,
@@ -80,6 +82,7 @@ _POSITIVE = (
     "initialization.lr",
     "evaluation.fall",
     "pool.epochs",
+    "distillation.temperature",
 )
 _NOT_NEGATIVE = (
     "augmentation.brightness",
@@ -90,6 +93,7 @@ _NOT_NEGATIVE = (
     "evaluation.weight_decay",
     "network_weight_decay",
     "pool.least",
+    "distillation.weight",
     "pool.most",
     "schedule.margin",
     "initialization.weight_decay",
@@ -125,6 +129,7 @@ _ONE_OF = {
     "schedule.unit": ("epochs", "steps"),
     "evaluation.batch_norm": ("instance", "batch"),
     "dry_run": (True, False),
+    "carry": (True, False),
     "proxies.random": (True, False),
     "proxies.herding": (True, False),
     "proxies.early_stop": (True, False),

@@ -27,7 +27,7 @@ from gmlight.runtime.paths import CONF_DIR
 _CHANGEABLE = (
     "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
     "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
-    "speed.microbatch", "speed.classes_per_block", "speed.allocator", "trust",
+    "speed.microbatch", "speed.classes_per_block", "speed.allocator", "trust", "jobs",
 )  # fmt: skip
 # Exceptions among these keys: a change would mix two protocols in one accuracy curve.
 _FIXED = ("evaluation.cutmix",)

@@ -59,7 +59,7 @@ def dashboard_labels(record: RunRecord) -> DashboardLabels:
     return DashboardLabels(one_line(name), one_line(group), tags, record.config)
 
 
-def use_labels(title: str, called: Invocation) -> DashboardLabels:
+def use_labels(title: str, called: Invocation | RunRecord) -> DashboardLabels:
     """Labels a use of condensed sets for dashboards.
 
     Args:

@@ -3,12 +3,15 @@
 import multiprocessing
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
+
+from gmlight.errors import ConfigError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -50,7 +53,8 @@ def work_in_processes(
         Each unit with its result; in the order in which they end.
 
     Raises:
-        Exception: a unit raised it.
+        ConfigError: a unit raised it.
+        RuntimeError: a unit raised another error; the text has its traceback.
     """
     pool = _Pool[Unit, Result](make, settings, max(1, torch.get_num_threads() // jobs))
     try:
@@ -103,8 +107,10 @@ def _receive(worker: _Worker) -> Any:
     except (EOFError, ConnectionError):
         worker.process.join()
         return Died(worker.process.exitcode)
-    if failed:
+    if isinstance(content, ConfigError):
         raise content
+    if failed:
+        raise RuntimeError(f"in a worker process:\n{content}")
     return content
 
 
@@ -130,5 +136,7 @@ def _serve(
         try:
             work = work or make(settings)
             pipe.send((False, work(unit)))
-        except Exception as error:  # the parent raises it
+        except ConfigError as error:
             pipe.send((True, error))
+        except Exception:  # the parent raises it, with this traceback
+            pipe.send((True, traceback.format_exc()))

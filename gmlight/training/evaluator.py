@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.results import Accuracy, Evaluation
 from gmlight.data.datamodule import CondensationData
-from gmlight.data.images import TrainingSet
+from gmlight.data.images import RealImages, TrainingSet
 from gmlight.runtime.compile import Compilation, Compiled
 from gmlight.runtime.distributed import ranks
 from gmlight.runtime.flops import forward_flops
@@ -25,7 +25,7 @@ from gmlight.runtime.seeding import generator, seeded
 from gmlight.runtime.sizing import fitting_batch_size
 from gmlight.training.ensemble import Ensemble
 from gmlight.training.protocol import EvaluationProtocol
-from gmlight.training.steps import NetworkFactory, steps_per_epoch, training_steps
+from gmlight.training.steps import ExtraLoss, NetworkFactory, steps_per_epoch, training_steps
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Evaluator:
         networks_at_once: networks trained in parallel; None: one on a CPU, as many as fit an accelerator.
         compilation: decides whether the test is compiled; None: it is not.
         epoch_steps: mini-batches in an epoch, which may be fewer than the set has; None: all of the set.
+        start: makes the network before its training, under the seed of its number; None: the factory.
+        extra_loss: added to the loss of the training; None: nothing.
     """
 
     factory: NetworkFactory
@@ -53,6 +55,8 @@ class Evaluator:
     networks_at_once: int | None = None
     compilation: Compilation | None = None
     epoch_steps: int | None = None
+    start: Callable[[], nn.Module] | None = None
+    extra_loss: ExtraLoss | None = None
     _compiled_test: Compiled | None = field(default=None, init=False)
     _operations: int | None = field(default=None, init=False)  # per test image
 
@@ -129,6 +133,7 @@ class Evaluator:
             augmentation=protocol.augmentation,
             cutmix=protocol.cutmix,
             precision=protocol.precision,
+            extra_loss=self.extra_loss,
         )
         yield ensemble
         in_epoch = self.epoch_steps or steps_per_epoch(images, protocol.sgd.batch_size)
@@ -154,16 +159,20 @@ class Evaluator:
         return max(1, fitting // min(len(images), self.protocol.sgd.batch_size))
 
     @torch.no_grad()
-    def accuracies(self, ensemble: Ensemble, networks: int = 1) -> list[float]:
+    def accuracies(
+        self, ensemble: Ensemble, networks: int = 1, test: RealImages | None = None
+    ) -> list[float]:
         """Computes the share of test images that each network classifies correctly, in percent.
 
         Args:
             ensemble: the networks.
             networks: number of networks tested in the whole evaluation, which decides whether to compile.
+            test: the test images; None: those of the data.
         """
         ensemble.eval()
         self._prepare_test(ensemble, networks)
-        test, device = self.data.test, self.data.test.device
+        test = self.data.test if test is None else test
+        device = test.device
         # Not synchronized, because every rank tests different networks.
         options: dict = {"num_classes": len(test.counts), "average": "micro", "sync_on_compute": False}
         metrics = [MulticlassAccuracy(**options).to(device) for _ in range(ensemble.size)]
@@ -201,7 +210,7 @@ class Evaluator:
 
     def _fresh(self, i: int) -> nn.Module:
         with seeded(self.seed, "evaluation-network", i), torch.enable_grad():
-            return self.factory()
+            return self.factory() if self.start is None else self.start()
 
 
 def _report_share(progress: ProgressCallback, done: int, in_round: int, share: float) -> None:

@@ -17,6 +17,8 @@ from gmlight.training.ensemble import Ensemble
 NetworkFactory = Callable[..., nn.Module]
 # n tensors [batch, channels, H, W] -> logits [n, batch, classes].
 Forward = Callable[[Sequence[Tensor]], Tensor]
+# The same images and their logits -> a loss, summed over the networks.
+ExtraLoss = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def training_steps(
     augmentation: Augmentation,
     cutmix: CutMix | None = None,
     precision: torch.dtype | None = None,
+    extra_loss: ExtraLoss | None = None,
 ) -> Iterator[None]:
     """Trains networks endlessly; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
@@ -74,6 +77,7 @@ def training_steps(
         augmentation: applied to each mini-batch.
         cutmix: applied after the augmentation; each image then has two labels. None: not applied.
         precision: of convolutions and matrix products, by autocast; None: that of the networks.
+        extra_loss: added to the loss; None: nothing.
     """
     forward = functools.partial(_logits, networks, precision)
     loss = _mean_loss if cutmix is None else functools.partial(_mixed_loss, cutmix=cutmix, rngs=rngs)
@@ -81,7 +85,10 @@ def training_steps(
         networks.train()
         augmented = [augmentation(batch, rng) for batch, rng in zip(inputs, rngs, strict=True)]
         optimizer.zero_grad(set_to_none=True)
-        loss(forward, augmented, labels).backward()
+        if extra_loss is None:
+            loss(forward, augmented, labels).backward()
+        else:
+            _with_extra(extra_loss, forward, loss, augmented, labels).backward()
         optimizer.step()
         yield
 
@@ -90,6 +97,19 @@ def _logits(networks: Ensemble, precision: torch.dtype | None, images: Sequence[
     # images: n tensors [batch, channels, H, W] -> [n, batch, classes].
     with autocast(images[0].device, precision):
         return networks(torch.stack(list(images))).to(images[0].dtype)
+
+
+def _with_extra(
+    extra: ExtraLoss, forward: Forward, loss: Callable[..., Tensor], images: Sequence[Tensor], labels: Tensor
+) -> Tensor:
+    added = list[Tensor]()
+
+    def watched(inputs: Sequence[Tensor]) -> Tensor:
+        logits = forward(inputs)
+        added.append(extra(inputs, logits))
+        return logits
+
+    return loss(watched, images, labels) + torch.stack(added).sum()
 
 
 def _mean_loss(forward: Forward, images: Sequence[Tensor], labels: Tensor) -> Tensor:
