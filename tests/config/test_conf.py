@@ -30,7 +30,9 @@ def test_groups_are_found() -> None:
 
 # Tested elsewhere: experiments in test_experiment_cells.py, trainer=slurm in test_slurm.py, formats in
 # test_export.py.
-ELSEWHERE = [one for one in OPTIONS if one.parent.name in ("experiment", "format") or one.name == "slurm"]
+ELSEWHERE = [
+    one for one in OPTIONS if one.parent.name in ("experiment", "format", "space") or one.name == "slurm"
+]
 
 
 @pytest.mark.parametrize("option", [one for one in OPTIONS if one not in ELSEWHERE], ids=str)
@@ -93,7 +95,7 @@ def _is_available(data: CondensationData) -> bool:
     return False
 
 
-@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"format"}))
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"format", "space"}))
 def test_typo_lists_the_options(group: str) -> None:
     with pytest.raises(MissingConfigException) as error:
         composed(f"{group}=nonsense")

@@ -12,11 +12,11 @@ from gmlight.errors import ConfigError
 
 TOO_LARGE = 2**63
 NOT_NUMBERS: list[Any] = ["x", None, float("nan"), float("inf")]
-FROM_0 = ("iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
+FROM_0 = ("part", "space.draws", "iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
           "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
           "matching.mixed_real", "sampling.steps", "sampling.candidates")  # fmt: skip
-FROM_1 = ("pool.networks",
+FROM_1 = ("pool.networks", "networks", "reference.epochs", "jobs", "parts", "orders",
           "ipc", "updates", "image_steps", "real_batch", "statistics_batch", "train_batch", "log_every",
           "rounds", "dataset.images", "real_images", "checkpoint.every", "evaluation.networks",
           "evaluation.epochs", "evaluation.batch_size", "evaluation.quick_networks", "schedule.limit",
@@ -25,14 +25,14 @@ FROM_1 = ("pool.networks",
           "sampling.networks",
           "synthetic.images", "architecture.width", "architecture.depth", "augmentation.evaluation_epochs",
           "augmentation.padding", "augmentation.degrees")  # fmt: skip
-FROM_2 = ("points", "dataset.number")
+FROM_2 = ("points", "dataset.number", "steps")
 AUTO = ("speed.microbatch", "speed.classes_per_block", "memory.classes_per_chunk", "evaluation.test_batch",
         "evaluation.networks_at_once")  # fmt: skip
-ABOVE_0 = ("image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "pool.epochs", "distance.weight",
+ABOVE_0 = ("distillation.temperature", "image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "pool.epochs", "distance.weight",
            "checkpoint.minutes", "memory.device_share", "initialization.lr")  # fmt: skip
 NOT_NEGATIVE = ("augmentation.brightness", "augmentation.contrast", "augmentation.rotate",
                 "augmentation.saturation", "augmentation.noise", "evaluation.weight_decay",
-                "network_weight_decay", "pool.least", "pool.most",
+                "network_weight_decay", "distillation.weight", "pool.least", "pool.most",
                 "schedule.margin", "initialization.weight_decay")  # fmt: skip
 BELOW_1 = (
     "image_momentum",
@@ -49,6 +49,10 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "network_images": (["synthetic", "real"], ["both", True]),
     "network_start": (["fresh", "pool"], ["trained", None]),
     "image_lr_decay": (["none", "linear", "cosine"], ["step", None]),
+    "carry": ([True, False], ["x", None]),
+    "proxies.random": ([True, False], ["x", None]),
+    "proxies.herding": ([True, False], ["x", None]),
+    "proxies.early_stop": ([True, False], ["x", None]),
     "clip_images": ([True, False], ["x", None]),
     "multi_size": ([True, False], ["x", None]),
     "matching.step": (["all", "class"], ["classes", None]),

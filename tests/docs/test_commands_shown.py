@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "--config-dir": "test_readme.py and test_docs.py, with the code on the same page",
     "wandb": "nowhere: needs a W&B account",
     "experiment=search": "test_launchers.py, if the extra is installed",
+    "gmlight.continual resume=": "test_continual.py",
 }
 
 
@@ -63,10 +64,15 @@ TRAINING = [
 ON_A_RUN = [
     (module, words)
     for module, words in map(parse, TESTED_HERE)
-    if module in ("evaluate", "analyze", "export", "report") or "resume=" in str(words)
+    if module in ("evaluate", "analyze", "export", "report", "proxy") or "resume=" in str(words)
 ]
 SIZES = ("dataset.number", "dataset.size", "dataset.images")
 BENCHMARKS = [words for module, words in map(parse, TESTED_HERE) if module == "benchmark"]
+CONTINUAL = [
+    words
+    for module, words in map(parse, TESTED_HERE)
+    if module == "continual" and "resume=" not in str(words)
+]
 
 
 def single_run(words: list[str], **replaced: str) -> list[str]:
@@ -82,7 +88,7 @@ def single_run(words: list[str], **replaced: str) -> list[str]:
 
 def test_every_command_is_tested_somewhere() -> None:
     assert len(TRAINING) > 20
-    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + len(BENCHMARKS)
+    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + len(BENCHMARKS) + len(CONTINUAL)
     for mark in TESTED_ELSEWHERE:
         assert any(mark in command for command in shown()), mark
 
@@ -95,6 +101,12 @@ def test_training_composes(words: list[str]) -> None:
 @pytest.mark.parametrize("words", BENCHMARKS, ids=" ".join)
 def test_benchmarks_compose(words: list[str]) -> None:
     composed(*single_run(words), name="benchmark")
+
+
+@pytest.mark.parametrize("words", CONTINUAL, ids=" ".join)
+def test_continual_learning_composes(words: list[str]) -> None:
+    words = [word.replace("memory=", "memories=") for word in words]  # as gmlight.continual does
+    check(composed(*single_run(words), name="continual"))
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +135,7 @@ def test_commands_on_a_run(tiny: Path, typed: Run, module: str, words: list[str]
         "analyze": less | {"points": "2"},
         "export": {},
         "report": {},
+        "proxy": {"evaluation.epochs": "1", "dry_run": "true", "proxies.herding": "false"},
     }[module]
     key = {"train": "resume", "report": "runs"}.get(module, "run")
     if f"{key}=latest" not in words:
