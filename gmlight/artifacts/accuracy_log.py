@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,21 @@ class AccuracyLog:
         path: the file; it may exist.
         protocol: settings that the accuracies depend on, besides the set, the architecture and the network's
             number; plain containers.
+        earlier: files of interrupted evaluations, whose accuracies are known too.
 
     Attributes:
         seconds: computing time of the requested accuracies, including the time in earlier processes.
     """
 
-    def __init__(self, path: Path, protocol: Any) -> None:
+    def __init__(self, path: Path, protocol: Any, earlier: Sequence[Path] = ()) -> None:
         self._path, self._protocol = path, _digest(protocol)
         self._accuracies: dict[str, dict[int, float]] = {}  # key of set and architecture -> network -> value
         self._logged_seconds: dict[str, float] = {}  # by the same key
         self.seconds, self._last = 0.0, time.monotonic()
+        for file in (*earlier, path):
+            self._read(file)
+
+    def _read(self, path: Path) -> None:
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
                 key, network, accuracy, seconds, check = json.loads(line)

@@ -1,16 +1,16 @@
 """Evaluates a condensed set: `python -m gmlight.evaluate run=<folder> architecture=mlp`."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gmlight.artifacts import results
+from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.builders.evaluators import build_baselines, evaluation_protocol
-from gmlight.builders.stored_set import open_set
+from gmlight.builders.stored_set import StoredSet, open_set
 from gmlight.config.compose import option_changes
 from gmlight.config.implied import as_words
 from gmlight.config.labels import IDC_PROTOCOL, describe_use, follows_idc, is_in, protocol_epochs
@@ -30,23 +30,40 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     """
     console, called = new_console(), describe_use(config)
     stored = open_set(config, called, console)
-    started = time.monotonic()
+    log = AccuracyLog(
+        RunFolder(folder).accuracy_log, logged_protocol(config, stored), interrupted_evaluations(folder)
+    )
     sets = [
         EvaluatedSet(stored.name, stored.images, config.evaluation.networks),
         *build_baselines(config, stored.data),
     ]
-    evaluations = evaluate_sets(stored.evaluators, sets, console)
+    evaluations = evaluate_sets(stored.evaluators, sets, console, log)
     measured = {
         "set": results.origin(stored.metadata),
         "changed": changed(config, stored.metadata["config"], called.choices["augmentation"])
         + ["other test images"] * (stored.same_test_images is False),
         "data": stored.data.info.digest and stored.data.info.digest.as_dict(),
-        "seconds": {"evaluation": time.monotonic() - started},
+        "seconds": {"evaluation": log.seconds},
         "environment": results.environment(stored.device),
     }
     path = results.write_result(RunFolder(folder), called, evaluations, measured)
     print_table(evaluations, headline(stored.metadata), console)
     print_path("result", path, console)
+
+
+def interrupted_evaluations(folder: Path) -> list[Path]:
+    """Finds the logs of evaluations beside this one that have no result: their networks are not repeated."""
+    logs = [RunFolder(path).accuracy_log for path in sorted(folder.parent.iterdir()) if path != folder]
+    return [log for log in logs if log.is_file() and not RunFolder(log.parent).result.exists()]
+
+
+def logged_protocol(config: DictConfig, stored: StoredSet) -> dict[str, Any]:
+    """Returns what the accuracies of an evaluation depend on besides set, architecture and network."""
+    digest = stored.data.info.digest
+    return evaluation_protocol(config) | {
+        "data": digest and digest.as_dict(),
+        "environment": results.environment(stored.device),
+    }
 
 
 def changed(config: DictConfig, original: dict[str, Any], augmentation: str | None) -> list[str]:

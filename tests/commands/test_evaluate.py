@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from gmlight.commands.evaluate import changed
 from gmlight.config.validate import check
 from gmlight.errors import ConfigError
-from helpers.runs import composed, refusal, train_tiny
+from helpers.runs import Run, composed, refusal, train_tiny
 
 RUN = ("dataset=mnist", "method=md", "scale=reduced")
 
@@ -58,6 +58,26 @@ def test_the_first_images_of_a_set_are_evaluated_beside_as_many_random_ones(tmp_
         [sys.executable, "-m", "gmlight.evaluate", words[0], "ipc=3"], capture_output=True, text=True
     )
     assert "ipc=3: must be from 1 to 2" in refusal(refused)
+
+
+def test_networks_of_a_killed_evaluation_are_not_trained_again(typed: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_tiny(run, "evaluation.baselines.random=0")
+    words = ["evaluate", f"run={run}", "evaluation.networks=3"]
+    assert typed(*words).returncode == 0
+    [first] = (run / "evaluations").iterdir()
+    values = json.loads((first / "result.json").read_text())["evaluations"][0]["accuracy"]["values"]
+    (first / "result.json").unlink()  # as if it had been killed after two networks
+    log = first / "evaluation.jsonl"
+    log.write_text("\n".join(log.read_text().split("\n")[:3]))
+    assert typed(*words).returncode == 0
+    [second] = set((run / "evaluations").iterdir()) - {first}
+    again = json.loads((second / "result.json").read_text())["evaluations"][0]["accuracy"]["values"]
+    assert again == values
+    assert len((second / "evaluation.jsonl").read_text().split()) < len(log.read_text().split())
+    assert typed(*words, "evaluation.lr=0.02").returncode == 0  # another protocol: trained anew
+    [third] = set((run / "evaluations").iterdir()) - {first, second}
+    assert len((third / "evaluation.jsonl").read_text().strip().split("\n")) == 3
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from gmlight.errors import ConfigError
 
 TOO_LARGE = 2**63
 NOT_NUMBERS: list[Any] = ["x", None, float("nan"), float("inf")]
-FROM_0 = ("part", "space.draws", "iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
+FROM_0 = ("part", "space.draws",
+          "iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
           "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
           "matching.mixed_real", "sampling.steps", "sampling.candidates")  # fmt: skip
@@ -28,7 +29,8 @@ FROM_1 = ("pool.networks", "networks", "reference.epochs", "jobs", "parts", "ord
 FROM_2 = ("points", "dataset.number", "steps")
 AUTO = ("speed.microbatch", "speed.classes_per_block", "memory.classes_per_chunk", "evaluation.test_batch",
         "evaluation.networks_at_once")  # fmt: skip
-ABOVE_0 = ("distillation.temperature", "image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "pool.epochs", "distance.weight",
+ABOVE_0 = ("distillation.temperature",
+           "image_lr", "network_lr", "evaluation.lr", "evaluation.fall", "pool.epochs", "distance.weight",
            "checkpoint.minutes", "memory.device_share", "initialization.lr")  # fmt: skip
 NOT_NEGATIVE = ("augmentation.brightness", "augmentation.contrast", "augmentation.rotate",
                 "augmentation.saturation", "augmentation.noise", "evaluation.weight_decay",
