@@ -9,7 +9,9 @@ def main() -> None:
     # Only a comparison of accuracies needs the set's configuration and its dataset.
     compared = [word for word in sys.argv[1:] if word.startswith("compare=")]
     run_command_on_a_set(
-        "export", own_keys=("format", "to", "compare"), configuration=compared[-1:] not in ([], ["compare=0"])
+        "export",
+        own_keys=("format", "to", "compare", "frontier"),
+        configuration=compared[-1:] not in ([], ["compare=0"]),
     )
 
 

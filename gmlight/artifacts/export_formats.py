@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
 from gmlight.artifacts.inert import code_fence, markdown_text
+from gmlight.artifacts.quantization import PACKED_BITS, dequantize, pack, quantize
 from gmlight.errors import ConfigError, one_line
 
 CARD = Path(__file__).with_name("card.md")
@@ -53,6 +54,43 @@ def npz(folder: Path, condensed: CondensedDataset) -> None:
         mean=np.array(condensed.mean),
         std=np.array(condensed.std),
     )
+
+
+def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tensor | None:
+    """Writes condensed.npz for `numpy.load` without pickle, with values of few bits.
+
+    `images` has packed codes, highest bit first, if bits is at most 8: a value is code * scale + offset of
+    its channel. Otherwise it has floats. `shape` is [N, channels, H, W]; `labels`, `classes`, `mean` and
+    `std` are those of the set.
+
+    Args:
+        folder: empty.
+        condensed: the set.
+        bits: per value: 4, 6, 8, 16 or 32.
+    """
+    content: dict[str, Any] = {"bits": bits, "shape": np.array(condensed.images.shape)}
+    read_back: Tensor | None = None
+    if bits in PACKED_BITS:
+        quantized = quantize(condensed.images, bits)
+        content |= {
+            "images": pack(quantized.codes, bits),
+            "scale": quantized.scale,
+            "offset": quantized.offset,
+        }
+        read_back = dequantize(quantized)
+    else:
+        values = condensed.images.half() if bits == 16 else condensed.images
+        content["images"], read_back = values.numpy(), values.float() if bits == 16 else None
+    small = np.uint8 if len(condensed.classes) <= 2**8 else np.int32
+    np.savez_compressed(
+        folder / "condensed.npz",
+        labels=condensed.labels.numpy().astype(small),
+        classes=np.array(condensed.classes),
+        mean=np.array(condensed.mean, dtype=np.float32),
+        std=np.array(condensed.std, dtype=np.float32),
+        **content,
+    )
+    return read_back
 
 
 def pt(folder: Path, condensed: CondensedDataset) -> None:

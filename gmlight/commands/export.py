@@ -7,17 +7,21 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
+from gmlight.applications.storage_frontier import frontier_table, storage_frontier
 from gmlight.artifacts import results
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.export_formats import share_clipped
+from gmlight.artifacts.quantization import BITS
 from gmlight.artifacts.record import Invocation, headline
 from gmlight.artifacts.results import Evaluation
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import describe_use
 from gmlight.data.images import LabelledImages
+from gmlight.errors import ConfigError
 from gmlight.reporting.tables import print_table
-from gmlight.runtime.console import new_console, print_path
+from gmlight.reporting.use_page import print_use_table
+from gmlight.runtime.console import format_bytes, new_console, print_path
 from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
 RECORD = "export.json"
@@ -32,24 +36,65 @@ def export(config: DictConfig, folder: Path) -> None:
     """
     console, invocation = new_console(), describe_use(config)
     condensed, name = CondensedDataset(config.run), invocation.choices["format"]
-    read_back = instantiate(config.format)(folder, condensed)
     record = invocation.as_dict() | {"set": results.origin(condensed.metadata)}
-    if read_back is None:
-        decoded = condensed.floats != condensed.images.numel()
-        console.print(
-            f"{name} holds {'the decoded images of the set' if decoded else 'the images without loss'}"
-        )
-    else:
-        record["clipped"] = share_clipped(condensed)
-        console.print(
-            f"{name} has 8 bits per channel: values are rounded, and {record['clipped']:.1%} of them lie "
-            "outside 0..1 and are clipped"
-        )
-        if config.compare:
-            evaluations = compare(config, invocation, read_back, name, console)
-            record["evaluations"] = [evaluation.as_dict() for evaluation in evaluations]
+    if config.frontier:
+        rows = storage_frontier(config, invocation, condensed, console)
+        results.write_json(folder / RECORD, record | {"frontier": rows})
+        print_use_table(frontier_table(condensed, rows), console)
+        print_path("record", folder / RECORD, console)
+        return
+    if "bits" in config.format:
+        check_bits(config.format.bits)
+    read_back = instantiate(config.format)(folder, condensed)
+    record["bytes"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    line, lost = describe_loss(condensed, read_back, name, config.format.get("bits"))
+    record |= lost
+    console.print(f"{line}; {format_bytes(record['bytes'])} in all")
+    if read_back is not None and config.compare:
+        evaluations = compare(config, invocation, read_back, name, console)
+        record["evaluations"] = [evaluation.as_dict() for evaluation in evaluations]
     results.write_json(folder / RECORD, record)
     print_path(name, folder, console)
+
+
+def describe_loss(
+    condensed: CondensedDataset, read_back: Tensor | None, name: str, bits: int | None
+) -> tuple[str, dict[str, float]]:
+    """Says what a format loses.
+
+    Args:
+        condensed: the set.
+        read_back: the exported images as read from the files; None: nothing is lost.
+        name: of the format.
+        bits: per value, of a format that has a choice of them.
+
+    Returns:
+        A line, and the numbers in it by name.
+    """
+    if read_back is None:
+        decoded = condensed.floats != condensed.images.numel()
+        return f"{name} holds {'the decoded images of the set' if decoded else 'the images without loss'}", {}
+    if bits is not None:
+        moved = (read_back - condensed.images).abs().max().item()
+        return f"{name} has {bits} bits per value: values are rounded by {moved:.2g} at most", {
+            "moved": moved
+        }
+    clipped = share_clipped(condensed)
+    line = (
+        f"{name} has 8 bits per channel: values are rounded, and {clipped:.1%} of them lie outside 0..1 and "
+        "are clipped"
+    )
+    return line, {"clipped": clipped}
+
+
+def check_bits(bits: object) -> None:
+    """Checks the bits of a format.
+
+    Raises:
+        ConfigError: there is no such number of bits.
+    """
+    if type(bits) is not int or bits not in BITS:
+        raise ConfigError(f"format.bits={bits}: must be one of {', '.join(map(str, BITS))}")
 
 
 def compare(

@@ -129,6 +129,7 @@ _ONE_OF = {
     "schedule.unit": ("epochs", "steps"),
     "evaluation.batch_norm": ("instance", "batch"),
     "dry_run": (True, False),
+    "frontier": (True, False),
     "carry": (True, False),
     "proxies.random": (True, False),
     "proxies.herding": (True, False),

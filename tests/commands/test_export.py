@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from gmlight.artifacts import condensed_set, export_formats
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.results import Accuracy, Evaluation
 from gmlight.commands import export
+from gmlight.data.datasets import digits
 from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
 from gmlight.training.evaluator import EvaluatedSet
@@ -216,3 +219,75 @@ def test_unknown_format_lists_the_options(run_folder: Path, typed: Run) -> None:
     assert result.returncode == 1
     assert "npz" in result.stderr
     assert "png" in result.stderr
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8, 16, 32])
+def test_numpy_alone_reads_its_format(run_folder: Path, typed: Run, tmp_path: Path, bits: int) -> None:
+    result = typed("export", f"run={run_folder}", "format=numpy", f"format.bits={bits}", "to=small")
+    assert result.returncode == 0, result.stderr
+    condensed = CondensedDataset(run_folder)
+    record = json.loads((tmp_path / "small" / "export.json").read_text())
+    file = tmp_path / "small" / "condensed.npz"
+    assert record["bytes"] == file.stat().st_size
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv[1]); import numpy as np\n"
+        "from train_without_torch import read; images, labels = read(sys.argv[2])\n"
+        "np.save(sys.argv[3], images); print(labels.tolist())"
+    )
+    docs, saved = Path(__file__).parents[2] / "docs", tmp_path / "read.npy"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(docs), str(file), str(saved)],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == condensed.labels.tolist()
+    images = torch.from_numpy(np.load(saved)).view_as(condensed.images)
+    if bits == 32:
+        assert torch.equal(images, condensed.images)
+        assert "without loss" in result.stdout
+        return
+    moved = float((images - condensed.images).abs().max())
+    assert moved == pytest.approx(record["moved"], rel=1e-4)
+    spread = float(condensed.images.max() - condensed.images.min())
+    assert moved <= {16: spread / 2**11, 8: spread / 510, 6: spread / 126, 4: spread / 30}[bits] * 1.001
+
+
+def test_a_network_trains_on_the_file_without_torch(run_folder: Path, typed: Run, tmp_path: Path) -> None:
+    words = ["ipc=10", "method=random", "evaluation.networks=1", "hydra.run.dir=real"]
+    assert typed("train", *[word for word in TINY if word != "ipc=2"], *words).returncode == 0
+    assert typed("export", "run=real", "format=numpy", "format.bits=4", "to=small").returncode == 0
+    train, test = digits(None, False, test_share=0.2, split_seed=0)
+    np.savez(tmp_path / "test.npz", images=(test[0] / 255 - 0.3054) / 0.3760, labels=test[1])
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    )
+    docs = Path(__file__).parents[2] / "docs"
+    words = [str(docs / "train_without_torch.py"), "small/condensed.npz", "test.npz"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    accuracy, rest = done.stdout.split(" ", 1)
+    assert rest == "% of 360 test images\n"
+    assert float(accuracy) > 70  # chance is 10
+
+
+def test_the_frontier_lists_sizes_and_accuracies(run_folder: Path, typed: Run, tmp_path: Path) -> None:
+    result = typed("export", f"run={run_folder}", "frontier=true", "compare=1", "to=table")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "table" / "export.json").read_text())["frontier"]
+    assert [row["form"] for row in rows] == [*(f"numpy, {n} bits" for n in (32, 16, 8, 6, 4)), "png"]
+    sizes = [row["bytes"] for row in rows]
+    assert sizes[:5] == sorted(sizes[:5], reverse=True)
+    assert all(len(row["evaluations"]) == 1 for row in rows)
+    assert all(row["evaluations"][0]["accuracy"]["n"] == 1 for row in rows)
+    assert [path.name for path in (tmp_path / "table").iterdir()] == ["export.json"]
+    alone = typed("export", f"run={run_folder}", "frontier=true", "to=sizes")
+    rows = json.loads((tmp_path / "sizes" / "export.json").read_text())["frontier"]
+    assert [row["bytes"] for row in rows] == sizes, alone.stderr
+    assert all(row["evaluations"] == [] for row in rows)
+
+
+@pytest.mark.parametrize("bits", ["5", "0", "x", "true"])
+def test_other_numbers_of_bits_are_refused(run_folder: Path, typed: Run, bits: str) -> None:
+    line = refusal(typed("export", f"run={run_folder}", "format=numpy", f"format.bits={bits}", "to=small"))
+    assert "must be one of 4, 6, 8, 16, 32" in line

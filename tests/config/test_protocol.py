@@ -118,9 +118,9 @@ PROTOCOL: dict[str, dict[str, Any]] = {
         "distance": {"_target_": "gmlight.matching.distances.sae", "weight": 1.0},
     },
     "dataset=cifar10 ipc=10 method=best scale=reduced": {
-        "iterations": 300, "updates": 20, "real_batch": 64, "synthetic_batch": 20, "image_lr": 0.15,
+        "iterations": 300, "updates": 50, "real_batch": 64, "synthetic_batch": 20, "image_lr": 0.15,
         "image_lr_decay": "cosine", "clip_images": False, "network_images": "real", "network_lr": 0.01,
-        "network_momentum": 0.9, "network_weight_decay": 0.0005, "network_cutmix": 0, "train_batch": 64,
+        "network_momentum": 0.9, "network_weight_decay": 0.0005, "network_cutmix": 0.5, "train_batch": 64,
         "matching": {"_target_": "gmlight.matching.rules.multilevel", "layers": "all", "step": "all"},
         "distance._target_": "gmlight.matching.distances.cos_euclid",
         "schedule": {"_target_": "gmlight.condensation.schedules.fixed", "epochs": 16, "unit": "steps"},
