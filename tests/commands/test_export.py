@@ -255,7 +255,7 @@ def test_a_network_trains_on_the_file_without_torch(run_folder: Path, typed: Run
     words = ["ipc=10", "method=random", "evaluation.networks=1", "hydra.run.dir=real"]
     assert typed("train", *[word for word in TINY if word != "ipc=2"], *words).returncode == 0
     assert typed("export", "run=real", "format=numpy", "format.bits=4", "to=small").returncode == 0
-    train, test = digits(None, False, test_share=0.2, split_seed=0)
+    _, test = digits(None, False, test_share=0.2, split_seed=0)
     np.savez(tmp_path / "test.npz", images=(test[0] / 255 - 0.3054) / 0.3760, labels=test[1])
     code = (
         "import runpy, sys; sys.modules['torch'] = None; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
