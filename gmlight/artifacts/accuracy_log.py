@@ -90,5 +90,5 @@ def _digest(content: Any) -> str:
 
 
 def _digest_images(images: LabelledImages) -> str:
-    parts = (tensor.cpu().contiguous().numpy().tobytes() for tensor in (images.images, images.labels))
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    tensors = [images.images, images.labels, *([] if images.soft_labels is None else [images.soft_labels])]
+    return hashlib.sha256(b"".join(t.cpu().contiguous().numpy().tobytes() for t in tensors)).hexdigest()

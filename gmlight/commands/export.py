@@ -35,7 +35,7 @@ def export(config: DictConfig, folder: Path) -> None:
     read_back = instantiate(config.format)(folder, condensed)
     record = invocation.as_dict() | {"set": results.origin(condensed.metadata)}
     if read_back is None:
-        decoded = condensed.floats != condensed.images.numel()
+        decoded = condensed.form["name"] != "pixels"
         console.print(
             f"{name} holds {'the decoded images of the set' if decoded else 'the images without loss'}"
         )
@@ -45,6 +45,8 @@ def export(config: DictConfig, folder: Path) -> None:
             f"{name} has 8 bits per channel: values are rounded, and {record['clipped']:.1%} of them lie "
             "outside 0..1 and are clipped"
         )
+        if condensed.soft_labels is not None:
+            console.print(f"{name} has no soft labels: networks trained on it learn the classes")
         if config.compare:
             evaluations = compare(config, invocation, read_back, name, console)
             record["evaluations"] = [evaluation.as_dict() for evaluation in evaluations]
