@@ -23,7 +23,9 @@ LAYERS = [
     ["benchmarking"],
     ["commands"],
 ]
-COMMANDS = {"__main__", "train", "evaluate", "analyze", "export", "report", "schedule", "benchmark"}
+COMMANDS = {
+    "__main__", "train", "evaluate", "analyze", "export", "merge", "report", "schedule", "benchmark",
+}  # fmt: skip
 LIBRARY = "library"  # the commands as functions
 MAY_USE_HYDRA = {"config", "builders", "benchmarking", "commands", LIBRARY}
 PACKAGE = Path(gmlight.__file__).parent

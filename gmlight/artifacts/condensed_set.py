@@ -10,7 +10,8 @@ grid.png                the images as a picture
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from gmlight.artifacts.decoding import Stored, formed
 from gmlight.artifacts.grid import save_grid
+from gmlight.artifacts.joining import Part, join
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
 from gmlight.artifacts.run_folder import RunFolder
@@ -94,6 +96,37 @@ class CondensedDataset(torch.utils.data.Dataset):
         self.targets: list[int] = self.labels.tolist()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
         self.transform, self.target_transform = transform, target_transform
+
+    @classmethod
+    def union(
+        cls, parts: "Sequence[CondensedDataset | str | os.PathLike[str]]", to: str | os.PathLike[str]
+    ) -> "CondensedDataset":
+        """Joins sets of different classes into a new set with all their classes.
+
+        Labels are renumbered in the order of the parts. The stored form is kept if all parts have the same;
+        otherwise the decoded images are stored.
+
+        Args:
+            parts: two or more sets, their folders or their run folders; sets are joined as they are stored,
+                without transforms and with all their images.
+            to: a new folder.
+
+        Returns:
+            The joined set.
+
+        Raises:
+            ConfigError: a class is in two parts, the parts differ in shape or normalisation, a part cannot be
+                read, or the folder is not empty.
+        """
+        paths = [part.path if isinstance(part, CondensedDataset) else Path(part) for part in parts]
+        folder = RunFolder(Path(to))
+        if not folder.is_free:
+            raise ConfigError(f"to={to}: already holds a run or other files; choose another folder")
+        joined = join([Part(path, *read_checked(find(path))) for path in paths], folder.path)
+        created = {"created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        metadata = joined.metadata | created
+        write(folder.condensed, joined.images, joined.info, metadata, stored=joined.stored)
+        return cls(folder.path)
 
     def _keep_first(self, ipc: int, stored: Stored) -> None:
         # Keeps the first ipc stored images of each class, each decoded to as many images.

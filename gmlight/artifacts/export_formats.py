@@ -46,7 +46,7 @@ def png(folder: Path, condensed: CondensedDataset) -> Tensor:
 
 def npz(folder: Path, condensed: CondensedDataset) -> None:
     """Writes condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
-    arrays = {name: np.asarray(value) for name, value in _content(condensed).items()}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in _content(condensed).items()}
     np.savez_compressed(folder / "condensed.npz", **arrays)
 
 
