@@ -8,7 +8,7 @@ import yaml
 
 DOCS = Path(__file__).parent
 CONF = DOCS.parent / "conf"
-COMMANDS = ("train", "evaluate", "analyze", "export", "merge", "benchmark")
+COMMANDS = ("train", "evaluate", "analyze", "export", "convert", "merge", "benchmark")
 # What is of interest to the program alone.
 HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "load", "plugins", "strategy", "files")
 HEAD = """# Reference

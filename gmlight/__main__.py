@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gmlight.runtime.terminal import prepare_terminal, print_version
 
-COMMANDS = ("train", "evaluate", "analyze", "export", "merge", "report", "schedule", "benchmark")
+COMMANDS = ("train", "evaluate", "analyze", "export", "convert", "merge", "report", "schedule", "benchmark")
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ LAYERS = [
     ["commands"],
 ]
 COMMANDS = {
-    "__main__", "train", "evaluate", "analyze", "export", "merge", "report", "schedule", "benchmark",
+    "__main__", "train", "evaluate", "analyze", "export", "convert", "merge", "report", "schedule",
+    "benchmark",
 }  # fmt: skip
 LIBRARY = "library"  # the commands as functions
 MAY_USE_HYDRA = {"config", "builders", "benchmarking", "commands", LIBRARY}

@@ -9,7 +9,7 @@ from gmlight.errors import ConfigError
 
 _INPUTS = ("data_dir", "dataset.root", "initialization.path")
 _STORED = ("run", *_INPUTS)  # kept in files, hence made absolute
-_KEYS = (*_STORED, "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
+_KEYS = (*_STORED, "from", "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
 _RUNS = ("run", "resume")
 _QUOTES = "'\""
 LATEST = "latest"
@@ -47,7 +47,7 @@ def check_named(words: Sequence[str], needed: Mapping[str, str]) -> None:
     given = {word.partition("=")[0] for word in words}
     for key, what in needed.items():
         if key not in given and not any(word.startswith("-") for word in words):
-            raise ConfigError(f"name {what}: {key}=<path>")
+            raise ConfigError(f"name {what}: {key}=...")
 
 
 def with_runs_as_list(words: Sequence[str]) -> list[str]:

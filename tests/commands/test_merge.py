@@ -54,8 +54,8 @@ def test_joined_runs_are_evaluated_and_exported(parts: list[Path], typed: Run, t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["to=all"], "name the sets to join: runs=<path>"),
-        (["runs=[x,y]"], "name a new folder: to=<path>"),
+        (["to=all"], "name the sets to join: runs=..."),
+        (["runs=[x,y]"], "name a new folder: to=..."),
         (["runs=[x,y]", "to=all"], "x: no condensed set there"),
         (["runs=[x,y]", "to=all", "ipc=2"], "ipc"),
         (["run=x", "to=all"], "run: no such key, did you mean runs?"),

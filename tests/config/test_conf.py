@@ -30,8 +30,10 @@ def test_groups_are_found() -> None:
 
 
 # Tested elsewhere: experiments in test_experiment_cells.py, trainer=slurm in test_slurm.py, formats in
-# test_export.py.
-ELSEWHERE = [one for one in OPTIONS if one.parent.name in ("experiment", "format") or one.name == "slurm"]
+# test_export.py, layouts in test_convert.py.
+ELSEWHERE = [
+    one for one in OPTIONS if one.parent.name in ("experiment", "format", "layout") or one.name == "slurm"
+]
 
 
 @pytest.mark.parametrize("option", [one for one in OPTIONS if one not in ELSEWHERE], ids=str)
