@@ -29,7 +29,7 @@ from gmlight.runtime.console import format_bytes, new_console, print_path
 _OWN_KEYS = ("from", "to", "layout", "normalization", "factor", "soft_labels")
 _ZCA = (
     "normalization=zca: networks would have to be tested on whitened images, which gmlight does not make; "
-    "convert the pixels that zca.inverse_transform gives, with normalization=none"
+    "undo it by zca.inverse_transform, normalise the pixels, and use normalization=dataset"
 )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gmlight.config.compose import instantiate
+from gmlight.config.spelling import check_spelling
 from gmlight.config.validate import check
 from helpers.runs import TINY, Run, composed
 
@@ -67,6 +69,8 @@ ON_A_RUN = [
 ]
 SIZES = ("dataset.number", "dataset.size", "dataset.images")
 BENCHMARKS = [words for module, words in map(parse, TESTED_HERE) if module == "benchmark"]
+# They need files; test_convert.py and test_merge.py run them.
+ON_FILES = [(module, words) for module, words in map(parse, TESTED_HERE) if module in ("convert", "merge")]
 
 
 def single_run(words: list[str], **replaced: str) -> list[str]:
@@ -82,7 +86,7 @@ def single_run(words: list[str], **replaced: str) -> list[str]:
 
 def test_every_command_is_tested_somewhere() -> None:
     assert len(TRAINING) > 20
-    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + len(BENCHMARKS)
+    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + len(BENCHMARKS) + len(ON_FILES)
     for mark in TESTED_ELSEWHERE:
         assert any(mark in command for command in shown()), mark
 
@@ -95,6 +99,15 @@ def test_training_composes(words: list[str]) -> None:
 @pytest.mark.parametrize("words", BENCHMARKS, ids=" ".join)
 def test_benchmarks_compose(words: list[str]) -> None:
     composed(*single_run(words), name="benchmark")
+
+
+@pytest.mark.parametrize(("module", "words"), ON_FILES, ids=str)
+def test_conversions_compose(module: str, words: list[str]) -> None:
+    check_spelling(module, words)
+    config = composed(*single_run(words), name=module)
+    if module == "convert":
+        check(config)
+        assert callable(instantiate(config.layout))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +157,7 @@ def test_training_runs(words: list[str], typed: Run, tmp_path: Path, tiny: Path)
                 )
     replaced = {"scale": "smoke", "trainer": "cpu", "trainer.devices": ""}
     if "dataset=image_folder" in words:
-        replaced |= {"dataset.root": "photos"}
+        replaced |= {"dataset.root": "photos", "dataset.classes": ""}
     else:
         replaced |= {"dataset": "digits"} | dict.fromkeys(SIZES, "")
     if "initialization=artifact" in words:
