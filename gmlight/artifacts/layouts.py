@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gmlight.artifacts.foreign_files import as_array_tensor, as_tensor, load_arrays, load_torch, named
 from gmlight.artifacts.foreign_set import ForeignSet
+from gmlight.artifacts.value_checks import is_finite
 from gmlight.errors import ConfigError
 
 MTT_IMAGES, MTT_LABELS, MTT_RATE = "images_best.pt", "labels_best.pt", "lr_best.pt"
-_ENTRIES = ("images", "labels", "soft_labels", "classes", "mean", "std")
-TORCH = (".pt", ".pth")
+TORCH = (".pt", ".pth")  # suffixes of files of torch.save
 LAYOUTS = "dc, idc, mtt, npz, pt, png, huggingface"
+_ENTRIES = ("images", "labels", "soft_labels", "classes", "mean", "std")
 
 
 def dc(path: Path, *, experiment: int) -> ForeignSet:
@@ -134,14 +134,14 @@ def _pair(content: Any, path: Path) -> tuple[Tensor, Tensor]:
 
 def _numbers(value: Any, what: str) -> list[float]:
     numbers = value.flatten().tolist() if isinstance(value, Tensor) and value.numel() < 100 else value
-    if not (isinstance(numbers, list | tuple) and all(type(number) in (int, float) for number in numbers)):
-        raise ConfigError(f"{what} must be a list of numbers")
+    if not (isinstance(numbers, list | tuple) and all(map(is_finite, numbers))):
+        raise ConfigError(f"{what} must be a list of finite numbers")
     return [float(number) for number in numbers]
 
 
 def _number(value: Any, path: Path) -> float:
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if type(number) not in (int, float) or not torch.tensor(number).isfinite():
+    if not is_finite(number):
         raise ConfigError(f"{path}: must be one number, the learning rate; remove the file to do without it")
     return float(number)
 

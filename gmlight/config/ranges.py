@@ -30,6 +30,7 @@ _WHOLE_NUMBERS = {  # key: minimum
     "dataset.number": 2,
     "dataset.images": 1,
     "real_images": 1,
+    "layout.experiment": 0,
     "checkpoint.every": 1,
     "evaluation.networks": 1,
     "evaluation.epochs": 1,

@@ -195,7 +195,11 @@ def hostile(folder: Path) -> dict[str, tuple[Callable[[Path], object], str]]:
         "classes.pt": (saved({"images": IMAGES, "labels": LABELS, "classes": 3}), "classes must be a list"),
         "mean.pt": (
             saved({"images": IMAGES, "labels": LABELS, "mean": "x", "std": [1]}),
-            "mean must be a list of numbers",
+            "mean must be a list of finite numbers",
+        ),
+        "endless.pt": (
+            saved({"images": IMAGES, "labels": LABELS, "mean": [10**400] * 3, "std": [1] * 3}),
+            "mean must be a list of finite numbers",
         ),
         "wrong.parquet": (lambda path: path.write_text("PAR1"), "cannot be read"),
         "absent.pt": (lambda path: None, "cannot be read"),

@@ -155,9 +155,10 @@ def test_own_images_need_mean_and_std(typed: Run, tmp_path: Path) -> None:
     assert "dataset.mean, dataset.std: are computed from images" in line
     given = [f"dataset.mean=[{MEAN}]", f"dataset.std=[{STD}]"]
     assert "npz does not say how" in refusal(typed("convert", "from=plain.npz", *own, *given))
-    explicit = f"normalization={{mean:[{MEAN}],std:[{STD}]}}"
+    explicit = f"normalization={{std:[{STD}],mean:[{MEAN}]}}"
     assert typed("convert", "from=plain.npz", *own, *given, explicit, "to=plain").returncode == 0
     assert CondensedDataset("plain").targets == [1, 1, 0, 0]
+    assert torch.equal(CondensedDataset("plain").images, NORMALISED[:4])
     assert typed("convert", "from=stated.npz", *own, "to=stated").returncode == 0
     stated = CondensedDataset("stated")
     assert (stated.targets, stated.mean, stated.classes) == ([0, 0, 1, 1], [MEAN], ["a", "b"])
@@ -176,6 +177,8 @@ def test_own_images_need_mean_and_std(typed: Run, tmp_path: Path) -> None:
         (["from=res.pt", "dataset=digits", "layout=idc", "factor=1"], "res.pt: must hold [images, labels]"),
         (["from=res.pt", "dataset=digits", "layout=rar"], "layout=rar: no such option"),
         (["from=res.pt", "dataset=digits", "layout.experiment=2"], "layout.experiment=2: "),
+        (["from=res.pt", "dataset=digits", "layout.experiment=x"], "layout.experiment=x: must be a whole"),
+        (["from=res.pt", "dataset=digits", "layout=dc", "+layout.x=1"], "layout=dc: "),
         (["from=res.pt", "dataset=digits", "ipc=3"], "ipc=3: the set has 2 images per class"),
         (["from=res.pt", "dataset=digits", "factor=0"], "factor=0: must be a whole number"),
         (["from=res.pt", "dataset=digits", "factor=1.5"], "factor=1.5: must be a whole number"),
