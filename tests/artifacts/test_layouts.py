@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_dc(tmp_path: Path) -> None:
     assert torch.equal(recognised(path).images, IMAGES)
     with pytest.raises(ConfigError, match=r"layout.experiment=2: .* has 0 to 1"):
         recognised(path, 2)
+
+
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_accuracies_of_dc_are_skipped(tmp_path: Path, module: bytes) -> None:
+    """They are NumPy scalars, whose module has two names."""
+    path = write_dc(tmp_path / "written.pt", (IMAGES, LABELS))
+    with zipfile.ZipFile(path) as read, zipfile.ZipFile(tmp_path / "res.pt", "w") as written:
+        for name in read.namelist():
+            content = re.sub(rb"numpy\._?core\.multiarray", module, read.read(name))
+            assert (module in content) == name.endswith("data.pkl")
+            written.writestr(name, content)
+    assert torch.equal(recognised(tmp_path / "res.pt").images, IMAGES)
 
 
 def test_idc(tmp_path: Path) -> None:
