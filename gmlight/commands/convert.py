@@ -37,8 +37,6 @@ def convert(config: DictConfig, folder: Path) -> None:
         folder: of the converted set.
     """
     console, source = new_console(), Path(config["from"])
-    if config.soft_labels not in ("probabilities", "logits"):
-        raise ConfigError(f"soft_labels={config.soft_labels}: must be probabilities or logits")
     found = _read(config, source)
     info = build_info(config, found)
     statistics, factor = source_statistics(config, found, info), decoding_factor(config, found)

@@ -111,6 +111,7 @@ _ONE_OF = {
     "image_lr_decay": ("none", "linear", "cosine"),
     "clip_images": (True, False),
     "multi_size": (True, False),
+    "soft_labels": ("probabilities", "logits"),
     "matching.step": ("all", "class"),
     "initialization.features": ("network", "pixels"),
     "dataset.fit": ("squash", "crop", "pad"),

@@ -13,7 +13,7 @@ from gmlight.errors import ConfigError
 TOO_LARGE = 2**63
 NOT_NUMBERS: list[Any] = ["x", None, float("nan"), float("inf")]
 FROM_0 = ("iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
-          "dataset.load.split_seed",
+          "dataset.load.split_seed", "layout.experiment",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
           "matching.mixed_real", "sampling.steps", "sampling.candidates")  # fmt: skip
 FROM_1 = ("pool.networks",
@@ -51,6 +51,7 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "image_lr_decay": (["none", "linear", "cosine"], ["step", None]),
     "clip_images": ([True, False], ["x", None]),
     "multi_size": ([True, False], ["x", None]),
+    "soft_labels": (["probabilities", "logits"], ["hard", True, None]),
     "matching.step": (["all", "class"], ["classes", None]),
     "initialization.features": (["network", "pixels"], ["images"]),
     "dataset.fit": (["squash", "crop", "pad"], ["stretch", None]),
