@@ -8,7 +8,9 @@ import yaml
 
 DOCS = Path(__file__).parent
 CONF = DOCS.parent / "conf"
-COMMANDS = ("train", "evaluate", "analyze", "export", "benchmark", "proxy", "continual")
+COMMANDS = (
+    "train", "evaluate", "analyze", "export", "convert", "merge", "proxy", "continual", "benchmark",
+)  # fmt: skip
 # What is of interest to the program alone.
 HIDDEN = ("_target_", "_partial_", "defaults", "hydra", "load", "plugins", "strategy", "files")
 HEAD = """# Reference

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from gmlight.runtime.terminal import prepare_terminal, print_version
 
-COMMANDS = ("train", "evaluate", "analyze", "export", "report", "schedule", "benchmark", "proxy", "continual")
+COMMANDS = (
+    "train", "evaluate", "analyze", "export", "convert", "merge", "proxy", "continual", "report", "schedule",
+    "benchmark",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -24,17 +24,9 @@ LAYERS = [
     ["commands"],
 ]
 COMMANDS = {
-    "__main__",
-    "train",
-    "evaluate",
-    "analyze",
-    "export",
-    "report",
-    "schedule",
-    "benchmark",
-    "proxy",
-    "continual",
-}
+    "__main__", "train", "evaluate", "analyze", "export", "convert", "merge", "proxy", "continual", "report",
+    "schedule", "benchmark",
+}  # fmt: skip
 LIBRARY = "library"  # the commands as functions
 MAY_USE_HYDRA = {"config", "builders", "applications", "benchmarking", "commands", LIBRARY}
 PACKAGE = Path(gmlight.__file__).parent

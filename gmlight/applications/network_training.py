@@ -1,6 +1,5 @@
 """Trains and tests single networks, in worker processes or here; a log keeps each from a second training."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gmlight.artifacts.accuracy_log import digest_images
 from gmlight.artifacts.work_log import Outcome, WorkLog, work_key
 from gmlight.builders.data import build_data, load_data
 from gmlight.builders.evaluators import build_protocol
@@ -48,10 +48,7 @@ class TrainedOn:
     @cached_property
     def digest(self) -> str:
         """Identifies the images, without the whole training set's."""
-        if self.images is None:
-            return "whole"
-        parts = (t.cpu().contiguous().numpy().tobytes() for t in (self.images.images, self.images.labels))
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return "whole" if self.images is None else digest_images(self.images)
 
 
 class NetworkUnit(NamedTuple):

@@ -55,7 +55,7 @@ class AccuracyLog:
         Returns:
             Accuracies in percent, by network.
         """
-        content = _digest_images(images) if isinstance(images, LabelledImages) else len(images)
+        content = digest_images(images) if isinstance(images, LabelledImages) else len(images)
         key = _digest([self._protocol, name, content, architecture])
         self.seconds += self._logged_seconds.pop(key, 0.0)
         return _LoggedAccuracies(self, key, self._accuracies.setdefault(key, {}))
@@ -94,6 +94,7 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _digest_images(images: LabelledImages) -> str:
-    parts = (tensor.cpu().contiguous().numpy().tobytes() for tensor in (images.images, images.labels))
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+def digest_images(images: LabelledImages) -> str:
+    """Identifies a set by its images, labels and soft labels."""
+    tensors = [images.images, images.labels, *([] if images.soft_labels is None else [images.soft_labels])]
+    return hashlib.sha256(b"".join(t.cpu().contiguous().numpy().tobytes() for t in tensors)).hexdigest()

@@ -1,7 +1,8 @@
 """A condensed set on disk: a folder of three files.
 
 condensed.safetensors   images, normalised float32 [N, channels, H, W], and labels int64 [N]; or the tensors
-                        from which the images are decoded, by the `form` in the metadata
+                        from which the images are decoded, by the `form` in the metadata; optionally
+                        soft_labels, probabilities of the classes, float32 [N, C]
 metadata.json           schema version, classes, normalisation, configuration, accuracy, hash of the tensors
 grid.png                the images as a picture
 """
@@ -9,7 +10,8 @@ grid.png                the images as a picture
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from gmlight.artifacts.decoding import Stored, formed
 from gmlight.artifacts.grid import save_grid
+from gmlight.artifacts.joining import Part, join
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
 from gmlight.artifacts.run_folder import RunFolder
@@ -54,12 +57,15 @@ class CondensedDataset(torch.utils.data.Dataset):
         path: as given.
         images: normalised float32, [N, channels, H, W], decoded if the set is stored in a smaller form.
         labels: int64, [N], in 0..C-1.
+        soft_labels: what networks learn instead of the labels: a probability of each class for each image,
+            float32 [N, C]; None: networks learn the labels.
         targets: the labels as a list of N ints, as in torchvision.
         classes: C class names, by label.
         class_to_idx: label by class name.
         mean: per channel, of pixels in 0..1; pixels are image * std + mean.
         std: per channel, of pixels in 0..1.
-        floats: number of stored values, without the labels.
+        form: how the images are stored: `name`, and options of the form.
+        floats: number of stored values: those of the images and the soft labels; labels are not counted.
         metadata: content of metadata.json.
 
     Raises:
@@ -80,7 +86,9 @@ class CondensedDataset(torch.utils.data.Dataset):
         self.classes: list[str] = self.metadata["classes"]
         self.mean: list[float] = self.metadata["mean"]
         self.std: list[float] = self.metadata["std"]
+        self.form: dict[str, Any] = stored.form
         self.images, self.labels = formed(stored, len(self.classes), self.mean, self.std)
+        self.soft_labels: Tensor | None = stored.tensors.get("soft_labels")
         _check(folder, check_decoded, self.images)
         self.floats: int = sum(t.numel() for name, t in stored.tensors.items() if name != "labels")
         if ipc is not None:
@@ -88,6 +96,37 @@ class CondensedDataset(torch.utils.data.Dataset):
         self.targets: list[int] = self.labels.tolist()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
         self.transform, self.target_transform = transform, target_transform
+
+    @classmethod
+    def union(
+        cls, parts: "Sequence[CondensedDataset | str | os.PathLike[str]]", to: str | os.PathLike[str]
+    ) -> "CondensedDataset":
+        """Joins sets of different classes into a new set with all their classes.
+
+        Labels are renumbered in the order of the parts. The stored form is kept if all parts have the same;
+        otherwise the decoded images are stored.
+
+        Args:
+            parts: two or more sets, their folders or their run folders; sets are joined as they are stored,
+                without transforms and with all their images.
+            to: a new folder.
+
+        Returns:
+            The joined set.
+
+        Raises:
+            ConfigError: a class is in two parts, the parts differ in shape or normalisation, a part cannot be
+                read, or the folder is not empty.
+        """
+        paths = [part.path if isinstance(part, CondensedDataset) else Path(part) for part in parts]
+        folder = RunFolder(Path(to))
+        if not folder.is_free:
+            raise ConfigError(f"to={to}: already holds a run or other files; choose another folder")
+        joined = join([Part(path, *read_checked(find(path))) for path in paths], folder.path)
+        created = {"created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        metadata = joined.metadata | created
+        write(folder.condensed, joined.images, joined.info, metadata, stored=joined.stored)
+        return cls(folder.path)
 
     def _keep_first(self, ipc: int, stored: Stored) -> None:
         # Keeps the first ipc stored images of each class, each decoded to as many images.
@@ -103,12 +142,18 @@ class CondensedDataset(torch.utils.data.Dataset):
         kept = torch.cat([indices[: ipc * decoded] for indices in of_class]).sort().values
         self.images, self.labels = self.images[kept], self.labels[kept]
         self.floats = len(kept) // decoded * stored.tensors["images"][0].numel()
+        if self.soft_labels is not None:
+            self.soft_labels = self.soft_labels[kept]
+            self.floats += self.soft_labels.numel()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Returns an image, float32 [channels, H, W], and its label, an int, after their transforms."""
+        """Returns an image, float32 [channels, H, W], and its label, an int, after their transforms.
+
+        The label is the class, also if there are soft labels; their row of the image is `soft_labels[index]`.
+        """
         image, label = self.images[index], int(self.labels[index])
         return (
             image if self.transform is None else self.transform(image),
@@ -120,6 +165,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         lines = [f"{len(self)} images of {len(self.classes)} classes, {size}"]
         if describes_run(self.metadata):
             lines.append(headline(self.metadata))
+        if self.soft_labels is not None:
+            lines.append("with soft labels")
         if not self.metadata.get("complete", True):
             lines.append("incomplete: its run stopped early")
         lines += [
@@ -161,8 +208,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         return Image.fromarray(array.numpy())
 
     def labelled(self) -> LabelledImages:
-        """Returns the images as a training set, in the stored order."""
-        return LabelledImages(self.images, self.labels, self.floats)
+        """Returns the images as a training set, in the stored order; with their soft labels, if any."""
+        return LabelledImages(self.images, self.labels, self.floats, self.soft_labels)
 
 
 def read_checked(folder: Path) -> tuple[dict[str, Any], Stored]:
@@ -223,7 +270,7 @@ def write(
 
     Args:
         folder: of the set.
-        images: the set, normalised as `info` says.
+        images: the set, normalised as `info` says; its soft labels are written too.
         info: of the dataset.
         metadata: further metadata, as plain containers.
         stored: tensors from which the images are decoded; None: the images themselves are stored.
@@ -233,7 +280,8 @@ def write(
         OSError: the folder is not empty and `replace` is not set.
     """
     stored = stored or Stored({"images": images.images}, {"name": "pixels"})
-    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in stored.tensors.items()}
+    soft = {} if images.soft_labels is None else {"soft_labels": images.soft_labels}
+    tensors = {name: t.float().cpu().contiguous() for name, t in (stored.tensors | soft).items()}
     floats = sum(tensor.numel() for tensor in tensors.values())
     content = save_safetensors(tensors | {"labels": images.labels.long().cpu().contiguous()})
     computed: dict[str, Any] = {
@@ -242,6 +290,7 @@ def write(
         "mean": info.mean,
         "std": info.std,
         "form": stored.form,
+        **({"soft_labels": True} if soft else {}),
         "storage": {"floats": floats, "bytes": 4 * floats},
         "data": None if info.digest is None else info.digest.as_dict(),
     }

@@ -1,7 +1,8 @@
 """Writers of a condensed set in common formats.
 
 Each writer takes an empty folder and the set. A lossy writer returns the images as read from its files,
-normalised like those of the set, [N, channels, H, W]; a lossless writer returns None.
+normalised like those of the set, [N, channels, H, W], and writes no soft labels; a lossless writer returns
+None, and writes the soft labels, float32 [N, C], if there are any.
 """
 
 import io
@@ -46,14 +47,8 @@ def png(folder: Path, condensed: CondensedDataset) -> Tensor:
 
 def npz(folder: Path, condensed: CondensedDataset) -> None:
     """Writes condensed.npz: images float32 [N, channels, H, W], normalised; labels, classes, mean, std."""
-    np.savez_compressed(
-        folder / "condensed.npz",
-        images=condensed.images.numpy(),
-        labels=condensed.labels.numpy(),
-        classes=np.array(condensed.classes),
-        mean=np.array(condensed.mean),
-        std=np.array(condensed.std),
-    )
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in _content(condensed).items()}
+    np.savez_compressed(folder / "condensed.npz", **arrays)
 
 
 def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tensor | None:
@@ -61,7 +56,7 @@ def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tenso
 
     `images` has packed codes, highest bit first, if bits is at most 8: a value is code * scale + offset of
     its channel. Otherwise it has floats. `shape` is [N, channels, H, W]; `labels`, `classes`, `mean` and
-    `std` are those of the set.
+    `std` are those of the set, and `soft_labels` if it has any.
 
     Args:
         folder: empty.
@@ -81,6 +76,8 @@ def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tenso
     else:
         values = condensed.images.half() if bits == 16 else condensed.images
         content["images"], read_back = values.numpy(), values.float() if bits == 16 else None
+    if condensed.soft_labels is not None:
+        content["soft_labels"] = condensed.soft_labels.numpy()
     small = np.uint8 if len(condensed.classes) <= 2**8 else np.int32
     np.savez_compressed(
         folder / "condensed.npz",
@@ -95,8 +92,14 @@ def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tenso
 
 def pt(folder: Path, condensed: CondensedDataset) -> None:
     """Writes the content of `npz` to condensed.pt, for `torch.load(path, weights_only=True)`."""
-    content = {name: getattr(condensed, name) for name in ("images", "labels", "classes", "mean", "std")}
-    torch.save(content, folder / "condensed.pt")
+    torch.save(_content(condensed), folder / "condensed.pt")
+
+
+def _content(condensed: CondensedDataset) -> dict[str, Any]:
+    names = ["images", "labels", "classes", "mean", "std"]
+    if condensed.soft_labels is not None:
+        names.append("soft_labels")
+    return {name: getattr(condensed, name) for name in names}
 
 
 def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
@@ -184,7 +187,8 @@ def size_category(images: int) -> str:
 def _card(condensed: CondensedDataset) -> str:
     metadata, n = condensed.metadata, len(condensed)
     run: dict[str, Any] = metadata if describes_run(metadata) else {}
-    stored = round(condensed.floats / condensed.images[0].numel() / len(condensed.classes))
+    soft = 0 if condensed.soft_labels is None else condensed.soft_labels.numel()
+    stored = round((condensed.floats - soft) / condensed.images[0].numel() / len(condensed.classes))
     name = run["config"]["dataset"]["name"] if run else "images"
     head = {
         "pretty_name": one_line(f"{name}, condensed to {run['config']['ipc'] if run else stored} per class"),
@@ -198,12 +202,15 @@ def _card(condensed: CondensedDataset) -> str:
     return template.render(
         head=yaml.safe_dump(head, sort_keys=False).rstrip(),
         title=markdown_text(head["pretty_name"]),
-        learned=run["config"].get("iterations", 1) if run else None,
+        learned=run["config"].get("iterations", 1)
+        if run and not {"converted", "parts"} & run.keys()
+        else None,
         complete=metadata.get("complete", True),
         command=command,
         fence=code_fence(command),
         labels={key: markdown_text(run.get(key, "plain")) for key in ("method", "scale", "protocol")},
         n=n,
+        soft=condensed.soft_labels is not None,
         shape="x".join(map(str, condensed.images.shape[1:])),
         classes=condensed.classes,
         mean=condensed.mean,

@@ -23,7 +23,8 @@ _TENSORS = {
     "multi_formation": {"images"},
     "shared_components": {"components", "weights"},
 }
-_DIMENSIONS = {"images": 4, "components": 5, "weights": 3, "labels": 1}
+_DIMENSIONS = {"images": 4, "components": 5, "weights": 3, "labels": 1, "soft_labels": 2}
+_LEAST_SUM, _LARGEST_SUM = 0.999, 1.001  # of the probabilities in a soft label, which are rounded
 # Limits of decoding: the larger of the two, in bytes.
 LARGEST_DECODED, LARGEST_GROWTH = 2**28, 256
 _LARGEST_STATISTIC = 1e6  # of pixels in 0..1
@@ -47,6 +48,8 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
             refuse(name, f"must be at most {_LARGEST_STATISTIC:.0f}")
     if min(std) < 1 / _LARGEST_STATISTIC:
         refuse("std", f"must be above 0, at least {1 / _LARGEST_STATISTIC}")
+    if type(metadata.get("soft_labels", False)) is not bool:
+        refuse("soft_labels", "must be true or false")
     if "form" in metadata:
         _check_form(metadata["form"])
     check_record(metadata)
@@ -74,7 +77,8 @@ def check_tensors(stored: Stored, metadata: Mapping[str, Any]) -> None:
         ConfigError: a tensor is missing, surplus, or of the wrong type, shape or values.
     """
     tensors, form = stored.tensors, stored.form
-    if set(tensors) != (names := _TENSORS[form["name"]] | {"labels"}):
+    names = _TENSORS[form["name"]] | {"labels"} | ({"soft_labels"} if metadata.get("soft_labels") else set())
+    if set(tensors) != names:
         refuse("tensors", f"are {', '.join(sorted(tensors))}; must be {', '.join(sorted(names))}")
     for name, tensor in tensors.items():
         expected = torch.int64 if name == "labels" else torch.float32
@@ -106,12 +110,32 @@ def _check_counts(stored: Stored, metadata: Mapping[str, Any]) -> None:
         refuse("labels", f"are {len(labels)}, for {shape[0]} images")
     if labels.min() < 0 or labels.max() >= classes:
         refuse("labels", f"must be 0 to {classes - 1}")
+    if "soft_labels" in tensors:
+        check_soft_labels(tensors["soft_labels"], shape[0], classes)
     counts = labels.bincount(minlength=classes)
     if counts.min() == 0:
         refuse("classes", "must have at least one image each")
     _check_ipc(metadata.get("config", {}), _stored_per_class(stored, counts))
     if stored.form["name"] != "pixels" and not labels.equal(_sorted_labels(shape[0], classes)):
         refuse("labels", "must be sorted, with equal numbers of images per class")
+
+
+def check_soft_labels(soft_labels: Tensor, images: int, classes: int) -> None:
+    """Checks that soft labels are a probability of each class for each image.
+
+    Args:
+        soft_labels: finite floats of two dimensions.
+        images: number of images, N.
+        classes: number of classes, C.
+
+    Raises:
+        ConfigError: they are not [N, C], a value is below 0, or a row does not sum to 1.
+    """
+    if list(soft_labels.shape) != [images, classes]:
+        refuse("soft_labels", f"must be [{images}, {classes}], not {list(soft_labels.shape)}")
+    sums = soft_labels.double().sum(1)
+    if soft_labels.min() < 0 or sums.min() < _LEAST_SUM or sums.max() > _LARGEST_SUM:
+        refuse("soft_labels", "must be probabilities: none below 0, and those of an image sum to 1")
 
 
 def _stored_per_class(stored: Stored, counts: Tensor) -> set[int]:

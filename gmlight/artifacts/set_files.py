@@ -14,7 +14,8 @@ from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.console import format_bytes
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+_WITHOUT_SOFT_LABELS = 3  # written for sets without soft labels, so that older versions read them
 METADATA_HASH = "metadata_sha256"
 # Bytes that a file may have: it is read into memory.
 LARGEST_METADATA, LARGEST_TENSORS = 2**26, 2**33
@@ -42,8 +43,9 @@ def move_into_place(beside: Path, folder: Path, *, replace: bool) -> None:
 
 def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     """Writes the metadata of a set with its hash."""
+    version = SCHEMA_VERSION if metadata.get("soft_labels") else _WITHOUT_SOFT_LABELS
     # JSON turns number keys into text; the round trip makes the hash match the content as it is read.
-    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION} | metadata))
+    content = json.loads(json.dumps({"schema_version": version} | metadata))
     content[METADATA_HASH] = _hash_of(content)
     with atomic_write(folder / METADATA) as file:
         file.write_text(json.dumps(content, indent=2) + "\n")

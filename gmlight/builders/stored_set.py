@@ -87,6 +87,8 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     name = "condensed" if metadata["complete"] else "condensed (incomplete)"
     if in_part:
         name += f", first {config.ipc} of {stored_ipc}"
+    if condensed.soft_labels is not None:
+        name += ", soft labels"
     images = condensed.labelled().to(device)
     same = _same_test_images(metadata, data.info) if config.holdout == holdout else None
     if same is False:

@@ -50,6 +50,8 @@ def export(config: DictConfig, folder: Path) -> None:
     line, lost = describe_loss(condensed, read_back, name, config.format.get("bits"))
     record |= lost
     console.print(f"{line}; {format_bytes(record['bytes'])} in all")
+    if condensed.soft_labels is not None and "clipped" in lost:
+        console.print(f"{name} has no soft labels: networks trained on it learn the classes")
     if read_back is not None and config.compare:
         evaluations = compare(config, invocation, read_back, name, console)
         record["evaluations"] = [evaluation.as_dict() for evaluation in evaluations]
@@ -72,7 +74,7 @@ def describe_loss(
         A line, and the numbers in it by name.
     """
     if read_back is None:
-        decoded = condensed.floats != condensed.images.numel()
+        decoded = condensed.form["name"] != "pixels"
         return f"{name} holds {'the decoded images of the set' if decoded else 'the images without loss'}", {}
     if bits is not None:
         moved = (read_back - condensed.images).abs().max().item()

@@ -1,6 +1,5 @@
 """Learns the tasks of one order with one memory; each condensed step is a run folder that can be resumed."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
@@ -15,6 +14,7 @@ from torch import nn
 
 from gmlight.applications.continual import Task, class_tasks, dataset_tasks, merged
 from gmlight.applications.task_networks import Distillation, accuracies, train_step
+from gmlight.artifacts.accuracy_log import digest_images
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
@@ -183,7 +183,7 @@ class Learner:
             "unit": unit,
             "step": len(tasks),
             "network": number,
-            "memory": _digest(memory),
+            "memory": digest_images(memory),
             "carry": self._config.carry and asdict(self._distillation),
             "evaluation": OmegaConf.to_container(self._config.evaluation, resolve=True),
         }
@@ -269,8 +269,3 @@ def make_learner(settings: Settings) -> Callable[[LearningUnit], Learned]:
     config: Any = OmegaConf.create(settings.config)
     prepare_process(config)
     return Learner(config, settings.record, settings.path)
-
-
-def _digest(images: LabelledImages) -> str:
-    parts = (t.cpu().contiguous().numpy().tobytes() for t in (images.images, images.labels))
-    return hashlib.sha256(b"".join(parts)).hexdigest()

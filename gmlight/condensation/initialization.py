@@ -186,6 +186,11 @@ def condensed(train: RealImages, ipc: int, rng: torch.Generator, *, path: str | 
             raise ConfigError(f"initialization.path={path}: its {property_name} {there}, not {here}")
     if not dataset.metadata.get("complete", True):
         raise ConfigError(f"initialization.path={path}: its run stopped before its end; name a complete set")
+    if dataset.soft_labels is not None:
+        raise ConfigError(
+            f"initialization.path={path}: has soft labels, which condensing would lose; evaluate it with "
+            "gmlight.evaluate"
+        )
     order = torch.argsort(dataset.labels, stable=True)
     return LabelledImages(dataset.images[order], dataset.labels[order]).to(train.device)
 

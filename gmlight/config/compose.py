@@ -23,7 +23,7 @@ from gmlight.config.labels import read_bundle
 from gmlight.config.literal import class_names, literal, register_literal
 from gmlight.config.spelling import check_keys
 from gmlight.config.validate import check
-from gmlight.config.values import data_root
+from gmlight.config.values import built_in_dataset, data_root
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -207,8 +207,7 @@ def _check_fixed_classes(named: Any) -> None:
     option = HydraConfig.get().runtime.choices.get("dataset")
     if option is None or not is_built_in("dataset", option):
         return
-    node: Any = OmegaConf.load(CONF_DIR / "dataset" / f"{option}.yaml")
-    fixed = list(node.get("dataset", node).classes)
+    fixed = built_in_dataset(option)["classes"]
     if named != fixed:
         raise ConfigError(
             f"dataset.classes: {option} has the classes {', '.join(fixed)}, in this order; to choose "

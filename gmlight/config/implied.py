@@ -14,7 +14,7 @@ from gmlight.artifacts.record import original_dataset
 from gmlight.config.experiment_cells import apply_paper_cells
 from gmlight.config.literal import literal
 from gmlight.config.overrides import flat, override_key, quoted
-from gmlight.config.values import data_root
+from gmlight.config.values import built_in_dataset, data_root
 from gmlight.runtime.paths import CONF_DIR
 
 # Groups whose options tables show by themselves, and groups that are compared with what those imply.
@@ -148,8 +148,7 @@ def _follow_built_in_data(reference: DictConfig, name: str, option: str) -> None
 
 
 def _copy_keys(dataset: str, reference: DictConfig, keys: Iterable[str]) -> None:
-    node: Any = OmegaConf.load(CONF_DIR / "dataset" / f"{dataset}.yaml")
-    values: Any = OmegaConf.to_container(node.get("dataset", node))
+    values = built_in_dataset(dataset)
     for key in keys:
         if key in reference:  # a dataset of one's own may lack some
             reference[key] = values[key]

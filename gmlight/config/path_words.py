@@ -1,15 +1,17 @@
 """Prepares the words of a command line that name files or folders, before Hydra's grammar reads them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gmlight.artifacts.run_folder import RunFolder
-from gmlight.config.overrides import override_key, parse_override, quote_if_needed, unquoted
+from gmlight.config.overrides import override_key, parse_override, quote_if_needed, quoted, unquoted
 from gmlight.errors import ConfigError
 
 _INPUTS = ("data_dir", "dataset.root", "initialization.path")
 _STORED = ("run", *_INPUTS)  # kept in files, hence made absolute
-_KEYS = (*_STORED, "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
+_KEYS = (*_STORED, "from", "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
 _RUNS = ("run", "resume")
+_QUOTES = "'\""
 LATEST = "latest"
 
 
@@ -30,6 +32,40 @@ def prepare_paths(words: list[str]) -> list[str]:
     """
     sweeps = "-m" in words or "--multirun" in words
     return [_prepared(word, sweeps) if override_key(word) in _KEYS else word for word in words]
+
+
+def check_named(words: Sequence[str], needed: Mapping[str, str]) -> None:
+    """Checks that each needed key is among the words, unless none is needed, as for `--help`.
+
+    Args:
+        words: of the command line.
+        needed: what each key names.
+
+    Raises:
+        ConfigError: a key is missing.
+    """
+    given = {word.partition("=")[0] for word in words}
+    for key, what in needed.items():
+        if key not in given and not any(word.startswith("-") for word in words):
+            raise ConfigError(f"name {what}: {key}=...")
+
+
+def with_runs_as_list(words: Sequence[str]) -> list[str]:
+    """Writes `runs=a,b` and `runs=[a,b]` as a quoted list for Hydra; each path is absolute.
+
+    Args:
+        words: of the command line; paths in `runs=` have no commas.
+    """
+    return [
+        f"runs=[{','.join(map(_quoted_run, word.partition('=')[2].strip('[]').split(',')))}]"
+        if word.startswith("runs=")
+        else word
+        for word in words
+    ]
+
+
+def _quoted_run(text: str) -> str:
+    return quoted(str(find_run(_expanded(text.strip().strip(_QUOTES))).absolute()))
 
 
 def path_of(word: str) -> Path:

@@ -23,7 +23,7 @@ _FLAGS_WITH_VALUE = (
 # Another configuration in place of conf/train.yaml, which labels compare a run with.
 _REPLACING_FLAGS = ("--config-path", "-cp", "--config-name", "-cn")
 # Commands that compose conf/train.yaml; the others use a stored configuration, which is checked by itself.
-_COMPOSING = ("train", "benchmark", "continual")
+_COMPOSING = ("train", "benchmark", "convert", "continual")
 # Groups of plain values; the keys of other groups are arguments, which the function that they name checks.
 _PLAIN_GROUPS = ("checkpoint", "evaluation", "memory", "scale", "speed")
 

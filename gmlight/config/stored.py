@@ -15,6 +15,7 @@ from gmlight.config.literal import literal
 from gmlight.config.overrides import override_key
 from gmlight.config.path_words import path_of
 from gmlight.config.trust import Trust, with_trust_as_list
+from gmlight.config.values import built_in_dataset
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -146,8 +147,7 @@ def _add_missing_keys(dataset: dict[str, Any], option: str | None) -> None:
     # Adds keys that older sets lack.
     path = CONF_DIR / "dataset" / f"{option}.yaml"
     if path in CONF_DIR.glob("dataset/*.yaml"):  # not one elsewhere, which a file may name
-        node: Any = OmegaConf.to_container(OmegaConf.load(path))
-        present = node.get("dataset", node)
+        present = built_in_dataset(path.stem)
         for key in ("evaluation_augmentation", "flip", "occlusion"):
             dataset.setdefault(key, present[key])
 

@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig
 
 from gmlight.errors import ConfigError
+from gmlight.runtime.paths import CONF_DIR
 
 ABSENT = object()
 
@@ -38,6 +40,16 @@ def select(config: DictConfig, key: str) -> Any:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite float or an int of at most 64 bits; booleans are not."""
     return abs(value) < 2**63 if type(value) is int else type(value) is float and math.isfinite(value)
+
+
+def built_in_dataset(option: str) -> dict[str, Any]:
+    """Reads the keys of an option of conf/dataset, with those of an option that it extends."""
+    content = yaml.safe_load((CONF_DIR / "dataset" / f"{option}.yaml").read_text(encoding="utf-8"))
+    extended: dict[str, Any] = {}
+    for entry in content.get("defaults", []):
+        if isinstance(entry, str):
+            extended |= built_in_dataset(entry)
+    return extended | content.get("dataset", content)
 
 
 def data_root(config: DictConfig) -> str | None:

@@ -43,11 +43,14 @@ class TrainingSet(Protocol):
         """Number of images."""
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns normalised images [n, channels, H, W] and labels [n] at `indices` [n]."""
+        """Returns normalised images [n, channels, H, W] and what a network learns of them at `indices` [n].
+
+        That is their labels, int64 [n]; or soft labels, the probabilities of the classes [n, C].
+        """
 
     @property
     def floats(self) -> int:
-        """Number of floats that must be stored for the images, without labels."""
+        """Number of floats that must be stored for the images and their soft labels."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +60,41 @@ class LabelledImages:
     Args:
         images: [N, channels, H, W].
         labels: [N].
-        stored_floats: number of floats from which the images are decoded; None: the images are stored.
+        stored_floats: number of floats from which the images are decoded, and of the soft labels; None: the
+            images are stored.
+        soft_labels: probabilities of the classes for each image, which networks learn instead of the labels,
+            [N, C]; None: networks learn the labels.
     """
 
     images: Tensor
     labels: Tensor
     stored_floats: int | None = None
+    soft_labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def targets(self) -> Tensor:
+        """What a network learns: the soft labels [N, C] if there are any, else the labels [N]."""
+        return self.labels if self.soft_labels is None else self.soft_labels
+
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns images [n, channels, H, W] and labels [n] at `indices` [n]."""
+        """Returns images [n, channels, H, W] and targets, [n] or [n, C], at `indices` [n]."""
         indices = to_device(indices, self.labels.device)
-        return self.images[indices], self.labels[indices]
+        return self.images[indices], self.targets[indices]
 
     def to(self, device: torch.device) -> "LabelledImages":
         """Copies images and labels to the device."""
-        return LabelledImages(self.images.to(device), self.labels.to(device), self.stored_floats)
+        soft = None if self.soft_labels is None else self.soft_labels.to(device)
+        return LabelledImages(self.images.to(device), self.labels.to(device), self.stored_floats, soft)
 
     @property
     def floats(self) -> int:
-        """Number of floats that must be stored for the images, without labels."""
-        return self.images.numel() if self.stored_floats is None else self.stored_floats
+        """Number of floats that must be stored for the images and their soft labels."""
+        if self.stored_floats is not None:
+            return self.stored_floats
+        return self.images.numel() + (0 if self.soft_labels is None else self.soft_labels.numel())
 
 
 class RealImages:

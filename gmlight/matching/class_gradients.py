@@ -93,7 +93,8 @@ def class_gradients(
         network: used in its present mode and not changed. An image's output must not depend on the other
             images of its batch, so batch norm must be in eval mode.
         images: [C, n, channels, H, W], or C tensors [n_c, channels, H, W]; class c's images at index c.
-        labels: C tensors [n_c], for batches of mixed classes; None: labels are index + `first_class`.
+        labels: C tensors [n_c], or probabilities [n_c, classes], for batches of mixed classes; None:
+            labels are index + `first_class`.
         first_class: label of the images at index 0, if the images are those of some classes only.
         create_graph: whether the gradients can be differentiated with respect to the images.
         weights: names of the parameters to differentiate; None: `matched_weights`.

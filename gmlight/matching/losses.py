@@ -15,7 +15,8 @@ def summed_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
     Args:
         network: in eval mode.
-        batches: pairs of images [n, channels, H, W] and labels [n]; one pass through the network each.
+        batches: pairs of images [n, channels, H, W] and labels [n], or probabilities [n, C]; one pass
+            through the network each.
 
     Returns:
         The sum in nats, [], and the number of images; the mean is their quotient.
@@ -28,5 +29,5 @@ def summed_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
 
 def in_batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Splits images [N, channels, H, W] and labels [N] into batches of at most IMAGES_AT_ONCE."""
+    """Splits images [N, channels, H, W] and labels, [N] or [N, C], into batches of at most IMAGES_AT_ONCE."""
     return zip(images.split(IMAGES_AT_ONCE), labels.split(IMAGES_AT_ONCE), strict=True)

@@ -85,7 +85,7 @@ def mean_gradient(network: nn.Module, images: LabelledImages) -> Tensor:
     layers = class_gradients(
         network,
         images.images.unsqueeze(0),
-        [images.labels],
+        [images.targets],
         weights=names,
         blocks=Blocks(microbatch),
     )
@@ -93,7 +93,7 @@ def mean_gradient(network: nn.Module, images: LabelledImages) -> Tensor:
 
 
 def _mean_loss(network: nn.Module, images: LabelledImages) -> float:
-    total, count = summed_loss(network, in_batches(images.images, images.labels))
+    total, count = summed_loss(network, in_batches(images.images, images.targets))
     return total.item() / count
 
 

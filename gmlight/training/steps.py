@@ -66,7 +66,8 @@ def training_steps(
     """Trains networks endlessly; each `next` is one step on a mini-batch (Algorithm 1, lines 11-12).
 
     Mini-batches and augmentations of each network are drawn from its generator. Its loss is the mean
-    cross-entropy. A set of at most `batch_size` images is one mini-batch, in the order of the set.
+    cross-entropy, with soft labels that of their probabilities: -sum_c p_c log q_c. A set of at most
+    `batch_size` images is one mini-batch, in the order of the set.
 
     Args:
         networks: n networks.
@@ -113,7 +114,8 @@ def _with_extra(
 
 
 def _mean_loss(forward: Forward, images: Sequence[Tensor], labels: Tensor) -> Tensor:
-    # Sum over the networks. images: n tensors [batch, channels, H, W]; labels: [n * batch].
+    # Sum over the networks. images: n tensors [batch, channels, H, W]; labels: [n * batch], or
+    # probabilities [n * batch, C].
     logits = forward(images)
     return len(images) * cross_entropy(logits.flatten(0, 1), labels)
 
@@ -142,7 +144,7 @@ def _mixed_loss(
 def _batches(
     images: TrainingSet, batch_size: int, rngs: Sequence[torch.Generator]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    # Endless: images [n, batch, channels, H, W] and labels [n * batch].
+    # Endless: images [n, batch, channels, H, W] and labels [n * batch], or probabilities [n * batch, C].
     if len(images) <= batch_size:
         indices = torch.arange(len(images)).expand(len(rngs), -1)
         inputs, labels = images.batch(indices.flatten())

@@ -14,6 +14,7 @@ from gmlight.builders.parts import build_factory, build_rule, build_schedule
 from gmlight.config.compose import name_classes
 from gmlight.config.labels import describe
 from gmlight.config.validate import check
+from gmlight.config.values import built_in_dataset
 from gmlight.data.datamodule import CondensationData
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
@@ -29,10 +30,9 @@ def test_groups_are_found() -> None:
 
 
 # Tested elsewhere: experiments in test_experiment_cells.py, trainer=slurm in test_slurm.py, formats in
-# test_export.py.
-ELSEWHERE = [
-    one for one in OPTIONS if one.parent.name in ("experiment", "format", "space") or one.name == "slurm"
-]
+# test_export.py, layouts in test_convert.py, spaces in test_search_space.py.
+_ELSEWHERE = ("experiment", "format", "layout", "space")
+ELSEWHERE = [one for one in OPTIONS if one.parent.name in _ELSEWHERE or one.name == "slurm"]
 
 
 @pytest.mark.parametrize("option", [one for one in OPTIONS if one not in ELSEWHERE], ids=str)
@@ -79,6 +79,20 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
     assert (folder / "result.json").is_file()
 
 
+@pytest.mark.parametrize("option", [one.name for one in OPTIONS if one.parent.name == "dataset"])
+def test_classes_of_built_in_datasets_are_fixed(option: str) -> None:
+    """Also those of a dataset that extends another one."""
+    config = composed(f"dataset={option}")
+    if "find_classes" in config.dataset:
+        return
+    named = list(config.dataset.classes)
+    name_classes(config)
+    assert list(config.dataset.classes) == named == built_in_dataset(option)["classes"]
+    config.dataset.classes = named[::-1]
+    with pytest.raises(ConfigError, match=f"dataset.classes: {option} has the classes"):
+        name_classes(config)
+
+
 def label(config: DictConfig, name: str) -> str:
     return getattr(describe(config), name)
 
@@ -95,7 +109,7 @@ def _is_available(data: CondensationData) -> bool:
     return False
 
 
-@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"format", "space"}))
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"format", "layout", "space"}))
 def test_typo_lists_the_options(group: str) -> None:
     with pytest.raises(MissingConfigException) as error:
         composed(f"{group}=nonsense")

@@ -12,7 +12,7 @@ from gmlight.errors import ConfigError
 
 TOO_LARGE = 2**63
 NOT_NUMBERS: list[Any] = ["x", None, float("nan"), float("inf")]
-FROM_0 = ("part", "space.draws",
+FROM_0 = ("part", "space.draws", "layout.experiment",
           "iterations", "synthetic_batch", "mixed_batch", "seed", "diagnose_every", "compare",
           "dataset.load.split_seed",
           "evaluation.every", "evaluation.baselines.random", "evaluation.baselines.whole",
@@ -57,6 +57,7 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "proxies.early_stop": ([True, False], ["x", None]),
     "clip_images": ([True, False], ["x", None]),
     "multi_size": ([True, False], ["x", None]),
+    "soft_labels": (["probabilities", "logits"], ["hard", True, None]),
     "matching.step": (["all", "class"], ["classes", None]),
     "initialization.features": (["network", "pixels"], ["images"]),
     "dataset.fit": (["squash", "crop", "pad"], ["stretch", None]),

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gmlight.config.compose import instantiate
+from gmlight.config.spelling import check_spelling
 from gmlight.config.validate import check
 from helpers.runs import TINY, Run, composed
 
@@ -73,6 +75,8 @@ CONTINUAL = [
     for module, words in map(parse, TESTED_HERE)
     if module == "continual" and "resume=" not in str(words)
 ]
+# They need files; test_convert.py and test_merge.py run them.
+ON_FILES = [(module, words) for module, words in map(parse, TESTED_HERE) if module in ("convert", "merge")]
 
 
 def single_run(words: list[str], **replaced: str) -> list[str]:
@@ -88,7 +92,8 @@ def single_run(words: list[str], **replaced: str) -> list[str]:
 
 def test_every_command_is_tested_somewhere() -> None:
     assert len(TRAINING) > 20
-    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + len(BENCHMARKS) + len(CONTINUAL)
+    elsewhere = len(BENCHMARKS) + len(CONTINUAL) + len(ON_FILES)
+    assert len(TESTED_HERE) == len(TRAINING) + len(ON_A_RUN) + elsewhere
     for mark in TESTED_ELSEWHERE:
         assert any(mark in command for command in shown()), mark
 
@@ -107,6 +112,15 @@ def test_benchmarks_compose(words: list[str]) -> None:
 def test_continual_learning_composes(words: list[str]) -> None:
     words = [word.replace("memory=", "memories=") for word in words]  # as gmlight.continual does
     check(composed(*single_run(words), name="continual"))
+
+
+@pytest.mark.parametrize(("module", "words"), ON_FILES, ids=str)
+def test_conversions_compose(module: str, words: list[str]) -> None:
+    check_spelling(module, words)
+    config = composed(*single_run(words), name=module)
+    if module == "convert":
+        check(config)
+        assert callable(instantiate(config.layout))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +171,7 @@ def test_training_runs(words: list[str], typed: Run, tmp_path: Path, tiny: Path)
                 )
     replaced = {"scale": "smoke", "trainer": "cpu", "trainer.devices": ""}
     if "dataset=image_folder" in words:
-        replaced |= {"dataset.root": "photos"}
+        replaced |= {"dataset.root": "photos", "dataset.classes": ""}
     else:
         replaced |= {"dataset": "digits"} | dict.fromkeys(SIZES, "")
     if "initialization=artifact" in words:
