@@ -4,7 +4,7 @@ from gmlight.config.stored import run_command_on_a_set
 
 
 def main() -> None:
-    run_command_on_a_set("evaluate", own_keys=("ipc",))
+    run_command_on_a_set("evaluate", own_keys=("ipc", "budget", "budget_epochs", "memory_limit"))
 
 
 if __name__ == "__main__":

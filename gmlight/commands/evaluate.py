@@ -1,10 +1,13 @@
 """Evaluates a condensed set: `python -m gmlight.evaluate run=<folder> architecture=mlp`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gmlight.applications.budget import budget_table, measure_budget, parse_bytes
 from gmlight.artifacts import results
 from gmlight.artifacts.accuracy_log import AccuracyLog
 from gmlight.artifacts.record import headline
@@ -16,7 +19,9 @@ from gmlight.config.implied import as_words
 from gmlight.config.labels import IDC_PROTOCOL, describe_use, follows_idc, is_in, protocol_epochs
 from gmlight.config.literal import literal
 from gmlight.config.overrides import flat
+from gmlight.errors import ConfigError
 from gmlight.reporting.tables import print_table
+from gmlight.reporting.use_page import print_use_table
 from gmlight.runtime.console import new_console, print_path
 from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
@@ -29,6 +34,10 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         folder: of the evaluation.
     """
     console, called = new_console(), describe_use(config)
+    if config.memory_limit is not None:
+        parse_bytes(config.memory_limit, "memory_limit")
+        if not config.budget:
+            raise ConfigError("memory_limit: limits the trainings of budget=true; add that")
     stored = open_set(config, called, console)
     log = AccuracyLog(
         RunFolder(folder).accuracy_log, logged_protocol(config, stored), interrupted_evaluations(folder)
@@ -38,7 +47,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         *build_baselines(config, stored.data),
     ]
     evaluations = evaluate_sets(stored.evaluators, sets, console, log)
-    measured = {
+    measured: dict[str, Any] = {
         "set": results.origin(stored.metadata),
         "changed": changed(config, stored.metadata["config"], called.choices["augmentation"])
         + ["other test images"] * (stored.same_test_images is False),
@@ -46,8 +55,15 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         "seconds": {"evaluation": log.seconds},
         "environment": results.environment(stored.device),
     }
+    if config.budget:
+        limit = None if config.memory_limit is None else parse_bytes(config.memory_limit, "memory_limit")
+        images = stored.images.to(torch.device("cpu"))
+        costs = measure_budget(config, images, limit, config.budget_epochs)
+        measured["budget"] = [asdict(cost) for cost in costs]
     path = results.write_result(RunFolder(folder), called, evaluations, measured)
     print_table(evaluations, headline(stored.metadata), console)
+    if config.budget:
+        print_use_table(budget_table(costs), console)
     print_path("result", path, console)
 
 
