@@ -16,8 +16,8 @@ from gmlight.data.names import name_some
 from gmlight.data.pixels import picture_to_pixels, shape_name, to_label, to_labels, to_pixels
 from gmlight.errors import ConfigError
 
-_IMAGE_COLUMNS = ("image", "img", "images", "picture", "pixel_values")
-_LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
+IMAGE_COLUMNS = ("image", "img", "images", "picture", "pixel_values")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 _FORMS = (
     "a dataset's name, a torch Dataset of (image, label), a pair (images, labels) of tensors or arrays, or a "
     "Hugging Face dataset"
@@ -88,8 +88,8 @@ def read_split(data: Any, name: str, columns: Columns) -> Split:
 def _select_columns(data: Any, name: str, columns: Columns) -> tuple["_Columns", Sequence[str] | None]:
     # Returns a Hugging Face dataset as (image, label), and its class names.
     kinds = {column: type(feature).__name__ for column, feature in data.features.items()}
-    image = columns.image or _find(kinds, "Image", _IMAGE_COLUMNS)
-    label = columns.label or _find(kinds, "ClassLabel", _LABEL_COLUMNS)
+    image = columns.image or find_column(kinds, "Image", IMAGE_COLUMNS)
+    label = columns.label or find_column(kinds, "ClassLabel", LABEL_COLUMNS)
     for key, column in (("image_column", image), ("label_column", label)):
         if column not in kinds:
             reason = "cannot tell which column it is" if column is None else f"there is no column {column!r}"
@@ -97,8 +97,14 @@ def _select_columns(data: Any, name: str, columns: Columns) -> tuple["_Columns",
     return _Columns(data, str(image), str(label)), getattr(data.features[label], "names", None)
 
 
-def _find(kinds: Mapping[str, str], kind: str, names: Sequence[str]) -> str | None:
-    # Returns the column of the type if it is the only one, else a column with a usual name.
+def find_column(kinds: Mapping[str, str], kind: str, names: Sequence[str]) -> str | None:
+    """Finds a column: the only one of a type, else one with a usual name; None if there is neither.
+
+    Args:
+        kinds: type of each column, by its name.
+        kind: the type.
+        names: usual names.
+    """
     columns = [column for column, column_kind in kinds.items() if column_kind == kind]
     return columns[0] if len(columns) == 1 else next((name for name in names if name in kinds), None)
 

@@ -78,10 +78,19 @@ def read_picture(path: str, form: PictureForm) -> Tensor | None:
             if isinstance(error, UnidentifiedImageError):
                 raise OSError("no format that Pillow opens here" if status.st_size else "empty") from None
             raise
-        picture.load()
-        flat = flatten(picture, "L" if form.channels == 1 else "RGB", form.background)
-        turn = _TURNS.get(_orientation(picture))
-        return pixels(_fitted(flat if turn is None else flat.transpose(turn), form))
+        return picture_pixels(picture, form)
+
+
+def picture_pixels(picture: Image.Image, form: PictureForm) -> Tensor:
+    """Converts a picture of any mode to pixels, upright: uint8 [channels, H, W].
+
+    Raises:
+        Exception: of any type: it cannot be decoded.
+    """
+    picture.load()
+    flat = flatten(picture, "L" if form.channels == 1 else "RGB", form.background)
+    turn = _TURNS.get(_orientation(picture))
+    return pixels(_fitted(flat if turn is None else flat.transpose(turn), form))
 
 
 def flatten(picture: Image.Image, mode: str, background: str = "white") -> Image.Image:
