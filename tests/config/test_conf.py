@@ -43,7 +43,7 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
         if name == "made_up":
             name_classes(config)
         elif config.dataset.classes is None:
-            with pytest.raises(ConfigError, match=r"data_dir|dataset.root|gmlight.condense"):
+            with pytest.raises(ConfigError, match=r"data_dir|dataset.root|dataset.path|gmlight.condense"):
                 name_classes(config)
             return
         network = build_factory(config.architecture, config.dataset)()

@@ -19,6 +19,7 @@ from helpers.runs import composed
 
 # Changes of these keys change nothing but rounding. A key is added only with a reason.
 HARMLESS = {
+    "carry", "datasets", "distillation", "jobs", "memories", "orders", "steps",  # of gmlight.continual
     "against", "json", "rounds",  # of gmlight.benchmark, which condenses nothing
     "cells", "resume", "trust",  # acts through other values
     "checkpoint", "dry_run", "diagnose_every", "log_every", "logger",  # files and measurements
