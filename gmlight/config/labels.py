@@ -29,12 +29,12 @@ IDC_PROTOCOL = ("batch_size", "cutmix", "falls", "fall")  # keys that evaluation
 # Keys, or groups of keys, that change the synthetic set and the accuracies by rounding at most. Labels leave
 # them out; they name every other key.
 NEUTRAL = (
-    "against", "carry", "cells", "checkpoint", "data_dir", "dataset.cache", "dataset.root", "datasets",
-    "diagnose_every", "distillation", "download", "dry_run", "evaluation.baselines", "evaluation.every",
-    "evaluation.networks_at_once", "evaluation.quick_networks", "evaluation.test_batch", "jobs", "json",
-    "log_every", "logger", "memories", "memory", "orders", "resume", "rounds", "speed.allocator",
-    "speed.classes_per_block", "speed.compile", "speed.microbatch", "steps", "trainer._partial_",
-    "trainer._target_", "trust",
+    "against", "carry", "cells", "checkpoint", "data_dir", "dataset.cache", "dataset.path", "dataset.root",
+    "datasets", "diagnose_every", "distillation", "download", "dry_run", "evaluation.baselines",
+    "evaluation.every", "evaluation.networks_at_once", "evaluation.quick_networks", "evaluation.test_batch",
+    "jobs", "json", "log_every", "logger", "memories", "memory", "orders", "resume", "rounds",
+    "speed.allocator", "speed.classes_per_block", "speed.compile", "speed.microbatch", "steps",
+    "trainer._partial_", "trainer._target_", "trust",
     *(f"trainer.{key}" for key in sorted(PASSED_ON - {"plugins"})),
 )  # fmt: skip
 # Keys that results show in another place, and keys that act only through such a key.

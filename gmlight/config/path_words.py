@@ -9,7 +9,8 @@ from gmlight.errors import ConfigError
 
 _INPUTS = ("data_dir", "dataset.root", "initialization.path")
 _STORED = ("run", *_INPUTS)  # kept in files, hence made absolute
-_KEYS = (*_STORED, "from", "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
+_OR_A_NAME = "dataset.path"  # a folder, or a name on Hugging Face's hub
+_KEYS = (*_STORED, _OR_A_NAME, "cache", "from", "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
 _RUNS = ("run", "resume")
 _QUOTES = "'\""
 LATEST = "latest"
@@ -103,6 +104,8 @@ def _prepared(word: str, sweeps: bool) -> str:
 
 
 def _prepared_value(text: str, key: str) -> str:
+    if key == _OR_A_NAME:
+        return quote_if_needed(str(_expanded(text).absolute()) if _exists(text) else text)
     path = _resolved(text, key)
     if "${" in str(path) and key not in _INPUTS:  # Hydra would resolve it in the path of the run folder
         raise ConfigError(f"{key}={path}: the path of a run folder may not contain ${{; choose another")

@@ -26,8 +26,8 @@ from gmlight.runtime.paths import CONF_DIR
 # Keys that may differ on resume: they change the synthetic set by rounding at most.
 _CHANGEABLE = (
     "iterations", "scale.iterations", "dry_run", "checkpoint", "log_every", "diagnose_every", "logger",
-    "callbacks", "trainer", "data_dir", "download", "dataset.root", "evaluation", "memory", "speed.compile",
-    "speed.microbatch", "speed.classes_per_block", "speed.allocator", "trust", "jobs",
+    "callbacks", "trainer", "data_dir", "download", "dataset.root", "dataset.path", "evaluation", "memory",
+    "speed.compile", "speed.microbatch", "speed.classes_per_block", "speed.allocator", "trust", "jobs",
 )  # fmt: skip
 # Exceptions among these keys: a change would mix two protocols in one accuracy curve.
 _FIXED = ("evaluation.cutmix",)

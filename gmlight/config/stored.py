@@ -27,6 +27,7 @@ CHANGEABLE = {
     "run", "architecture", "augmentation", "evaluation", "holdout", "seed", "trainer", "data_dir", "download",
     "memory", "speed", "trust", "hydra",
 }  # fmt: skip
+_PLACES = ("dataset.root", "dataset.path")  # of images, which may differ between machines
 CHOICES = ("architecture", "augmentation", "evaluation", "trainer")
 _NEEDED = {"config", "architecture", "complete", "method", "scale", "command", "created"}
 _NEEDED_KEYS = {
@@ -86,7 +87,9 @@ def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> di
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     for override in overrides:
         key = override_key(override)
-        if key != "dataset.root" and key.split(".")[0].split("/")[0] not in CHANGEABLE | set(own_keys):
+        if key not in ("dataset.root", "dataset.path") and key.split(".")[0].split("/")[
+            0
+        ] not in CHANGEABLE | set(own_keys):
             raise ConfigError(f"{override}: belongs to the run that made the set and cannot be changed")
     condensed = _named_set(words)
     if condensed is None:

@@ -21,7 +21,7 @@ MISSING = "???"  # OmegaConf's mark of a missing value
 CONFIG_DIR = ("--config-dir", "-cd")
 # Keys whose value is text, which is taken literally.
 _TEXT = (
-    "data_dir", "dataset.classes", "dataset.name", "dataset.root", "initialization.path",
+    "data_dir", "dataset.classes", "dataset.name", "dataset.path", "dataset.root", "initialization.path",
     "logger.wandb.project", "scale.name",
 )  # fmt: skip
 _NOTHING = KnownKeys()

@@ -23,7 +23,7 @@ HARMLESS = {
     "against", "json", "rounds",  # of gmlight.benchmark, which condenses nothing
     "cells", "resume", "trust",  # acts through other values
     "checkpoint", "dry_run", "diagnose_every", "log_every", "logger",  # files and measurements
-    "data_dir", "dataset.cache", "dataset.root", "download",  # where images are; the digest says which
+    "data_dir", "dataset.cache", "dataset.path", "dataset.root", "download",  # the digest says which images
     "evaluation.baselines", "evaluation.every", "evaluation.quick_networks",  # accuracies of their own
     "evaluation.networks_at_once", "evaluation.test_batch", "memory",  # how much is computed at once
     "speed.allocator", "speed.classes_per_block", "speed.compile", "speed.microbatch",

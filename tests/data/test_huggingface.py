@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.data.huggingface import huggingface, huggingface_classes
 from gmlight.errors import ConfigError
 from helpers.runs import TINY, Run, refusal
@@ -184,7 +185,9 @@ def test_a_run_condenses_and_evaluates_it(typed: Run, tmp_path: Path) -> None:
     done = typed("train", *TINY, *words, "dataset.name=tiny", "hydra.run.dir=made")
     assert done.returncode == 0, done.stderr
     assert "cat, dog, hen" in done.stdout
-    again = typed("evaluate", "run=made", "evaluation.networks=1")
+    assert CondensedDataset(tmp_path / "made").metadata["method"] == "mda with dataset.size=[16,16]"
+    (tmp_path / "data").rename(tmp_path / "moved (1)")
+    again = typed("evaluate", "run=made", "evaluation.networks=1", "dataset.path=moved (1)")
     assert again.returncode == 0, again.stderr
     line = refusal(typed("train", *TINY, "dataset=huggingface", "dataset.path=elsewhere/none"))
     assert "cannot be loaded" in line
