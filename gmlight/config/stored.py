@@ -87,9 +87,8 @@ def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> di
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     for override in overrides:
         key = override_key(override)
-        if key not in ("dataset.root", "dataset.path") and key.split(".")[0].split("/")[
-            0
-        ] not in CHANGEABLE | set(own_keys):
+        root = key.split(".")[0].split("/")[0]
+        if key not in _PLACES and root not in CHANGEABLE | set(own_keys):
             raise ConfigError(f"{override}: belongs to the run that made the set and cannot be changed")
     condensed = _named_set(words)
     if condensed is None:

@@ -53,5 +53,6 @@ def built_in_dataset(option: str) -> dict[str, Any]:
 
 
 def data_root(config: DictConfig) -> str | None:
-    """Returns the folder of the dataset: its `root` if it has that key, else `data_dir`."""
-    return config.dataset.root if "root" in config.dataset else config.data_dir
+    """Returns where the dataset is: its `root` or `path` if it has that key, else `data_dir`."""
+    key = next((key for key in ("root", "path") if key in config.dataset), None)
+    return config.data_dir if key is None else config.dataset[key]

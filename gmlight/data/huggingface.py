@@ -36,7 +36,7 @@ def huggingface(
     """Reads a dataset with an image column and a label column.
 
     Args:
-        root: ignored; Hugging Face keeps its files in `$HF_HOME`.
+        root: name of a dataset of the hub, or a local folder.
         download: whether the hub may be asked.
         size: [H, W] of every image.
         channels: 1 (grey) or 3 (colour), to which every image is converted.
@@ -45,7 +45,7 @@ def huggingface(
         test_share: share of each class's images in the test split, if there is no test split.
         split_seed: seed of that split.
         classes: classes to read, in the order of the labels; None: all.
-        place: path, subset, revision, image, label, train and test; None: found.
+        place: subset, revision, image, label, train and test; None: found.
 
     Returns:
         Train and test split, and a line about what was found.
@@ -54,10 +54,10 @@ def huggingface(
         ConfigError: the dataset cannot be loaded, its columns or splits are not clear, or an image cannot be
             read.
     """
-    found = _Found(_load(download, **_source(place)), place)
-    names = choose_names(found.classes, classes, Path(str(place["path"])))
+    found = _Found(_load(root, download, place), place)
+    names = choose_names(found.classes, classes, Path(str(root)))
     form = PictureForm((size[0], size[1]), channels, fit, background)
-    notes = (f"read {', '.join(found.used)} of {place['path']}, columns {found.image} and {found.label}",)
+    notes = (f"read {', '.join(found.used)} of {root}, columns {found.image} and {found.label}",)
     splits = [_read(found, part, names, form) for part in found.used]
     if len(splits) == 2:
         return splits[0], splits[1], notes
@@ -69,15 +69,11 @@ def huggingface_classes(
     root: str | None, *, download: bool, classes: Sequence[object] | None = None, **place: str | None
 ) -> list[str]:
     """Returns the class names of `huggingface`, whose arguments these are."""
-    found = _Found(_load(download, **_source(place)), place)
-    return choose_names(found.classes, classes, Path(str(place["path"])))
+    found = _Found(_load(root, download, place), place)
+    return choose_names(found.classes, classes, Path(str(root)))
 
 
-def _source(place: Mapping[str, str | None]) -> dict[str, str | None]:
-    return {key: place[key] for key in ("path", "subset", "revision")}
-
-
-def _load(download: bool, *, path: str | None, subset: str | None, revision: str | None) -> Mapping[str, Any]:
+def _load(path: str | None, download: bool, place: Mapping[str, str | None]) -> Mapping[str, Any]:
     # Returns the splits by name. No code of a dataset is run: the library refuses datasets with scripts.
     if not path:
         raise ConfigError("dataset.path: name a dataset of the hub, such as ylecun/mnist, or a local folder")
@@ -95,10 +91,10 @@ def _load(download: bool, *, path: str | None, subset: str | None, revision: str
         if any((folder / name).is_file() for name in _SAVED):
             loaded = datasets.load_from_disk(str(folder))
         elif folder.is_dir():
-            loaded = datasets.load_dataset(str(folder.resolve()), subset)
+            loaded = datasets.load_dataset(str(folder.resolve()), place["subset"])
         else:
             with _offline(not download):
-                loaded = datasets.load_dataset(path, subset, revision=revision)
+                loaded = datasets.load_dataset(path, place["subset"], revision=place["revision"])
     except Exception as error:  # the library raises many types
         mend = "" if folder.is_dir() or download else "; with download=true the hub is asked"
         raise ConfigError(f"dataset.path={path}: cannot be loaded ({first_line(error)}){mend}") from None

@@ -43,7 +43,7 @@ def table(rows: int, *, feature: Any = None, **more: Any) -> Any:
 
 def read(path: Path, **chosen: Any) -> Any:
     place = PLACE | {key: chosen.pop(key) for key in list(chosen) if key in PLACE}
-    return huggingface(None, False, **(FORM | chosen), **place, path=str(path))
+    return huggingface(str(path), False, **(FORM | chosen), **place)
 
 
 def save_parquet(folder: Path, **parts: Any) -> Path:
@@ -74,7 +74,7 @@ def test_splits_and_columns_are_found(tmp_path: Path, form: str) -> None:
     else:
         assert (len(train[0]), len(test[0])) == (12, 6)
     assert "columns image and label" in notes[0]
-    assert huggingface_classes(None, download=False, **PLACE, path=str(folder)) == ["cat", "dog", "hen"]
+    assert huggingface_classes(str(folder), download=False, **PLACE) == ["cat", "dog", "hen"]
 
 
 def test_folders_of_images_are_read(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_plain_labels_become_classes(tmp_path: Path, kind: str) -> None:
     folder = save_parquet(tmp_path / "data", train=part)
     train, _, _ = read(folder)
     assert train[0][:, 0, 0, 0].tolist() == [40 * label for label in train[1].tolist()]
-    assert huggingface_classes(None, download=False, **PLACE, path=str(folder)) == ["0", "1", "2"]
+    assert huggingface_classes(str(folder), download=False, **PLACE) == ["0", "1", "2"]
 
 
 def test_images_get_the_size_and_the_channels(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_broken_image_is_named_by_its_row(tmp_path: Path) -> None:
 )
 def test_absent_datasets_are_refused_without_the_network(path: str | None, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        huggingface(None, False, **FORM, **PLACE, path=path)
+        huggingface(path, False, **FORM, **PLACE)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
