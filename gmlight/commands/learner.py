@@ -105,10 +105,9 @@ class Learner:
 
     def _tasks(self, order: int) -> list[Task]:
         if self._config.datasets:
-            own = build_source(self._config)
-            info = replace(
-                self._read[0][2], mean=tuple(own.mean or ()), std=tuple(own.std or ()), shape=own.shape
-            )
+            own, first = build_source(self._config), self._read[0][2]
+            mean, std = own.mean or first.mean, own.std or first.std
+            info = replace(first, mean=tuple(mean), std=tuple(std), shape=own.shape)
             return dataset_tasks(self._read, info)
         _, splits, info = self._read[0]
         return class_tasks(splits, info, self._config.steps, self._config.seed, order)
