@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from gmlight.builders.stored_set import _refuse_other_data
+from gmlight.builders.stored_set import refuse_other_data
 from gmlight.errors import ConfigError
 
 SET = {"classes": ["a", "b"], "mean": [0.1, 0.2], "std": [0.3, 0.4], "images": torch.zeros(4, 2, 8, 6)}
@@ -24,7 +24,7 @@ DATA = {"classes": ("a", "b"), "mean": (0.1, 0.2), "std": (0.3, 0.4), "shape": (
 )
 def test_another_dataset_is_refused(quality: str, other: tuple, line: str) -> None:
     condensed: Any = SimpleNamespace(**SET)
-    _refuse_other_data(condensed, SimpleNamespace(**DATA))  # type: ignore[arg-type]
+    refuse_other_data(condensed, SimpleNamespace(**DATA))  # type: ignore[arg-type]
     data: Any = SimpleNamespace(**DATA | {quality: other})
     with pytest.raises(ConfigError, match=line):
-        _refuse_other_data(condensed, data)
+        refuse_other_data(condensed, data)
