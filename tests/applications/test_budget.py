@@ -40,6 +40,7 @@ def test_both_sides_are_measured(typed: Run, made: Path, tmp_path: Path) -> None
     assert "whole set" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_accuracy_that_is_not_reached_is_said(typed: Run, made: Path, tmp_path: Path) -> None:
     words = ["evaluation.epochs=300", "evaluation.lr=0.002", "budget_epochs=1", "evaluation.batch_size=1024"]
     done = typed("evaluate", f"run={made}", *WORDS, *words, "hydra.run.dir=out")

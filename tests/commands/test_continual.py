@@ -74,6 +74,7 @@ def test_carried_networks_differ_from_fresh_ones_after_the_first_step(typed: Run
     assert fresh[1] != carried[1]
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_and_change_nothing(command: Run, tmp_path: Path) -> None:
     words = [*WORDS, "orders=1", "memory=[random,condensed]", "steps=2"]
     for jobs in ("1", "2"):

@@ -72,6 +72,7 @@ def test_no_network_is_trained_twice(typed: Run, tiny: Path, tmp_path: Path) -> 
     assert logged(tmp_path) == 20
 
 
+@pytest.mark.slow
 def test_parts_and_processes_give_what_one_command_gives(command: Run, tiny: Path, tmp_path: Path) -> None:
     words = ["proxy", f"run={tiny}", *WIDTHS, *WORDS, "proxies.herding=false"]
     for part in (0, 1):
