@@ -1,7 +1,8 @@
 """Loads image classification datasets of Hugging Face: from the hub, or from a local folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import torch
 from torch import Tensor
 
 from gmlight.data.class_choice import choose_names
+from gmlight.data.hub_datasets import load_splits, picture_folders, undecoded
 from gmlight.data.inputs import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
-from gmlight.data.pictures import PictureForm, picture_pixels
-from gmlight.data.splits import NotedSplits, first_line, stratified
+from gmlight.data.pictures import PictureForm, decode_picture, read_picture
+from gmlight.data.splits import NotedSplits, check_memory, first_line, stratified
 from gmlight.errors import ConfigError
 from gmlight.runtime.answers import answers
+from gmlight.runtime.console import new_console
+from gmlight.runtime.progress import show_progress
 
 _TEST_SPLITS = ("test", "validation", "valid", "val", "dev")
-_SAVED = ("dataset_dict.json", "state.json")  # in a folder of save_to_disk
 
 
 @answers(chooses_classes=True)
@@ -54,11 +57,11 @@ def huggingface(
         ConfigError: the dataset cannot be loaded, its columns or splits are not clear, or an image cannot be
             read.
     """
-    found = _Found(_load(root, download, place), place)
+    found = _Found(load_splits(root, download, place), place)
     names = choose_names(found.classes, classes, Path(str(root)))
     form = PictureForm((size[0], size[1]), channels, fit, background)
     notes = (f"read {', '.join(found.used)} of {root}, columns {found.image} and {found.label}",)
-    splits = [_read(found, part, names, form) for part in found.used]
+    splits = [_read(found, part, names, form, picture_folders(root)) for part in found.used]
     if len(splits) == 2:
         return splits[0], splits[1], notes
     return *stratified(*splits[0], test_share, split_seed, names), notes
@@ -69,53 +72,8 @@ def huggingface_classes(
     root: str | None, *, download: bool, classes: Sequence[object] | None = None, **place: str | None
 ) -> list[str]:
     """Returns the class names of `huggingface`, whose arguments these are."""
-    found = _Found(_load(root, download, place), place)
+    found = _Found(load_splits(root, download, place), place)
     return choose_names(found.classes, classes, Path(str(root)))
-
-
-def _load(path: str | None, download: bool, place: Mapping[str, str | None]) -> Mapping[str, Any]:
-    # Returns the splits by name. No code of a dataset is run: the library refuses datasets with scripts.
-    if not path:
-        raise ConfigError("dataset.path: name a dataset of the hub, such as ylecun/mnist, or a local folder")
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "dataset=huggingface: datasets is not installed; pip install 'gmlight[hf]'"
-        ) from None
-    datasets.disable_progress_bars()
-    folder = Path(path).expanduser()
-    if not folder.is_dir() and (folder.is_absolute() or path.startswith(".") or path.count("/") > 1):
-        raise ConfigError(f"dataset.path={path}: no such folder")
-    try:
-        if any((folder / name).is_file() for name in _SAVED):
-            loaded = datasets.load_from_disk(str(folder))
-        elif folder.is_dir():
-            loaded = datasets.load_dataset(str(folder.resolve()), place["subset"])
-        else:
-            with _offline(not download):
-                loaded = datasets.load_dataset(path, place["subset"], revision=place["revision"])
-    except Exception as error:  # the library raises many types
-        mend = "" if folder.is_dir() or download else "; with download=true the hub is asked"
-        raise ConfigError(f"dataset.path={path}: cannot be loaded ({first_line(error)}){mend}") from None
-    return loaded if isinstance(loaded, Mapping) else {"train": loaded}
-
-
-@contextmanager
-def _offline(yes: bool) -> Iterator[None]:
-    # The library reads its environment variable when it is imported.
-    import datasets
-    import huggingface_hub
-
-    places: list[Any] = [datasets.config, huggingface_hub.constants]
-    before = [place.HF_HUB_OFFLINE for place in places]
-    try:
-        for place in places:
-            place.HF_HUB_OFFLINE = place.HF_HUB_OFFLINE or yes
-        yield
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
 
 
 class _Found:
@@ -141,10 +99,30 @@ class _Found:
         if kinds[self.image] != "Image":
             kind = kinds[self.image]
             raise ConfigError(f"dataset.image={self.image}: is a column of {kind}, not of images")
-        named = getattr(features[self.label], "names", None)
+        kind = str(getattr(features[self.label], "dtype", kinds[self.label]))
+        if not kind.startswith(("int", "uint", "string", "large_string", "bool")):
+            raise ConfigError(f"dataset.label={self.label}: is a column of {kind}, not of numbers or names")
+        self._check_test(features)
+        named = _names(features[self.label])
         self.numbered = named is not None
-        values = named or sorted({value for part in self.used for value in splits[part][self.label]})
+        values = named or sorted({value for part in self.used for value in splits[part][self.label]} - {None})
         self.classes = [str(value) for value in values]
+
+    def _check_test(self, features: Mapping[str, Any]) -> None:
+        # Splits that were saved one by one may differ.
+        for part in self.used[1:]:
+            others = self.splits[part].features
+            for key, column in (("image", self.image), ("label", self.label)):
+                same = type(others.get(column)) is type(features[column])
+                if not same or _names(others[column]) != _names(features[column]):
+                    line = f"{part} has no such column, or other classes than {self.used[0]}"
+                    raise ConfigError(
+                        f"dataset.{key}={column}: {line}; choose another split by dataset.test="
+                    )
+
+
+def _names(feature: Any) -> Sequence[str] | None:
+    return getattr(feature, "names", None)
 
 
 def _split(splits: Mapping[str, Any], chosen: str | None, key: str, names: Sequence[str]) -> str | None:
@@ -167,23 +145,53 @@ def _column(kinds: Mapping[str, str], chosen: str | None, key: str, kind: str, n
     raise ConfigError(f"dataset.{key}: {reason}; name one of {', '.join(kinds)}")
 
 
-def _read(found: _Found, part: str, names: Sequence[str], form: PictureForm) -> tuple[Tensor, Tensor]:
+def _read(
+    found: _Found, part: str, names: Sequence[str], form: PictureForm, folders: Sequence[str]
+) -> tuple[Tensor, Tensor]:
     # Images uint8 [N, channels, H, W] and labels [N] of the chosen classes.
-    split = found.splits[part]
-    labels = {name: label for label, name in enumerate(names)}
-    images, chosen = list[Tensor](), list[int]()
-    for row, value in enumerate(split[found.label]):
-        if value is None or (found.numbered and not 0 <= value < len(found.classes)):
-            raise ConfigError(f"dataset.path: row {row} of {part} has no label ({value}); remove it")
-        label = labels.get(found.classes[value] if found.numbered else str(value))
-        if label is None:
-            continue
-        try:
-            images.append(picture_pixels(split[row][found.image], form))
-        except Exception as error:  # Pillow raises many types
-            line = f"row {row} of {part} has no readable image ({first_line(error)}); remove it"
-            raise ConfigError(f"dataset.path: {line}") from None
-        chosen.append(label)
-    if not images:
+    rows, labels = _choose_rows(found, part, names)
+    if not rows:
         raise ConfigError(f"dataset.path: {part} has no image of the chosen classes")
-    return torch.stack(images), torch.tensor(chosen)
+    check_memory(len(rows), form.channels, *form.size)
+    images = torch.empty(len(rows), form.channels, *form.size, dtype=torch.uint8)
+    column = undecoded(found.splits[part], found.image)
+    progress = show_progress("reading images", "image", len(rows), new_console())
+    with warnings.catch_warnings(), progress as show:
+        warnings.simplefilter("ignore")  # Pillow's, about what it reads all the same
+        for i, row in enumerate(rows):
+            show(i)
+            try:
+                images[i] = _decode(column[row][found.image], form, folders)
+            except Exception as error:  # whatever a decoder raises
+                line = f"row {row} of {part} has no readable image ({first_line(error)}); remove it"
+                raise ConfigError(f"dataset.path: {line}") from None
+    return images, torch.tensor(labels)
+
+
+def _choose_rows(found: _Found, part: str, names: Sequence[str]) -> tuple[list[int], list[int]]:
+    # Rows of the chosen classes, and their labels.
+    known = {name: label for label, name in enumerate(names)}
+    rows, labels = list[int](), list[int]()
+    for row, value in enumerate(found.splits[part][found.label]):
+        if value is None or (found.numbered and not 0 <= value < len(found.classes)):
+            line = f"row {row} of {part} has no label ({value})"
+            raise ConfigError(f"dataset.path: {line}; remove it, or choose another split")
+        label = known.get(found.classes[value] if found.numbered else str(value))
+        if label is not None:
+            rows.append(row)
+            labels.append(label)
+    return rows, labels
+
+
+def _decode(cell: Mapping[str, Any] | None, form: PictureForm, folders: Sequence[str]) -> Tensor:
+    if cell is None:
+        raise OSError("empty")
+    if cell["bytes"] is not None:
+        return decode_picture(cell["bytes"], form)
+    path = os.path.abspath(cell["path"])
+    if "://" in cell["path"] or not path.startswith(tuple(f"{folder}{os.sep}" for folder in folders)):
+        raise OSError(f"it is elsewhere, at {cell['path']}")
+    picture = read_picture(path, form)
+    if picture is None:
+        raise OSError("no picture")
+    return picture

@@ -1,9 +1,10 @@
 """Reads one picture file as pixels, whatever format the installed Pillow opens."""
 
+import io
 import os
 import stat
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION, _BITS, _SAMPLES = 274, 258, 277  # tags of EXIF and TIFF
+_UNKNOWN = "no format that Pillow opens here"
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,35 @@ def read_picture(path: str, form: PictureForm) -> Tensor | None:
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a file")
-    Image.init()
-    formats = [name for name in Image.OPEN if name not in UNDECODED]
     with open(path, "rb") as file:  # by its name, Pillow misreads some turned TIFF files
         try:
-            picture = Image.open(file, formats=formats)
+            picture = _open(file)
         except Image.DecompressionBombError:
             raise
         except Exception as error:  # a few formats raise their own on other files that begin like them
             if not has_picture_suffix(path):
                 return None
             if isinstance(error, UnidentifiedImageError):
-                raise OSError("no format that Pillow opens here" if status.st_size else "empty") from None
+                raise OSError(_UNKNOWN if status.st_size else "empty") from None
             raise
         return picture_pixels(picture, form)
+
+
+def decode_picture(content: bytes, form: PictureForm) -> Tensor:
+    """Reads the first picture in the content of a file, upright: uint8 [channels, H, W].
+
+    Raises:
+        Exception: of any type: it cannot be read.
+    """
+    try:
+        return picture_pixels(_open(io.BytesIO(content)), form)
+    except UnidentifiedImageError:
+        raise OSError(_UNKNOWN if content else "empty") from None
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    Image.init()
+    return Image.open(file, formats=[name for name in Image.OPEN if name not in UNDECODED])
 
 
 def picture_pixels(picture: Image.Image, form: PictureForm) -> Tensor:

@@ -14,6 +14,7 @@ from gmlight.errors import ConfigError
 from helpers.runs import TINY, Run, refusal
 
 datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+write_table = pytest.importorskip("pyarrow.parquet").write_table
 
 PLACE: dict[str, str | None] = dict.fromkeys(("subset", "revision", "image", "label", "train", "test"))
 FORM: dict[str, Any] = {"size": (4, 5), "channels": 3, "fit": "squash", "background": "white"}
@@ -162,6 +163,77 @@ def test_a_broken_image_is_named_by_its_row(tmp_path: Path) -> None:
     part = datasets.Dataset.from_dict(rows, features=features)
     with pytest.raises(ConfigError, match="row 0 of train has no readable image"):
         read(save_parquet(tmp_path / "data", train=part))
+
+
+ADDRESS = "http://127.0.0.1:9/a.png"  # nothing listens there
+
+
+def test_files_elsewhere_are_neither_fetched_nor_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's folder may name addresses, and files of the reader."""
+    connected = []
+    monkeypatch.setattr("socket.socket.connect", lambda self, address: connected.append(address))
+    picture(0, 0).save(tmp_path / "private.png")
+    for i, path in enumerate((ADDRESS, str(tmp_path / "private.png"), f"{tmp_path}/data2/../private.png")):
+        rows = {"image": [{"bytes": None, "path": path}] * 8, "label": [0, 1] * 4}
+        folder = tmp_path / f"data{i}"
+        folder.mkdir()
+        write_table(
+            datasets.Dataset.from_dict(rows, features=table(3).features).data.table, folder / "a.parquet"
+        )
+        with pytest.raises(ConfigError, match=r"row 0 of train has no readable image \(it is elsewhere, at"):
+            read(folder)
+    folder = save_parquet(tmp_path / "card", train=table(8))
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: a\n  data_files: {ADDRESS}\n---\n")
+    with pytest.raises(ConfigError, match=r"README.md: names files elsewhere, http://127.0.0.1:9/a.png"):
+        read(folder)
+    assert connected == []
+
+
+def test_splits_with_other_classes_are_refused(tmp_path: Path) -> None:
+    """The labels of one would mean other classes in the other."""
+    other = table(6, feature=datasets.ClassLabel(names=["dog", "cat", "hen"]))
+    datasets.DatasetDict({"train": table(12), "test": other}).save_to_disk(str(tmp_path / "data"))
+    with pytest.raises(ConfigError, match=r"dataset\.label=label: test has no such column, or other classes"):
+        read(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "message"),
+    [
+        ([0.5, 1.0], "float64", "dataset.label=label: is a column of float64"),
+        (["a", None], "string", "row 1 of train has no label (None)"),
+        ([0, -1], None, "row 1 of train has no label (-1)"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(
+    tmp_path: Path, labels: list[Any], kind: str | None, message: str
+) -> None:
+    feature = datasets.ClassLabel(names=["a", "b"]) if kind is None else datasets.Value(kind)
+    rows = {"image": [picture(0, i) for i in range(8)], "label": [*labels, *(labels[:1] * 6)]}
+    features = datasets.Features({"image": datasets.Image(), "label": feature})
+    part = datasets.Dataset.from_dict(rows, features=features)
+    if kind == "string":
+        part = datasets.concatenate_datasets([part, part.map(lambda row: {"label": "b"})])
+    part.save_to_disk(str(tmp_path / "data"))
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / "data")
+    assert message in str(caught.value)
+
+
+def test_a_split_saved_for_torch_is_read_like_others(tmp_path: Path) -> None:
+    table(12).with_format("torch").save_to_disk(str(tmp_path / "data"))
+    assert read(tmp_path / "data")[0][1].bincount().tolist() == [3, 3, 3]
+
+
+def test_configurations_are_named(tmp_path: Path) -> None:
+    folder = save_parquet(tmp_path / "data", small=table(12), large=table(24))
+    head = [f"- config_name: {name}\n  data_files: {name}.parquet" for name in ("small", "large")]
+    (folder / "README.md").write_text("\n".join(["---", "configs:", *head, "---", ""]))
+    with pytest.raises(ConfigError, match=r"which configuration\? .*small.*large.*dataset\.subset="):
+        read(folder)
+    assert len(read(folder, subset="large")[0][0]) == 18
 
 
 @pytest.mark.parametrize(
