@@ -10,7 +10,7 @@ def main() -> None:
     compared = [word for word in sys.argv[1:] if word.startswith("compare=")]
     run_command_on_a_set(
         "export",
-        own_keys=("format", "to", "compare", "frontier"),
+        own_keys=("format", "to", "compare", "frontier", "push", "push_private", "push_update"),
         configuration=compared[-1:] not in ([], ["compare=0"]),
     )
 

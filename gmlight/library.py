@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts.hub import keep
 from gmlight.artifacts.results import Accuracy, read_accuracies
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.commands.evaluate import evaluate as evaluate_command
@@ -145,18 +146,19 @@ def evaluate(
         ConfigError: an argument is invalid; the message names it and the fix.
     """
     dataset = condensed if isinstance(condensed, CondensedDataset) else CondensedDataset(condensed)
+    run = keep(dataset.path)
     words = check_overrides(overrides)
     if isinstance(architectures, str):
         raise ConfigError(f"architectures={architectures!r}: must be a list of names, [{architectures!r}]")
     if architectures is not None:
         words.append(f"evaluation.architectures=[{','.join(architectures)}]")
     words += words_of(**{"evaluation.networks": networks})
-    stored, data = stored_configuration([f"run={dataset.path}", *words]), None
+    stored, data = stored_configuration([f"run={run}", *words]), None
     if test is not None and not isinstance(test, str):
         split = read_split(test, "test", columns or Columns())
         check_fit(split, dataset.classes, tuple(dataset.images.shape[1:]), "the condensed set")
         data = InMemoryData(split, None, tuple(dataset.classes))
-    composition = composed_command("evaluate", [f"run={quoted(str(dataset.path))}", *words])
+    composition = composed_command("evaluate", [f"run={quoted(str(run))}", *words])
     sharing = nullcontext() if data is None else shared(data)
     with _one_at_a_time, quiet(not progress):
         ConfigStore.instance().store("stored", stored)  # conf/evaluate.yaml composes from it

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from gmlight.artifacts.decoding import Stored, formed
 from gmlight.artifacts.grid import save_grid
+from gmlight.artifacts.hub import download
+from gmlight.artifacts.hub_names import is_hub_name
 from gmlight.artifacts.joining import Part, join
 from gmlight.artifacts.record import headline
 from gmlight.artifacts.results import Accuracy, accuracies_by_architecture
@@ -47,14 +49,15 @@ class CondensedDataset(torch.utils.data.Dataset):
     """A condensed set as a torchvision-style dataset of (image, label).
 
     Args:
-        path: a run folder, or the folder of its condensed set.
+        path: a run folder, or the folder of its condensed set; or a set on Hugging Face's hub,
+            `hf://user/name` or `hf://user/name@revision`.
         transform: applied to each indexed image, float32 [channels, H, W]; None: none.
         target_transform: applied to each indexed label, an int; None: none.
         ipc: keeps the first stored images of each class; None: all. A run with `multi_size=true` makes every
             such prefix a good set.
 
     Attributes:
-        path: as given.
+        path: as given; of a set on the hub, its folder in the library's cache.
         images: normalised float32, [N, channels, H, W], decoded if the set is stored in a smaller form.
         labels: int64, [N], in 0..C-1.
         soft_labels: what networks learn instead of the labels: a probability of each class for each image,
@@ -81,7 +84,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         *,
         ipc: int | None = None,
     ) -> None:
-        self.path, folder = Path(path), find(path)
+        self.path = download(str(path)) if is_hub_name(path) else Path(path)
+        folder = find(self.path)
         self.metadata, stored = read_checked(folder)
         self.classes: list[str] = self.metadata["classes"]
         self.mean: list[float] = self.metadata["mean"]

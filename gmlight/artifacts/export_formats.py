@@ -24,7 +24,7 @@ from gmlight.artifacts.inert import code_fence, markdown_text
 from gmlight.artifacts.quantization import PACKED_BITS, dequantize, pack, quantize
 from gmlight.errors import ConfigError, one_line
 
-CARD = Path(__file__).with_name("card.md")
+CARD, CARD_NAME = Path(__file__).with_name("card.md"), "README.md"
 PNG_CHANNELS = (1, 3)
 # Size categories of Hugging Face, each with its upper bound.
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -102,8 +102,13 @@ def _content(condensed: CondensedDataset) -> dict[str, Any]:
     return {name: getattr(condensed, name) for name in names}
 
 
-def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
+def parquet(folder: Path, condensed: CondensedDataset, *, repository: str | None = None) -> Tensor:
     """Writes a Hugging Face dataset: data/train-00000-of-00001.parquet, and a dataset card.
+
+    Args:
+        folder: empty.
+        condensed: the set.
+        repository: of the hub, which the card names; None: the folder.
 
     Raises:
         ConfigError: pyarrow is not installed, or the images do not have 1 or 3 channels.
@@ -124,7 +129,7 @@ def parquet(folder: Path, condensed: CondensedDataset) -> Tensor:
     }
     (folder / "data").mkdir()
     pyarrow_parquet.write_table(pyarrow.table(rows, schema), folder / "data" / "train-00000-of-00001.parquet")
-    (folder / "README.md").write_text(_card(condensed), encoding="utf-8")
+    (folder / CARD_NAME).write_text(_card(condensed, repository), encoding="utf-8")
     return _read_back(pictures, condensed)
 
 
@@ -184,7 +189,7 @@ def size_category(images: int) -> str:
     return next((name for bound, name in SIZES if images < bound), "n>1M")
 
 
-def _card(condensed: CondensedDataset) -> str:
+def _card(condensed: CondensedDataset, repository: str | None) -> str:
     metadata, n = condensed.metadata, len(condensed)
     run: dict[str, Any] = metadata if describes_run(metadata) else {}
     soft = 0 if condensed.soft_labels is None else condensed.soft_labels.numel()
@@ -210,6 +215,7 @@ def _card(condensed: CondensedDataset) -> str:
         fence=code_fence(command),
         labels={key: markdown_text(run.get(key, "plain")) for key in ("method", "scale", "protocol")},
         n=n,
+        repository=repository,
         soft=condensed.soft_labels is not None,
         shape="x".join(map(str, condensed.images.shape[1:])),
         classes=condensed.classes,

@@ -1,7 +1,9 @@
 """Condensed sets on Hugging Face's hub: downloads a set by its name, uploads an export with its set."""
 
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from gmlight.artifacts.set_files import (
     TENSORS,
     move_into_place,
 )
+from gmlight.data.splits import first_line
 from gmlight.errors import ConfigError
 from gmlight.runtime.atomic import partial_path
 from gmlight.runtime.console import format_bytes
@@ -46,10 +49,8 @@ def download(name: str, *, ask: bool = True) -> Path:
         first = _fetch(library, repository, METADATA, revision, ask)
         commit = first.parent.name  # all files are of one commit
         _fetch(library, repository, TENSORS, commit, ask)
-        try:
+        with suppress(library.errors.EntryNotFoundError):  # the picture is for readers
             _fetch(library, repository, GRID, commit, ask)
-        except library.errors.EntryNotFoundError:
-            pass  # the picture is for readers
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
     except Exception as error:  # the library raises many types
@@ -107,6 +108,8 @@ def find_target(name: str, *, private: bool, update: bool) -> Target:
         ConfigError: it has files, or is public, or the hub cannot be reached.
     """
     library = _library(f"push={name}")
+    if library.get_token() is None:
+        raise ConfigError(f"push={name}: log in to the hub first, by `hf auth login` or HF_TOKEN")
     try:
         info = library.HfApi().dataset_info(name)
     except library.errors.RepositoryNotFoundError:
@@ -143,13 +146,14 @@ def push(target: Target, files: Mapping[str, Path]) -> dict[str, Any]:
         if commit is None:
             api.create_repo(target.name, repo_type="dataset", private=target.private)
             commit = api.dataset_info(target.name).sha
-        made = api.create_commit(
-            target.name,
-            [library.CommitOperationAdd(path, file) for path, file in sorted(files.items())],
-            commit_message=f"Condensed set, gmlight {gmlight.__version__}",
-            repo_type="dataset",
-            parent_commit=commit,
-        )
+        with _no_bars(library):
+            made = api.create_commit(
+                target.name,
+                [library.CommitOperationAdd(path, file) for path, file in sorted(files.items())],
+                commit_message=f"Condensed set, gmlight {gmlight.__version__}",
+                repo_type="dataset",
+                parent_commit=commit,
+            )
     except Exception as error:
         raise ConfigError(f"push={target.name}: {_explain(library, error)}") from None
     return {
@@ -163,10 +167,26 @@ def push(target: Target, files: Mapping[str, Path]) -> dict[str, Any]:
 def _library(what: str) -> Any:
     try:
         import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.errors
+        import huggingface_hub.utils
     except ModuleNotFoundError:
         raise ConfigError(f"{what}: huggingface_hub is not installed; pip install 'gmlight[hf]'") from None
     return huggingface_hub
+
+
+@contextmanager
+def _no_bars(library: Any) -> Iterator[None]:
+    # In a log, the library's bars fill a line for each step.
+    tools = library.utils
+    hides = not sys.stderr.isatty() and not tools.are_progress_bars_disabled()
+    if hides:
+        tools.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hides:
+            tools.enable_progress_bars()
 
 
 def _fetch(library: Any, repository: str, file: str, revision: str | None, ask: bool) -> Path:
@@ -180,11 +200,11 @@ def _fetch(library: Any, repository: str, file: str, revision: str | None, ask: 
             size = 0  # the cache may have it; otherwise this is reported below
         if size > _FILES[file]:
             raise ConfigError(f"its {file} has {format_bytes(size)}; at most {format_bytes(_FILES[file])}")
-    return Path(
-        library.hf_hub_download(
+    with _no_bars(library):
+        path = library.hf_hub_download(
             repository, file, repo_type="dataset", revision=revision, local_files_only=not ask
         )
-    )
+    return Path(path)
 
 
 def _explain(library: Any, error: Exception, ask: bool = True) -> str:
@@ -198,7 +218,12 @@ def _explain(library: Any, error: Exception, ask: bool = True) -> str:
     if isinstance(error, errors.EntryNotFoundError):
         return "the repository has no condensed set at its top; name one that gmlight.export pushed"
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403):
-        return "it is absent, or you have no access; check the name, and log in by `hf auth login` or HF_TOKEN"
+        return (
+            "it is absent, or you have no access; check the name, and log in by `hf auth login` or HF_TOKEN"
+        )
     if status == 412:
         return "it has changed meanwhile; export again"
-    return f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}; try again"
+    line = first_line(error)
+    return (
+        line if status is not None or isinstance(error, ValueError) else f"the hub cannot be reached: {line}"
+    )

@@ -8,12 +8,14 @@ from rich.console import Console
 from torch import Tensor
 
 from gmlight.applications.storage_frontier import frontier_table, storage_frontier
-from gmlight.artifacts import results
-from gmlight.artifacts.condensed_set import CondensedDataset
+from gmlight.artifacts import hub, results
+from gmlight.artifacts.condensed_set import CondensedDataset, find
 from gmlight.artifacts.export_formats import share_clipped
+from gmlight.artifacts.hub_names import check_repository
 from gmlight.artifacts.quantization import BITS
 from gmlight.artifacts.record import Invocation, headline
 from gmlight.artifacts.results import Evaluation
+from gmlight.artifacts.set_files import GRID, METADATA, TENSORS
 from gmlight.builders.stored_set import open_set
 from gmlight.config.compose import instantiate
 from gmlight.config.labels import describe_use
@@ -37,6 +39,7 @@ def export(config: DictConfig, folder: Path) -> None:
     console, invocation = new_console(), describe_use(config)
     condensed, name = CondensedDataset(config.run), invocation.choices["format"]
     record = invocation.as_dict() | {"set": results.origin(condensed.metadata)}
+    target = _find_target(config, name)
     if config.frontier:
         rows = storage_frontier(config, invocation, condensed, console)
         results.write_json(folder / RECORD, record | {"frontier": rows})
@@ -45,7 +48,8 @@ def export(config: DictConfig, folder: Path) -> None:
         return
     if "bits" in config.format:
         check_bits(config.format.bits)
-    read_back = instantiate(config.format)(folder, condensed)
+    card = {} if target is None else {"repository": target.name}
+    read_back = instantiate(config.format)(folder, condensed, **card)
     record["bytes"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     line, lost = describe_loss(condensed, read_back, name, config.format.get("bits"))
     record |= lost
@@ -55,8 +59,37 @@ def export(config: DictConfig, folder: Path) -> None:
     if read_back is not None and config.compare:
         evaluations = compare(config, invocation, read_back, name, console)
         record["evaluations"] = [evaluation.as_dict() for evaluation in evaluations]
-    results.write_json(folder / RECORD, record)
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     print_path(name, folder, console)
+    try:
+        if target is not None:
+            record["push"] = hub.push(target, files | set_paths(config.run))
+            print_path("pushed", record["push"]["address"], console)
+    finally:
+        results.write_json(folder / RECORD, record)
+
+
+def _find_target(config: DictConfig, name: str) -> hub.Target | None:
+    # Looks before the export whether it may be uploaded; None if it shall not be.
+    for key in ("push_private", "push_update"):
+        if type(config[key]) is not bool:
+            raise ConfigError(f"{key}={config[key]}: must be true or false")
+    if config.push is None:
+        return None
+    if name != "parquet" or config.frontier:
+        raise ConfigError(f"push={config.push}: a dataset of the hub is of parquet files; add format=parquet")
+    repository = check_repository("push", config.push)
+    return hub.find_target(repository, private=config.push_private, update=config.push_update)
+
+
+def set_paths(run: str) -> dict[str, Path]:
+    """Returns the files of a condensed set by their names.
+
+    Args:
+        run: its run folder, or its folder.
+    """
+    folder = find(run)
+    return {name: folder / name for name in (METADATA, TENSORS, GRID) if (folder / name).is_file()}
 
 
 def describe_loss(

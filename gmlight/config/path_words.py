@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gmlight.artifacts.hub_names import is_hub_name
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.overrides import override_key, parse_override, quote_if_needed, quoted, unquoted
 from gmlight.errors import ConfigError
@@ -26,7 +27,8 @@ def prepare_paths(words: list[str]) -> list[str]:
         words: of the command line.
 
     Returns:
-        The words; paths that are stored are absolute, and `run` and `resume` name the run folder.
+        The words; paths that are stored are absolute, and `run` and `resume` name the run folder. A set on
+        the hub keeps its name, `hf://user/name`.
 
     Raises:
         ConfigError: `run=latest` or `resume=latest`, and there is no such run.
@@ -71,7 +73,12 @@ def _quoted_run(text: str) -> str:
 
 def path_of(word: str) -> Path:
     """Returns the path that a prepared word names."""
-    return Path(_typed(word.partition("=")[2]))
+    return Path(typed_text(word))
+
+
+def typed_text(word: str) -> str:
+    """Returns the value of a word, without quotes."""
+    return _typed(word.partition("=")[2])
 
 
 def find_run(path: Path) -> Path:
@@ -106,6 +113,8 @@ def _prepared(word: str, sweeps: bool) -> str:
 def _prepared_value(text: str, key: str) -> str:
     if key == _OR_A_NAME:
         return quote_if_needed(str(_expanded(text).absolute()) if _exists(text) else text)
+    if key == "run" and is_hub_name(text):
+        return quote_if_needed(text)
     path = _resolved(text, key)
     if "${" in str(path) and key not in _INPUTS:  # Hydra would resolve it in the path of the run folder
         raise ConfigError(f"{key}={path}: the path of a run folder may not contain ${{; choose another")

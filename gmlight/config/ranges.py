@@ -133,6 +133,8 @@ _ONE_OF = {
     "evaluation.batch_norm": ("instance", "batch"),
     "dry_run": (True, False),
     "frontier": (True, False),
+    "push_private": (True, False),
+    "push_update": (True, False),
     "budget": (True, False),
     "carry": (True, False),
     "proxies.random": (True, False),

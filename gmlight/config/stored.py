@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from gmlight.artifacts.hub_names import is_hub_name
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.config.command_line import run_command
 from gmlight.config.former_names import with_present_names
 from gmlight.config.literal import literal
-from gmlight.config.overrides import override_key
-from gmlight.config.path_words import path_of
+from gmlight.config.overrides import override_key, quote_if_needed
+from gmlight.config.path_words import path_of, typed_text
 from gmlight.config.trust import Trust, with_trust_as_list
 from gmlight.config.values import built_in_dataset
 from gmlight.errors import ConfigError
+from gmlight.runtime.console import relative_path
 from gmlight.runtime.paths import CONF_DIR
+from gmlight.runtime.rank import is_main
 
 if TYPE_CHECKING:
     from gmlight.artifacts.condensed_set import CondensedDataset
@@ -54,7 +57,7 @@ def run_command_on_a_set(
     """
 
     def store(words: list[str]) -> list[str]:
-        words, stored = with_trust_as_list(words), {"speed": {"allocator": "auto"}}
+        words, stored = with_trust_as_list(_with_kept_sets(words)), {"speed": {"allocator": "auto"}}
         if configuration:
             stored = stored_configuration(words, own_keys)
             for key in replaced:
@@ -65,6 +68,24 @@ def run_command_on_a_set(
         return words
 
     run_command(name, store)
+
+
+def _with_kept_sets(words: list[str]) -> list[str]:
+    # Replaces a set on the hub by its copy in runs/hub, where the command may write its results.
+    return [f"run={_kept(word, words)}" if _is_on_the_hub(word) else word for word in words]
+
+
+def _is_on_the_hub(word: str) -> bool:
+    return word.startswith("run=") and is_hub_name(typed_text(word))
+
+
+def _kept(word: str, words: Sequence[str]) -> str:
+    from gmlight.artifacts.hub import download, keep  # slow to import
+
+    folder = keep(download(typed_text(word), ask="download=false" not in words))
+    if is_main():
+        print(f"{typed_text(word)} is kept in {relative_path(folder)}")
+    return quote_if_needed(str(folder))
 
 
 def stored_configuration(words: list[str], own_keys: Collection[str] = ()) -> dict[str, Any]:

@@ -53,6 +53,8 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {  # key: accepted, refused
     "image_lr_decay": (["none", "linear", "cosine"], ["step", None]),
     "budget": ([True, False], ["x", None]),
     "frontier": ([True, False], ["x", None]),
+    "push_private": ([True, False], ["x", None]),
+    "push_update": ([True, False], ["x", None]),
     "carry": ([True, False], ["x", None]),
     "proxies.random": ([True, False], ["x", None]),
     "proxies.herding": ([True, False], ["x", None]),

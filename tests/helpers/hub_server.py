@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._begin()
         if found := re.fullmatch(_INFO, self.route):
             self._info(*found.groups())
@@ -96,12 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         self._begin()
         self.hub.large[self.route.rpartition("/")[2]] = self.body
         self._answer(200, {})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self._begin()
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(401, {"error": "Invalid username or password."})
@@ -116,9 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
             answer = [each | rest | {"uploadMode": modes[each["path"].endswith(_LARGE)]} for each in files]
             self._answer(200, {"files": answer})
         elif self.route.endswith(".git/info/lfs/objects/batch"):
-            self._answer(200, {"transfer": "basic", "objects": list(map(self._action, json.loads(self.body)["objects"]))})
+            self._answer(
+                200,
+                {"transfer": "basic", "objects": list(map(self._action, json.loads(self.body)["objects"]))},
+            )
         elif found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/main", self.route):
-            self._commit(self.hub.repositories[found[1]], list(map(json.loads, self.body.splitlines())))
+            self._commit(found[1], list(map(json.loads, self.body.splitlines())))
         else:
             self._answer(404, {"error": "no such endpoint"})
 
@@ -183,7 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
         actions = {"upload": {"href": f"{self.hub.address}/upload/{asked['oid']}"}}
         return {"oid": asked["oid"], "size": asked["size"], "actions": actions}
 
-    def _commit(self, repository: Repository, lines: list[dict[str, Any]]) -> None:
+    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
+        repository = self.hub.repositories[name]
         if lines[0]["value"].get("parentCommit") not in (None, repository.head):
             self._answer(412, {"error": "A commit has happened since."})
             return
@@ -191,9 +195,12 @@ class _Handler(BaseHTTPRequestHandler):
         for line in lines[1:]:
             value = line["value"]
             large = line["key"] == "lfsFile"
-            files[value["path"]] = self.hub.large[value["oid"]] if large else base64.b64decode(value["content"])
+            files[value["path"]] = (
+                self.hub.large[value["oid"]] if large else base64.b64decode(value["content"])
+            )
         commit = repository.add(files)
-        self._answer(200, {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.address}/commit/{commit}"})
+        address = f"{self.hub.address}/datasets/{name}/commit/{commit}"
+        self._answer(200, {"success": True, "commitOid": commit, "commitUrl": address})
 
     def _answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
