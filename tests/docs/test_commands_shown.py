@@ -34,6 +34,8 @@ TESTED_ELSEWHERE = {
     "wandb": "nowhere: needs a W&B account",
     "experiment=search": "test_launchers.py, if the extra is installed",
     "gmlight.continual resume=": "test_continual.py",
+    "push=": "test_hub.py, on a hub of this machine",
+    "hf://": "test_hub.py, on a hub of this machine",
 }
 
 
@@ -68,7 +70,7 @@ ON_A_RUN = [
     for module, words in map(parse, TESTED_HERE)
     if module in ("evaluate", "analyze", "export", "report", "proxy") or "resume=" in str(words)
 ]
-SIZES = ("dataset.number", "dataset.size", "dataset.images")
+SIZES = ("dataset.number", "dataset.size", "dataset.images", "dataset.path")
 BENCHMARKS = [words for module, words in map(parse, TESTED_HERE) if module == "benchmark"]
 CONTINUAL = [
     words
