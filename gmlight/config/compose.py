@@ -23,7 +23,8 @@ from gmlight.config.labels import read_bundle
 from gmlight.config.literal import class_names, literal, register_literal
 from gmlight.config.spelling import check_keys
 from gmlight.config.validate import check
-from gmlight.config.values import built_in_dataset, data_root
+from gmlight.config.values import data_root
+from gmlight.data.class_choice import choose_names
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -193,23 +194,10 @@ def name_classes(config: DictConfig) -> None:
         if named is not None and named != found and not chooses:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
         named = found
+    elif names := config.dataset.load.get("names"):
+        named = choose_names([str(name) for name in names], named, config.dataset.name)
     if not isinstance(named, list) or not all(is_text(name) and name for name in named):
         raise ConfigError(f"dataset.classes={named}: must be a list of names, in UTF-8")
     if len(set(named)) < len(named):
         raise ConfigError(f"dataset.classes={named}: must be different names")
-    if "find_classes" not in config.dataset:
-        _check_fixed_classes(named)
     config.dataset.classes = literal(named)
-
-
-def _check_fixed_classes(named: Any) -> None:
-    # The files of a built-in dataset have its labels: other names would only rename the classes.
-    option = HydraConfig.get().runtime.choices.get("dataset")
-    if option is None or not is_built_in("dataset", option):
-        return
-    fixed = built_in_dataset(option)["classes"]
-    if named != fixed:
-        raise ConfigError(
-            f"dataset.classes: {option} has the classes {', '.join(fixed)}, in this order; to choose "
-            "classes, use dataset=image_folder"
-        )

@@ -53,7 +53,7 @@ LATER_KEYS: dict[str, Any] = {
     "speed.network_precision": "float32",
 }
 # Keys that older runs lack and that act through choices which those runs could not make.
-LATER_KEYS_OF_CHOICES = ("dataset.occlusion",)
+LATER_KEYS_OF_CHOICES = ("dataset.occlusion", "dataset.load.names")
 _PRESENT_NAMES = {present: former for former, present in FORMER_NAMES.items()}
 
 

@@ -173,6 +173,8 @@ def _add_missing_keys(dataset: dict[str, Any], option: str | None) -> None:
         present = built_in_dataset(path.stem)
         for key in ("evaluation_augmentation", "flip", "occlusion"):
             dataset.setdefault(key, present[key])
+        if "names" in present["load"] and isinstance(load := dataset.get("load"), dict):
+            load.setdefault("names", present["load"]["names"])
 
 
 def _with_integer_keys(node: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Chooses the classes of an image folder, and checks that its folders are classes."""
+"""Chooses the classes of a dataset, and checks that the folders of an image folder are classes."""
 
 import difflib
 import os
@@ -6,7 +6,11 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from gmlight.data.names import has_picture_suffix, name_some, part_of, printable
+from gmlight.data.splits import Splits
 from gmlight.errors import ConfigError
 
 
@@ -41,13 +45,13 @@ def choose_classes(
     return names
 
 
-def choose_names(found: Collection[str], chosen: Sequence[object] | None, root: Path) -> list[str]:
+def choose_names(found: Collection[str], chosen: Sequence[object] | None, place: object) -> list[str]:
     """Returns the chosen class names.
 
     Args:
         found: the names to choose from.
         chosen: the user's choice, in the order of the labels; None: all.
-        root: the image folder, for messages.
+        place: where they were found, for messages.
 
     Raises:
         ConfigError: a name is not among them, or a name is given twice, or the choice is no list.
@@ -63,10 +67,40 @@ def choose_names(found: Collection[str], chosen: Sequence[object] | None, root: 
         if name not in found:
             near = difflib.get_close_matches(name, found, 1, cutoff=0.5)
             mend = f"did you mean {near[0]!r}?" if near else f"there are {name_some(list(found))}"
-            raise ConfigError(f"dataset.classes: {root} has no class {name!r}; {mend}")
+            raise ConfigError(f"dataset.classes: {place} has no class {name!r}; {mend}")
     if len(set(names)) < max(2, len(names)):
         raise ConfigError(f"dataset.classes=[{name_some(names)}]: must be at least 2 classes, each once")
     return names
+
+
+def select_classes(splits: Splits, names: Sequence[str] | None, chosen: Sequence[str] | None) -> Splits:
+    """Keeps the images of the chosen classes.
+
+    Args:
+        splits: with labels that index `names`.
+        names: of all classes; None: unknown, and all are kept.
+        chosen: names, in the order of the new labels; None: all.
+
+    Returns:
+        The splits; images stay in their order.
+
+    Raises:
+        ConfigError: there are more labels than names.
+    """
+    if names is None or chosen is None or list(names) == list(chosen):
+        return splits
+    if (greatest := max(int(labels.max()) for _, labels in splits)) >= len(names):
+        raise ConfigError(f"dataset.load.names: {len(names)} names, but the files have a class {greatest}")
+    numbers = torch.full((len(names),), -1)
+    numbers[[names.index(name) for name in chosen]] = torch.arange(len(chosen))
+
+    def select(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        renumbered = numbers[labels]
+        kept = renumbered >= 0
+        return images[kept], renumbered[kept]
+
+    train, test = splits
+    return select(*train), select(*test)
 
 
 def _check_forms(names: Sequence[str], root: Path) -> None:

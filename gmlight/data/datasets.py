@@ -2,7 +2,8 @@
 
 A loader is called with the data folder and whether it may download, and returns the train and the test split,
 each as images uint8 [N, channels, H, W] and labels int64 [N]. A second function returns the class names if
-the configuration does not list them.
+the configuration does not list them. Where the files have numbers for labels, the configuration names them:
+`names`, by number; `classes` are those to read, in the order of the labels, or None: all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +14,31 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gmlight.data.class_choice import select_classes
 from gmlight.data.splits import Splits, first_line, stratified, to_tensors
 from gmlight.errors import ConfigError
+from gmlight.runtime.answers import answers
 
 
-def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> Splits:
+@answers(chooses_classes=True)
+def digits(
+    root: str,
+    download: bool,
+    *,
+    test_share: float,
+    split_seed: int,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Splits:
     """Loads scikit-learn's 1,797 handwritten digits, 8x8, in a stratified split.
 
     Args:
         root: ignored; the digits come with scikit-learn.
         download: ignored.
         test_share: share of the images in the test split.
-        split_seed: seed of the split.
+        split_seed: seed of the split, which does not depend on the chosen classes.
+        names: of the digits.
+        classes: those to load, in the order of the labels; None: all.
 
     Returns:
         Train and test split: images uint8 [N, 1, 8, 8], labels [N].
@@ -34,7 +48,8 @@ def digits(root: str, download: bool, *, test_share: float, split_seed: int) -> 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(bunch.target).long()
-    return stratified(images, labels, test_share, split_seed, list("0123456789"), tolerance=1)
+    splits = stratified(images, labels, test_share, split_seed, list("0123456789"), tolerance=1)
+    return select_classes(splits, names, classes)
 
 
 def made_up(
@@ -63,6 +78,7 @@ def made_up_classes(root: str | None, *, number: int) -> list[str]:
     return [str(c) for c in range(number)]
 
 
+@answers(chooses_classes=True)
 def torchvision_splits(
     root: str,
     download: bool,
@@ -71,6 +87,8 @@ def torchvision_splits(
     train: Mapping[str, Any],
     test: Mapping[str, Any],
     files: str,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Splits:
     """Loads the two splits of a torchvision dataset from `root`, after downloading them if needed.
 
@@ -81,12 +99,14 @@ def torchvision_splits(
         train: keywords that choose the train split.
         test: keywords that choose the test split.
         files: pattern of the files under `root`, for error messages.
+        names: of the classes, by the number that the files have.
+        classes: those to load, in the order of the labels; None: all.
 
     Raises:
         ConfigError: the files are absent or damaged.
     """
     train_split, test_split = (_read(dataset, root, split, files, download) for split in (train, test))
-    return train_split, test_split
+    return select_classes((train_split, test_split), names, classes)
 
 
 def _read(

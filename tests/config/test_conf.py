@@ -80,16 +80,20 @@ def test_option_runs(option: Path, run: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("option", [one.name for one in OPTIONS if one.parent.name == "dataset"])
-def test_classes_of_built_in_datasets_are_fixed(option: str) -> None:
+def test_classes_of_built_in_datasets_can_be_chosen_but_not_renamed(option: str) -> None:
     """Also those of a dataset that extends another one."""
     config = composed(f"dataset={option}")
     if "find_classes" in config.dataset:
         return
     named = list(config.dataset.classes)
     name_classes(config)
-    assert list(config.dataset.classes) == named == built_in_dataset(option)["classes"]
-    config.dataset.classes = named[::-1]
-    with pytest.raises(ConfigError, match=f"dataset.classes: {option} has the classes"):
+    fixed = built_in_dataset(option)
+    assert list(config.dataset.classes) == named == fixed["classes"] == fixed["load"]["names"]
+    config.dataset.classes = [named[7], named[2]]
+    name_classes(config)
+    assert list(config.dataset.classes) == [named[7], named[2]]
+    config.dataset.classes = ["one", named[2]]
+    with pytest.raises(ConfigError, match=f"dataset.classes: {option} has no class 'one'"):
         name_classes(config)
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from gmlight import CondensedDataset
 from gmlight.config.compose import use_present_names
 from gmlight.config.former_names import FORMER_NAMES, present_name, with_former_names, with_present_names
+from gmlight.config.stored import stored_configuration
 from gmlight.runtime.paths import CONF_DIR
 from helpers.runs import Run
 
@@ -66,6 +67,12 @@ def test_old_set_is_read_and_evaluated(typed: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (result,) = folder.glob("evaluations/*/result.json")
     assert json.loads(result.read_text())["changed"] == []  # only the names differ
+
+
+def test_old_set_knows_the_names_of_its_files_classes(tmp_path: Path) -> None:
+    """Without them, its classes in another order would be tested under wrong names."""
+    config = stored_configuration([f"run={copied('finished', tmp_path)}"])
+    assert config["dataset"]["load"]["names"] == list("0123456789")
 
 
 def test_old_run_is_resumed(typed: Run, tmp_path: Path) -> None:

@@ -148,14 +148,23 @@ def test_cifar(name: str, classes: int, key: str, tmp_path: Path, monkeypatch: p
     assert data.test.counts == [1] * classes
     first = written[dataset.train_list[0][0]]
     assert np.array_equal(data.train.images[0].numpy(), first[0])
+    names = data.classes[7], data.classes[2]
+    chosen = loaded(f"dataset={name}", f"data_dir={tmp_path}", f"dataset.classes=[{','.join(names)}]")
+    assert chosen.test.counts == [1, 1]
+    last = written[dataset.test_list[0][0]]
+    assert np.array_equal(chosen.test.images.numpy()[chosen.test.labels.argsort()], last[[7, 2]])
 
 
-@pytest.mark.parametrize(
-    "classes", ["[cat,dog]", "[truck,ship,horse,frog,dog,deer,cat,bird,automobile,airplane]"]
-)
-def test_classes_of_a_built_in_dataset_are_fixed(classes: str) -> None:
-    name_classes(composed("dataset=cifar10"))
-    with pytest.raises(
-        ConfigError, match=r"cifar10 has the classes airplane, automobile, .* in this order; to choose"
-    ):
-        name_classes(composed("dataset=cifar10", f"dataset.classes={classes}"))
+def test_chosen_classes_of_digits_keep_their_images_and_split() -> None:
+    everything, chosen = loaded("dataset=digits"), loaded("dataset=digits", "dataset.classes=[5,3,8]")
+    assert chosen.classes == ("5", "3", "8")
+    for part in ("train", "test"):
+        whole, kept = getattr(everything, part), getattr(chosen, part)
+        for label, digit in enumerate((5, 3, 8)):
+            assert torch.equal(kept.images[kept.labels == label], whole.images[whole.labels == digit])
+        assert len(kept.images) == sum(whole.counts[digit] for digit in (5, 3, 8))
+
+
+def test_numbers_of_classes_without_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dataset.load.names: 2 names, but the files have a class 9"):
+        loaded("dataset=digits", "dataset.load.names=[a,b]", "dataset.classes=[b,a]")
