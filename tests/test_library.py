@@ -91,6 +91,14 @@ def test_the_record_says_what_the_data_was(made: gmlight.CondensedDataset) -> No
     assert "holdout=0.2" in result_of(made.path)["method"]
 
 
+def test_a_typed_share_is_held_out_instead_of_the_usual_one(tmp_path: Path) -> None:
+    made = gmlight.condense(TRAIN, **TINY, overrides=[*FEW, "holdout=0.4"], folder=tmp_path / "run")
+    assert result_of(made.path)["config"]["holdout"] == 0.4
+    counts = result_of(made.path)["data"]
+    share = sum(counts["test"]["counts"]) / sum(counts["test"]["counts"] + counts["train"]["counts"])
+    assert share == pytest.approx(0.4, abs=0.02)
+
+
 def test_the_set_has_its_accuracies(made: gmlight.CondensedDataset) -> None:
     (row,) = result_of(made.path)["evaluations"]
     assert list(made.evaluations) == [row["architecture"]]

@@ -32,6 +32,13 @@ def test_the_best_candidate_on_the_proxy_is_judged_by_the_reference() -> None:
     assert describe_reference(REFERENCE)["mean"] == pytest.approx(425 / 6)
 
 
+def test_storage_is_compared_in_bytes_not_in_images() -> None:
+    """A set may store less than an image for each image, or soft labels besides."""
+    proxy = Measured("md", 40, 300, [[Outcome(50.0, 1.0)]] * 2)
+    reference = Measured("whole set", 1000, 6000, [[Outcome(60.0, 1.0)]] * 2)
+    assert compare(proxy, reference).storage_ratio == pytest.approx(0.05)
+
+
 def test_failed_candidates_are_counted_and_left_out_of_the_ranking() -> None:
     proxy = measured("md", [30.0, None, 50.0, 20.0, 40.0, 10.0])
     report = compare(proxy, REFERENCE)

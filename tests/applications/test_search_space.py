@@ -65,6 +65,12 @@ def test_draws_of_a_range_lie_in_it_and_fill_it() -> None:
     assert {min(sizes), max(sizes)} == {8, 64}
 
 
+def test_draws_with_a_range_take_every_value_of_a_list_equally_often() -> None:
+    values = {"evaluation": {"lr": {"least": 0.1, "most": 1.0}, "batch_size": [8, 16, 32]}}
+    sizes = [each["evaluation.batch_size"] for each in candidates(values, 600, rng())]
+    assert all(160 <= sizes.count(size) <= 240 for size in (8, 16, 32))
+
+
 def test_names_show_values() -> None:
     assert candidate_name({"architecture.width": 64, "evaluation.lr": 0.00123456}) == "width=64, lr=0.001235"
 

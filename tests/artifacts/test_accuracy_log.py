@@ -14,6 +14,7 @@ from gmlight.data.images import LabelledImages
 ONE = LabelledImages(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
 OTHER = LabelledImages(torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))
 OTHERWISE_LABELLED = LabelledImages(ONE.images, torch.tensor([1, 0]))
+SOFTLY_LABELLED = LabelledImages(ONE.images, ONE.labels, soft_labels=torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
 
 
 def test_written_accuracies_are_read_back(tmp_path: Path) -> None:
@@ -28,6 +29,7 @@ def test_written_accuracies_are_read_back(tmp_path: Path) -> None:
         ("random", ONE, "mlp"),
         ("condensed", OTHER, "mlp"),
         ("condensed", OTHERWISE_LABELLED, "mlp"),
+        ("condensed", SOFTLY_LABELLED, "mlp"),
         ("condensed", ONE, "lenet"),
     ):
         assert dict(log.accuracies(name, images, architecture)) == {}

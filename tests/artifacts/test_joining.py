@@ -56,6 +56,16 @@ def test_labels_follow_the_order_of_the_parts(tmp_path: Path) -> None:
     assert (joined.path / "condensed" / "grid.png").is_file()
 
 
+@pytest.mark.parametrize("complete", [(True, True), (True, False), (False, True)])
+def test_a_joined_set_is_complete_if_all_its_parts_are(tmp_path: Path, complete: tuple[bool, bool]) -> None:
+    for name, whole in zip("xy", complete, strict=True):
+        images = LabelledImages(images_of(2, 0), torch.tensor([0, 1]))
+        metadata = {"complete": whole}
+        condensed_set.write(tmp_path / name, images, named_classes(name, name + name), metadata)
+    joined = CondensedDataset.union([tmp_path / "x", tmp_path / "y"], tmp_path / "joined")
+    assert joined.metadata["complete"] is all(complete)
+
+
 def test_a_common_form_is_kept(tmp_path: Path) -> None:
     paths = [write_formed(tmp_path / "x", "abc", 2, 2), write_formed(tmp_path / "y", "de", 2, 2)]
     joined = CondensedDataset.union(list(map(CondensedDataset, paths)), tmp_path / "joined")

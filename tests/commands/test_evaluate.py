@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
-from gmlight.commands.evaluate import changed
+from gmlight.builders.data import build_data
+from gmlight.builders.stored_set import StoredSet
+from gmlight.commands.evaluate import changed, logged_protocol
 from gmlight.config.validate import check
+from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError
 from helpers.runs import Run, composed, refusal, train_tiny
 
@@ -78,6 +82,19 @@ def test_networks_of_a_killed_evaluation_are_not_trained_again(typed: Run, tmp_p
     assert typed(*words, "evaluation.lr=0.02").returncode == 0  # another protocol: trained anew
     [third] = set((run / "evaluations").iterdir()) - {first, second}
     assert len((third / "evaluation.jsonl").read_text().strip().split("\n")) == 3
+
+
+def test_what_logged_accuracies_depend_on(tmp_path: Path) -> None:
+    """Accuracies on other test images are not reused, even if the set and the protocol are the same."""
+    found = []
+    config, device = composed("dataset=digits"), torch.device("cpu")
+    for words in ([], ["dataset.load.split_seed=1"]):
+        data = build_data(composed("dataset=digits", *words)).load(device)
+        images = LabelledImages(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
+        found.append(logged_protocol(config, StoredSet({}, "condensed", images, data, {}, device, None)))
+    whole, less = (protocol.pop("data") for protocol in found)
+    assert whole["test"] != less["test"]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def test_no_network_is_trained_twice(typed: Run, tiny: Path, tmp_path: Path) -> 
     assert logged(tmp_path) == 12
     assert typed(*words, "evaluation.lr=0.02", "hydra.run.dir=fourth").returncode == 0
     assert logged(tmp_path) == 20
+    assert typed(*words, "reference.epochs=2", "hydra.run.dir=fifth").returncode == 0
+    assert logged(tmp_path) == 22  # on the whole set alone
 
 
 @pytest.mark.slow

@@ -86,10 +86,11 @@ def test_changed_code_is_said_and_recorded(tmp_path: Path) -> None:
     for code in ({"torch": "1", "mine": "a"}, {"torch": "1", "mine": "a"}, {"torch": "2", "mine": "a"}):
         record_origin(folder, DIGEST, code, lines.append)
     assert lines == ["the code changed since the run was last started: torch is 2, was 1"]
+    record_origin(folder, DIGEST, {"torch": "2", "mine": "b"}, lines.append)
     assert read_origin(folder) == {
         "data": DIGEST.as_dict(),
-        "code": {"torch": "2", "mine": "a"},
-        "earlier_code": [{"torch": "1", "mine": "a"}],
+        "code": {"torch": "2", "mine": "b"},
+        "earlier_code": [{"torch": "1", "mine": "a"}, {"torch": "2", "mine": "a"}],
     }  # fmt: skip
 
 

@@ -101,9 +101,11 @@ def test_latest_is_the_newest_run_or_the_newest_finished_one(
         prepare_paths(["run=latest"])
     import os
 
+    older = make_run(tmp_path / "runs" / "z", finished=True)
     done = make_run(tmp_path / "runs" / "a", finished=True)
     going = make_run(tmp_path / "runs" / "b", finished=False)
-    for second, path in enumerate((done / "config.yaml", done / "result.json", going / "config.yaml")):
+    files = [path / name for path in (older, done) for name in ("config.yaml", "result.json")]
+    for second, path in enumerate((*files, going / "config.yaml")):
         os.utime(path, (second, second))
     assert path_of(prepare_paths(["run=latest"])[0]) == done
     assert path_of(prepare_paths(["resume=latest"])[0]).absolute() == going

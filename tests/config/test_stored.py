@@ -16,3 +16,12 @@ def test_the_data_folder_of_this_machine_wins(
     assert stored_configuration([f"run={folder}"])["data_dir"] == str(tmp_path / "theirs")
     monkeypatch.setenv("GMLIGHT_DATA_DIR", "/mine")
     assert stored_configuration([f"run={folder}"])["data_dir"] == "/mine"
+
+
+def test_another_augmentation_may_set_the_epochs(run: Callable[..., Path]) -> None:
+    folder = run("iterations=0", "initialization=real")
+    stored = stored_configuration([f"run={folder}"])["evaluation"]["epochs"]
+    assert stored_configuration([f"run={folder}", "evaluation.lr=0.1"])["evaluation"]["epochs"] == stored
+    chosen = stored_configuration([f"run={folder}", "augmentation=dsa"])["evaluation"]["epochs"]
+    assert isinstance(stored, int)
+    assert "augmentation.evaluation_epochs" in chosen  # an expression of the protocol

@@ -45,6 +45,14 @@ def test_departures_and_changed_networks_are_in_no_cell_of_the_paper() -> None:
         assert tables == {"other"}
 
 
+def test_accuracies_are_told_apart_by_the_test_images_alone() -> None:
+    data = {"train": {"sha256": "before"}, "test": {"sha256": "the same"}}
+    for measure in (measure_run, measure_set):
+        content = result(data=data, set={"scale": "paper", "sha256": "abc", "method": "md"}, changed=[])
+        assert measure(content, PAPER).test_images == "the same"
+        assert measure(content | {"data": None}, PAPER).test_images is None
+
+
 def test_labels_that_keep_accuracies_apart() -> None:
     assert scale_and_protocol(result()) == "paper"
     with_dsa = result()
