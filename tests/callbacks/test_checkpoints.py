@@ -33,7 +33,7 @@ def test_updates_with_a_checkpoint(
     found, now = [], [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     trainer: Any = SimpleNamespace(global_step=0, max_steps=14, should_stop=False)
-    trainer.save_checkpoint = lambda path: found.append((trainer.global_step, path))
+    trainer.save_checkpoint = lambda path: found.append((trainer.global_step, path, callback.seconds))
     module = condenser(random_images(3, 1, 2, 8, 8), 2, [1])
     callback = Checkpoints(RunFolder(tmp_path), every, evaluate_every, minutes)
     callback.load_state_dict({"seconds": 1000.0})
@@ -42,5 +42,6 @@ def test_updates_with_a_checkpoint(
         now[0] += 60
         trainer.global_step = step + 1
         callback.on_train_batch_end(trainer, module, None, SimpleNamespace(k=step // 2, t=step % 2), step)
-    assert found == [(step, RunFolder(tmp_path).last_checkpoint) for step in saved]
+    path = RunFolder(tmp_path).last_checkpoint
+    assert found == [(step, path, 1000 + step * 60) for step in saved]
     assert callback.seconds == 1000 + 14 * 60

@@ -144,14 +144,16 @@ def test_a_step_after_each_class(rule: str, rounds: int, chunk: int | None) -> N
     assert not torch.allclose(expected, by_hand(images, batches, rule, rounds=rounds))
 
 
-def test_losses_of_the_classes_add_up() -> None:
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_losses_of_the_classes_add_up(rounds: int) -> None:
+    """The loss of an update is that of its last round."""
     images, batches = random_images(3, 2, 2, 8, 8), real_batches(outer=1, updates=1, classes=3)
     found = {}
     for rule in ("intra", "multilevel"):
         module = condenser(
             images, 1, [], matcher={"rule": getattr(rules, rule)()}, diagnose_every=1,
             image_optimizer=functools.partial(torch.optim.SGD, lr=1e-12),
-            image_updates=ImageUpdates(by_class=True),
+            image_updates=ImageUpdates(rounds, by_class=True),
         )  # fmt: skip
         fit(module, batches)
         with seeded(3, "network", 0):

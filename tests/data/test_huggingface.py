@@ -108,6 +108,15 @@ def test_plain_labels_become_classes(tmp_path: Path, kind: str) -> None:
     assert huggingface_classes(str(folder), download=False, **PLACE) == ["0", "1", "2"]
 
 
+def test_numbers_of_classes_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    rows = {"image": [Image.new("L", (5, 4), label) for label in range(12)] * 2, "label": [*range(12)] * 2}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    folder = save_parquet(tmp_path / "data", train=datasets.Dataset.from_dict(rows, features=features))
+    assert huggingface_classes(str(folder), download=False, **PLACE) == [str(c) for c in range(12)]
+    train, _, _ = read(folder)
+    assert train[0][:, 0, 0, 0].tolist() == train[1].tolist()
+
+
 def test_images_get_the_size_and_the_channels(tmp_path: Path) -> None:
     folder = save_parquet(tmp_path / "data", train=table(12))
     train, _, _ = read(folder, size=(8, 6), channels=1)

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -76,6 +76,44 @@ def test_accuracy_is_the_share_of_all_test_images_in_eval_mode(
     evaluator = Evaluator(torch.nn.Identity, with_test_labels([1, 1, 0, 1, 2, 1, 2, 1, 2, 1]), test_batch=4)
     ensemble = Ensemble([Constant(answer, (answer + 1) % 3) for _ in range(networks)]).train()
     assert evaluator.accuracies(ensemble) == pytest.approx([percent] * networks)
+
+
+def test_a_compiled_test_uses_the_running_statistics_of_each_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The compiled function is made once, from the first network, for the weights and statistics of all."""
+
+    class NotCompiled:
+        def __init__(self, function: Callable[..., torch.Tensor], *_: object) -> None:
+            self.function = function
+            made.append(self)
+
+        def __call__(self, *arguments: object) -> torch.Tensor:
+            return self.function(*arguments)
+
+    made: list[NotCompiled] = []
+    monkeypatch.setattr("gmlight.training.evaluator.Compiled", NotCompiled)
+    data = with_test_labels([0, 1, 2] * 20, train=60)
+    protocol = EvaluationProtocol(epochs=3, sgd=SGDSettings(batch_size=20, lr=0.1))
+
+    def network() -> torch.nn.Module:
+        return torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.BatchNorm1d(32), torch.nn.Linear(32, 16), torch.nn.BatchNorm1d(16),
+            torch.nn.Linear(16, 3),
+        )  # fmt: skip
+
+    found = []
+    for choice in (False, True):
+        evaluator = Evaluator(network, data, protocol, compilation=Compilation(choice, print))
+        monkeypatch.setattr(Compilation, "should_compile", lambda self, *_: self._choice)
+        logits = []
+        for member in (0, 1):
+            ensemble = evaluator.trained(data.train, [member]).eval()
+            evaluator._prepare_test(ensemble, 2)
+            logits.append(evaluator._logits(ensemble, data.test.batch(torch.arange(60))[0]))
+        found.append(torch.stack(logits))
+    assert len(made) == 1
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_each_network_has_its_own_batches_and_its_own_start() -> None:

@@ -32,3 +32,12 @@ def test_the_network_is_trained_by_hand() -> None:
                 p.sub_(0.2 * v)
     torch.testing.assert_close(extract(images), twin[:3](images).detach())
     assert told == [1, 2, 3, 4]
+
+
+def test_the_features_of_an_image_depend_on_no_other_image() -> None:
+    images, labels = random_images(6, 1, 3, 3).float(), torch.arange(6) % 3
+    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    sgd = SGDSettings(batch_size=4, lr=0.2, momentum=0.7, weight_decay=0.0)
+    rng = torch.Generator().manual_seed(5)
+    extract = trained_features(network, LabelledImages(images, labels), steps=4, rng=rng, sgd=sgd)
+    torch.testing.assert_close(extract(images)[2:3], extract(images[2:3]))
