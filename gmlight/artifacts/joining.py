@@ -162,7 +162,7 @@ def _metadata(parts: Sequence[Part], classes: Sequence[str], ipc: int | None, to
     metadata = {
         "complete": all(part.metadata.get("complete", True) for part in parts),
         "command": shlex.join(["python", "-m", "gmlight.merge", f"runs=[{names}]", f"to={to}"]),
-        "parts": [origin(dict(part.metadata)) | {"classes": part.classes} for part in parts],
+        "parts": [_part_entry(part) for part in parts],
     }
     config = None if ipc is None else joined_config([part.metadata for part in parts], classes, ipc)
     if config is None:
@@ -171,6 +171,12 @@ def _metadata(parts: Sequence[Part], classes: Sequence[str], ipc: int | None, to
     kept = {key: first[key] for key in ("architecture", "choices", "protocol") if key in first}
     scales = dict.fromkeys(part.metadata["scale"] for part in parts)
     return metadata | kept | {"method": "merged", "scale": " + ".join(scales), "config": config}
+
+
+def _part_entry(part: Part) -> dict[str, Any]:
+    # Images that were not tested in the run of a part were condensed.
+    tested = (part.metadata.get("data") or {}).get("test", {}).get("by_class")
+    return origin(dict(part.metadata)) | {"classes": part.classes, "tested": tested}
 
 
 def joined_config(
@@ -184,7 +190,8 @@ def joined_config(
         ipc: its number of stored images per class.
 
     Returns:
-        Plain containers; None if a set has no configuration, or their datasets differ in more than classes.
+        Plain containers; None if a set has no configuration or was made with held-out images, or if their
+        datasets differ in more than classes.
     """
     try:
         for each in metadata:
@@ -192,6 +199,8 @@ def joined_config(
     except ConfigError:
         return None
     datasets = [each["config"]["dataset"] for each in metadata]
+    if any(each["config"].get("holdout") for each in metadata):
+        return None  # a class's held-out images depend on the other classes
     if any(_without_part(dataset) != _without_part(datasets[0]) for dataset in datasets):
         return None
     config: dict[str, Any] = copy.deepcopy(dict(metadata[0]["config"]))

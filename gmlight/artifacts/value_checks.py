@@ -60,7 +60,9 @@ def are_digests(value: Any) -> bool:
 
 def _is_digest(value: Any) -> bool:
     counts = value.get("counts") if isinstance(value, dict) else None
-    return isinstance(counts, list) and all(map(is_count, counts)) and is_text(value.get("sha256"))
+    if not (isinstance(counts, list) and all(map(is_count, counts)) and is_text(value.get("sha256"))):
+        return False
+    return _are_texts(value.get("by_class", []))  # older runs lack it
 
 
 def _may_be_digests(value: Any) -> bool:
@@ -69,6 +71,14 @@ def _may_be_digests(value: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
+
+
+def _are_parts(value: Any) -> bool:
+    # Of a joined set: where each part's classes and tested images are from.
+    return isinstance(value, list) and all(
+        isinstance(part, dict) and _are_texts(part.get("classes")) and _are_texts(part.get("tested") or [])
+        for part in value
+    )
 
 
 def _are_choices(value: Any) -> bool:
@@ -89,6 +99,7 @@ _RECORD: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data": (_may_be_digests, "digests of train and test"),
     "departures": (_are_texts, "a list of texts"),
     "overrides": (_are_texts, "a list of texts"),
+    "parts": (_are_parts, "a list of the parts of a joined set"),
 }
 _OF_A_RUN = ("architecture", "command", "method", "scale")
 

@@ -18,7 +18,7 @@ from gmlight.config.compose import option_changes
 from gmlight.config.labels import architecture_label
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.images import DatasetInfo, LabelledImages
-from gmlight.data.names import name_values
+from gmlight.data.names import name_some, name_values
 from gmlight.errors import ConfigError
 from gmlight.reporting.data_table import print_data_table
 from gmlight.training.evaluator import Evaluator
@@ -83,6 +83,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
         raise ConfigError("trainer.devices: a set is evaluated by one process; use trainer=auto")
     device = trainer.strategy.root_device
     refuse_other_data(condensed, load_data(data, trainer))
+    refuse_condensed_test_images(metadata, data.info)
     print_data_table(data, console)
     name = "condensed" if metadata["complete"] else "condensed (incomplete)"
     if in_part:
@@ -120,3 +121,29 @@ def refuse_other_data(condensed: CondensedDataset, data: CondensationData) -> No
         if expected != found:
             known, given = name_values(expected), name_values(found)
             raise ConfigError(f"the set's {quality} {known} is not the dataset's {given}")
+
+
+def refuse_condensed_test_images(metadata: Mapping[str, Any], info: DatasetInfo) -> None:
+    """Checks that a joined set is tested on the images on which its parts were tested.
+
+    A folder without a test part is split anew for each choice of classes. So an image that is tested now may
+    have been condensed into a part.
+
+    Args:
+        metadata: of the set.
+        info: of the dataset.
+
+    Raises:
+        ConfigError: the test images of a class are not those of its part.
+    """
+    if info.digest is None:
+        return
+    now = dict(zip(info.classes, info.digest.test.by_class, strict=True))
+    for part in metadata.get("parts", []):
+        before = zip(part["classes"], part.get("tested") or [], strict=False)  # None: of older parts
+        if other := [name for name, digest in before if now.get(name) != digest]:
+            raise ConfigError(
+                f"the test images of class {name_some(other)} are not those of the part that has the class, "
+                "which may have been condensed from them; give the dataset a test part (train/ and test/ "
+                "folders) and condense the parts again"
+            )

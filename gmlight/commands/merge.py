@@ -23,6 +23,8 @@ def merge(config: DictConfig, folder: Path) -> None:
         console.print("the parts are stored in different ways, so that their decoded images are stored")
     if "config" not in joined.metadata:
         console.print(
-            "gmlight.evaluate cannot use it: the parts differ in their dataset or in their images per class"
+            "gmlight.evaluate cannot use it: the parts differ in their dataset or in their images per class, "
+            "or were made with holdout=",
+            soft_wrap=True,
         )
     print_path("set", folder, console)

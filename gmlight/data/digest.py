@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -16,10 +16,12 @@ class SplitDigest:
     Args:
         sha256: of images, labels, class names and normalisation.
         counts: images per class, [C].
+        by_class: of the images of each class alone, [C]; they do not depend on the other classes.
     """
 
     sha256: str
     counts: list[int]
+    by_class: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ def digest_split(
     described = (tuple(images.shape), list(classes), [float(m) for m in mean], [float(s) for s in std])
     found = hashlib.sha256(repr(described).encode(errors="surrogateescape"))
     for tensor in (images, labels):
-        found.update(tensor.contiguous().numpy().data.cast("B"))
-    return SplitDigest(found.hexdigest(), torch.bincount(labels, minlength=len(classes)).tolist())
+        found.update(_bytes(tensor))
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    by_class = [hashlib.sha256(_bytes(images[labels == c])).hexdigest()[:16] for c in range(len(classes))]
+    return SplitDigest(found.hexdigest(), counts, by_class)
 
 
 def explain_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -74,3 +78,7 @@ def explain_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             counts = [sum(each[split]["counts"]) for each in (now, before)]
             changes.append(name if counts[0] == counts[1] else f"{name} ({counts[0]}, were {counts[1]})")
     return changes
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")

@@ -100,6 +100,9 @@ NO_NUMBER = [
         *(("config", value) for value in ("text", 1, None, [])),
         *(("choices", value) for value in ("text", [], {"dataset": 1}, {"dataset": {"a": 1}})),
         *(("departures", value) for value in ("text", {}, [1], None)),
+        *(("parts", value) for value in (
+            "text", {}, [1], None, [{}], [{"classes": "a", "tested": None}], [{"classes": [1], "tested": []}],
+            [{"classes": ["a"], "tested": [["x"]]}])),
         *(("overrides", value) for value in ("text", {}, [1], None)),
         *(("config.ipc", value) for value in (1, 3, 2.5, "2", 10**400, True, [2])),
         *(("storage", value) for value in ("text", 1, {}, {"floats": 359, "bytes": 1436})),
