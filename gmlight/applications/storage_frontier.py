@@ -1,7 +1,6 @@
 """Measures a condensed set in fewer and fewer bits: size of its file, and accuracy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor
 
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.export_formats import PNG_CHANNELS, numpy_file, png
@@ -22,7 +20,7 @@ from gmlight.reporting.use_page import UseTable
 from gmlight.runtime.console import format_bytes, pluralize
 from gmlight.training.evaluator import EvaluatedSet, evaluate_sets
 
-Writer = Callable[[Path, CondensedDataset], Tensor | None]
+Writer = Callable[[Path, CondensedDataset], LabelledImages | None]
 
 
 def storage_frontier(
@@ -49,9 +47,7 @@ def storage_frontier(
         with TemporaryDirectory() as scratch:
             read_back = write(Path(scratch), condensed)
             sizes[name] = sum(path.stat().st_size for path in Path(scratch).rglob("*") if path.is_file())
-        sets[name] = replace(
-            condensed.labelled(), images=condensed.images if read_back is None else read_back
-        )
+        sets[name] = condensed.labelled() if read_back is None else read_back
     measured: dict[str, list[Evaluation]] = {name: [] for name in forms}
     if config.compare:
         stored = open_set(config, called, console)

@@ -1,8 +1,8 @@
 """Writers of a condensed set in common formats.
 
-Each writer takes an empty folder and the set. A lossy writer returns the images as read from its files,
-normalised like those of the set, [N, channels, H, W], and writes no soft labels; a lossless writer returns
-None, and writes the soft labels, float32 [N, C], if there are any.
+Each writer takes an empty folder and the set. A lossy writer returns the set as read from its files, with
+images normalised like those of the set, and with the soft labels only if the files hold them; a lossless
+writer returns None.
 """
 
 import io
@@ -22,6 +22,7 @@ from torch import Tensor
 from gmlight.artifacts.condensed_set import CondensedDataset, describes_run
 from gmlight.artifacts.inert import code_fence, markdown_text
 from gmlight.artifacts.quantization import PACKED_BITS, dequantize, pack, quantize
+from gmlight.data.images import LabelledImages
 from gmlight.errors import ConfigError, one_line
 
 CARD, CARD_NAME = Path(__file__).with_name("card.md"), "README.md"
@@ -30,7 +31,7 @@ PNG_CHANNELS = (1, 3)
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def png(folder: Path, condensed: CondensedDataset) -> Tensor:
+def png(folder: Path, condensed: CondensedDataset) -> LabelledImages:
     """Writes `<label>_<class>/<number>.png`; sorted folder names are in the order of the labels.
 
     Raises:
@@ -51,7 +52,7 @@ def npz(folder: Path, condensed: CondensedDataset) -> None:
     np.savez_compressed(folder / "condensed.npz", **arrays)
 
 
-def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tensor | None:
+def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> LabelledImages | None:
     """Writes condensed.npz for `numpy.load` without pickle, with values of few bits.
 
     `images` has packed codes, highest bit first, if bits is at most 8: a value is code * scale + offset of
@@ -64,7 +65,7 @@ def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tenso
         bits: per value: 4, 6, 8, 16 or 32.
     """
     content: dict[str, Any] = {"bits": bits, "shape": np.array(condensed.images.shape)}
-    read_back: Tensor | None = None
+    read: Tensor | None = None
     if bits in PACKED_BITS:
         quantized = quantize(condensed.images, bits)
         content |= {
@@ -72,10 +73,10 @@ def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tenso
             "scale": quantized.scale,
             "offset": quantized.offset,
         }
-        read_back = dequantize(quantized)
+        read = dequantize(quantized)
     else:
         values = condensed.images.half() if bits == 16 else condensed.images
-        content["images"], read_back = values.numpy(), values.float() if bits == 16 else None
+        content["images"], read = values.numpy(), values.float() if bits == 16 else None
     if condensed.soft_labels is not None:
         content["soft_labels"] = condensed.soft_labels.numpy()
     small = np.uint8 if len(condensed.classes) <= 2**8 else np.int32
@@ -87,7 +88,9 @@ def numpy_file(folder: Path, condensed: CondensedDataset, *, bits: int) -> Tenso
         std=np.array(condensed.std, dtype=np.float32),
         **content,
     )
-    return read_back
+    if read is None:
+        return None
+    return LabelledImages(read, condensed.labels, soft_labels=condensed.soft_labels)
 
 
 def pt(folder: Path, condensed: CondensedDataset) -> None:
@@ -102,7 +105,7 @@ def _content(condensed: CondensedDataset) -> dict[str, Any]:
     return {name: getattr(condensed, name) for name in names}
 
 
-def parquet(folder: Path, condensed: CondensedDataset, *, repository: str | None = None) -> Tensor:
+def parquet(folder: Path, condensed: CondensedDataset, *, repository: str | None = None) -> LabelledImages:
     """Writes a Hugging Face dataset: data/train-00000-of-00001.parquet, and a dataset card.
 
     Args:
@@ -165,12 +168,12 @@ def _pictures(condensed: CondensedDataset) -> list[Image.Image]:
     return [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in pixels]
 
 
-def _read_back(pictures: Sequence[Image.Image], condensed: CondensedDataset) -> Tensor:
+def _read_back(pictures: Sequence[Image.Image], condensed: CondensedDataset) -> LabelledImages:
     arrays = [np.asarray(Image.open(io.BytesIO(_encode_png(picture)))) for picture in pictures]
     pixels = torch.from_numpy(np.stack(arrays)).float() / 255
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)  # [N, channels, H, W]
     mean, std = _statistics(condensed)
-    return ((pixels - mean) / std).contiguous()
+    return LabelledImages(((pixels - mean) / std).contiguous(), condensed.labels)
 
 
 def _statistics(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:

@@ -12,12 +12,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gmlight.artifacts.set_checks import LARGEST_DECODED, LARGEST_GROWTH
 from gmlight.artifacts.set_files import LARGEST_TENSORS
 from gmlight.errors import ConfigError
 from gmlight.runtime.console import format_bytes
+
+# Types of tensors whose values torch can convert; it also loads packed and quantized ones.
+PLAIN_TYPES = {
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+}  # fmt: skip
 
 
 class _Ignored:
@@ -81,12 +87,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
     """
     if not isinstance(value, Tensor):
         raise ConfigError(f"{what}: must be a tensor, not {type(value).__name__}")
-    if (
-        value.layout != torch.strided
-        or value.is_quantized
-        or value.is_complex()
-        or value.device.type != "cpu"
-    ):
+    plain = type(value) in (Tensor, nn.Parameter) and not value.is_nested and value.layout == torch.strided
+    if not plain or value.dtype not in PLAIN_TYPES or value.device.type != "cpu":
         raise ConfigError(f"{what}: must be a tensor of plain numbers")
     size, stored = value.numel() * value.element_size(), value.untyped_storage().nbytes()
     if size > max(LARGEST_DECODED, stored):

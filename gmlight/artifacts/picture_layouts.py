@@ -17,13 +17,49 @@ from gmlight.artifacts.value_checks import is_whole
 from gmlight.data.names import is_hidden, name_some, printable
 from gmlight.data.pixels import picture_to_pixels
 from gmlight.errors import ConfigError
+from gmlight.runtime.console import format_bytes
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _MOST_PIXELS = 2**22  # of a picture, before it is decoded
 _LARGEST_PICTURE = 2**26  # bytes
 _IMAGE_COLUMNS, _LABEL_COLUMNS = ("image", "img", "images"), ("label", "labels", "fine_label", "target")
 TABLES = (".parquet", ".arrow")
-_ROWS = 256  # read at once
+
+
+class _Pictures:
+    """Decoded pictures, all of one size; more than `most` bytes of them are refused.
+
+    Args:
+        path: of the set, for messages.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.decoded = path, list[Tensor]()
+
+    def add(self, content: bytes, what: str, most: int) -> None:
+        """Decodes one picture.
+
+        Args:
+            content: of its file.
+            what: its name, for messages.
+            most: bytes that all pictures may have.
+
+        Raises:
+            ConfigError: it cannot be decoded, has another size than the first, or is too much.
+        """
+        picture, first = _picture(content, what), next(iter(self.decoded), None)
+        if first is not None and picture.shape != first.shape:
+            shapes = list(picture.shape), list(first.shape)
+            raise ConfigError(f"{what}: is {shapes[0]}, the first {shapes[1]}; all must be of one size")
+        self.decoded.append(picture)
+        if len(self.decoded) * picture.numel() > most:
+            raise ConfigError(
+                f"{self._path}: unpacks to more than {format_bytes(most)}, which is not plausible"
+            )
+
+    def stacked(self) -> Tensor:
+        """Returns the pictures, uint8 [N, channels, H, W]."""
+        return torch.stack(self.decoded)
 
 
 def png(path: Path) -> ForeignSet:
@@ -33,18 +69,18 @@ def png(path: Path) -> ForeignSet:
         path: the folder.
     """
     folders = sorted(each for each in _entries(path) if each.is_dir())
-    images, labels, files = [], [], list[Path]()
+    pictures, labels, files, size = _Pictures(path), [], list[Path](), 0
     for label, folder in enumerate(folders):
         for file in _entries(folder):
-            check_regular(file, _LARGEST_PICTURE)
-            images.append(_picture(file.read_bytes(), printable(file)))
+            size += check_regular(file, _LARGEST_PICTURE)
+            pictures.add(file.read_bytes(), printable(file), largest_content(size))
             labels.append(label)
             files.append(file)
-    if not images:
+    if not files:
         raise ConfigError(f"{path}: must hold pictures in class folders, <class>/*.png")
     names = [folder.name for folder in folders]
     return ForeignSet(
-        "png", files, _stacked(images, path), torch.tensor(labels), classes=names, normalization="none"
+        "png", files, pictures.stacked(), torch.tensor(labels), classes=names, normalization="none"
     )
 
 
@@ -77,7 +113,7 @@ def huggingface(path: Path) -> ForeignSet:
     Raises:
         ConfigError: pyarrow is not installed, or the files have other columns.
     """
-    images, values, names = list[Tensor](), list[Any](), list[str]()
+    pictures, values, names = _Pictures(path), list[Any](), list[str]()
     files = tables(path)
     if not files:
         raise ConfigError(f"{path}: has no parquet or Arrow files")
@@ -85,11 +121,9 @@ def huggingface(path: Path) -> ForeignSet:
         most = largest_content(check_regular(file))
         for picture, value, known in _rows(file):
             names = known
-            images.append(_picture(picture, f"{file}: image {len(images)}"))
+            pictures.add(picture, f"{file}: image {len(values)}", most)
             values.append(value)
-            if len(images) * images[0].numel() > most:
-                raise ConfigError(f"{file}: unpacks to more than {most} bytes, which is not plausible")
-    if not images:
+    if not values:
         raise ConfigError(f"{path}: has no rows")
     if all(map(is_whole, values)):
         labels = values
@@ -100,7 +134,7 @@ def huggingface(path: Path) -> ForeignSet:
         raise ConfigError(f"{path}: labels must be whole numbers or names")
     numbers = torch.tensor(labels)
     return ForeignSet(
-        "huggingface", files, _stacked(images, path), numbers, classes=names or None, normalization="none"
+        "huggingface", files, pictures.stacked(), numbers, classes=names or None, normalization="none"
     )
 
 
@@ -114,7 +148,8 @@ def _rows(file: Path) -> Iterator[tuple[bytes, Any, list[str]]]:
     try:
         if file.suffix == ".parquet":
             table = parquet.ParquetFile(file)
-            schema, batches = table.schema_arrow, table.iter_batches(_ROWS)
+            # Row by row: a few bytes can stand for many large values.
+            schema, batches = table.schema_arrow, table.iter_batches(1)
         else:
             batches = pyarrow.ipc.open_stream(file)
             schema = batches.schema
@@ -164,13 +199,3 @@ def _picture(content: bytes, what: str) -> Tensor:
         raise
     except Exception:  # Pillow raises many types for what it cannot read
         raise ConfigError(f"{what}: is no picture of the formats {', '.join(_FORMATS)}") from None
-
-
-def _stacked(images: list[Tensor], path: Path) -> Tensor:
-    for i, image in enumerate(images):
-        if image.shape != images[0].shape:
-            shapes = list(image.shape), list(images[0].shape)
-            raise ConfigError(
-                f"{path}: picture {i} is {shapes[0]}, the first {shapes[1]}; all must be of one size"
-            )
-    return torch.stack(images)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor
 
 from gmlight.applications.storage_frontier import frontier_table, storage_frontier
 from gmlight.artifacts import hub, results
@@ -54,7 +53,7 @@ def export(config: DictConfig, folder: Path) -> None:
     line, lost = describe_loss(condensed, read_back, name, config.format.get("bits"))
     record |= lost
     console.print(f"{line}; {format_bytes(record['bytes'])} in all")
-    if condensed.soft_labels is not None and "clipped" in lost:
+    if condensed.soft_labels is not None and read_back is not None and read_back.soft_labels is None:
         console.print(f"{name} has no soft labels: networks trained on it learn the classes")
     if read_back is not None and config.compare:
         evaluations = compare(config, invocation, read_back, name, console)
@@ -93,13 +92,13 @@ def set_paths(run: str) -> dict[str, Path]:
 
 
 def describe_loss(
-    condensed: CondensedDataset, read_back: Tensor | None, name: str, bits: int | None
+    condensed: CondensedDataset, read_back: LabelledImages | None, name: str, bits: int | None
 ) -> tuple[str, dict[str, float]]:
     """Says what a format loses.
 
     Args:
         condensed: the set.
-        read_back: the exported images as read from the files; None: nothing is lost.
+        read_back: the set as read from the files; None: nothing is lost.
         name: of the format.
         bits: per value, of a format that has a choice of them.
 
@@ -110,7 +109,7 @@ def describe_loss(
         decoded = condensed.form["name"] != "pixels"
         return f"{name} holds {'the decoded images of the set' if decoded else 'the images without loss'}", {}
     if bits is not None:
-        moved = (read_back - condensed.images).abs().max().item()
+        moved = (read_back.images - condensed.images).abs().max().item()
         return f"{name} has {bits} bits per value: values are rounded by {moved:.2g} at most", {
             "moved": moved
         }
@@ -133,14 +132,14 @@ def check_bits(bits: object) -> None:
 
 
 def compare(
-    config: DictConfig, invocation: Invocation, read_back: Tensor, name: str, console: Console
+    config: DictConfig, invocation: Invocation, read_back: LabelledImages, name: str, console: Console
 ) -> Sequence[Evaluation]:
     """Evaluates the set and the exported images with the same seeds, and prints both.
 
     Args:
         config: of the command.
         invocation: of the command.
-        read_back: the exported images as read from the files, normalised, [N, channels, H, W].
+        read_back: the set as read from the files.
         name: of the format.
         console: where to print.
 
@@ -148,10 +147,9 @@ def compare(
         Evaluations of the set on each architecture, then of the exported images on each.
     """
     stored = open_set(config, invocation, console)
-    exported = LabelledImages(read_back, stored.images.labels.cpu()).to(stored.device)
     sets = [
         EvaluatedSet(stored.name, stored.images, config.compare),
-        EvaluatedSet(f"as {name}", exported, config.compare),
+        EvaluatedSet(f"as {name}", read_back.to(stored.device), config.compare),
     ]
     evaluations = evaluate_sets(stored.evaluators, sets, console)
     print_table(evaluations, headline(stored.metadata), console)

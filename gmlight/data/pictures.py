@@ -24,7 +24,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION, _BITS, _SAMPLES = 274, 258, 277  # tags of EXIF and TIFF
+_ORIENTATION, _BITS, _SAMPLES, _PHOTOMETRIC = 274, 258, 277, 262  # tags of EXIF and TIFF
+_WHITE_IS_ZERO = 0  # a value of _PHOTOMETRIC
 _UNKNOWN = "no format that Pillow opens here"
 
 
@@ -127,6 +128,8 @@ def flatten(picture: Image.Image, mode: str, background: str = "white") -> Image
         raise ValueError(f"{tags.get(_SAMPLES, 4)} channels; only grey, colour and transparency can be read")
     if picture.mode.startswith(("I", "F")):
         picture = _from_16_bits(picture, tags)
+    if picture.mode == "LAB":  # has no other conversion
+        picture = picture.convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert(mode)
     over = picture.convert("LA").convert("RGBA") if picture.mode == "La" else picture.convert("RGBA")
@@ -143,7 +146,10 @@ def _from_16_bits(picture: Image.Image, tags: Any) -> Image.Image:
     bits = tags.get(_BITS, 16)
     most = 2 ** (bits if isinstance(bits, int) else bits[0]) - 1
     values = np.asarray(picture).astype(np.float64)
-    grey = Image.fromarray((values * (255 / most)).round().clip(0, 255).astype(np.uint8))
+    shown = (
+        most - values if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
+    )  # Pillow inverts 8 bits alone
+    grey = Image.fromarray((shown * (255 / most)).round().clip(0, 255).astype(np.uint8))
     transparent = picture.info.get("transparency")
     if not isinstance(transparent, int):
         return grey

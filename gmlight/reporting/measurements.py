@@ -10,6 +10,7 @@ from gmlight.reporting.entries import MeasuredZeta
 from gmlight.reporting.paper import Cell, PaperAccuracy, cells_of_run, paper_dataset_name
 
 OTHER = "other"  # the table of runs outside the paper's tables
+SETS_WITHOUT_A_RUN = ("converted", "merged")  # their methods
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,17 @@ def measure_set(result: Mapping[str, Any], paper: Mapping[Cell, PaperAccuracy]) 
         origin["sha256"],
         result["command"],
         [
-            _accuracies(Cell(OTHER, dataset, config["ipc"], origin["method"], row["architecture"]), row)
+            _accuracies(Cell(OTHER, dataset, config["ipc"], _name_of_set(origin), row["architecture"]), row)
             for row in _rows_of_the_set(result)
         ],
         test_images=_test_images(result),
     )
+
+
+def _name_of_set(origin: Mapping[str, Any]) -> str:
+    # Converted and joined sets have no seeds: two of them are two sets, whose accuracies are never pooled.
+    method = origin["method"]
+    return f"{method} {origin['sha256'][:8]}" if method in SETS_WITHOUT_A_RUN else method
 
 
 def scale_and_protocol(result: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,11 @@ def hostile(folder: Path) -> dict[str, tuple[Callable[[Path], object], str]]:
     def saved(content: Any) -> Callable[[Path], object]:
         return lambda path: torch.save(content, path)
 
+    def save_nested(path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that they are a prototype
+            torch.save([torch.nested.nested_tensor([torch.zeros(2)]), LABELS], path)
+
     def arrays(**content: Any) -> Callable[[Path], object]:
         return lambda path: np.savez(path, **content)
 
@@ -201,6 +207,13 @@ def hostile(folder: Path) -> dict[str, tuple[Callable[[Path], object], str]]:
         "repeated.pt": (saved([huge, LABELS]), "repeats its values"),
         "sparse.pt": (saved([sparse, LABELS]), "must be a tensor of plain numbers"),
         "complex.pt": (saved([IMAGES + 1j, LABELS]), "must be a tensor of plain numbers"),
+        "nested.pt": (save_nested, "must be a tensor of plain numbers"),
+        "bits.pt": (
+            saved([IMAGES, LABELS.to(torch.uint8).view(torch.bits8)]), "must be a tensor of plain numbers"
+        ),
+        "eighth.pt": (
+            saved([IMAGES.to(torch.float8_e5m2), LABELS]), "must be a tensor of plain numbers"
+        ),
         "three.pt": (saved([IMAGES, LABELS, LABELS]), r"must hold \[images, labels\]"),
         "tensor.pt": (saved(IMAGES), r"must hold \[images, labels\]"),
         "data.pt": (saved({"data": []}), r"data must be a list of \[images, labels\]"),
@@ -257,7 +270,7 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "png", PIXELS, LABELS, NAMES)
     for name, write, message in (
         ("x.png", lambda path: path.write_text("no picture"), "is no picture of the formats"),
-        ("x.png", lambda path: Image.new("RGB", (5, 4)).save(path), r"picture 2 is \[3, 4, 5\], the first"),
+        ("x.png", lambda path: Image.new("RGB", (5, 4)).save(path), r"x.png: is \[3, 4, 5\], the first"),
         ("x.png", lambda path: Image.new("1", (3000, 3000)).save(path), "larger than any condensed image"),
         ("x.png", lambda path: Image.new("RGB", (4, 4)).save(path, "TIFF"), "is no picture of the formats"),
         ("x.png", os.mkfifo, "must be a file of at most"),
@@ -270,6 +283,31 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "empty" / "a").mkdir(parents=True)
     with pytest.raises(ConfigError, match="must hold pictures in class folders"):
         recognised(tmp_path / "empty")
+
+
+def large(number: int, path: Path) -> bytes:
+    """Returns a picture of 12 KiB that decodes to 4 MiB, and writes it in one class `number` times."""
+    buffer = io.BytesIO()
+    Image.new("L", (2048, 2048), 255).save(buffer, "PNG")
+    path.mkdir(parents=True)
+    for i in range(number):
+        (path / f"{i}.png").write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def test_many_large_pictures_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    content = large(66, tmp_path / "png" / "a")  # 264 MiB; at most 256 MiB are plausible
+    with pytest.raises(ConfigError, match="unpacks to more than 256 MiB, which is not plausible"):
+        picture_layouts.png(tmp_path / "png")
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for first in (content, encoded(0)):  # all of one size, or the first one small
+        rows = {"image": [{"bytes": each} for each in (first, *[content] * 65)], "label": [0] * 66}
+        parquet.write_table(pyarrow.table(rows), tmp_path / "x.parquet")
+        said = "unpacks to more than 256 MiB" if first == content else "all must be of one size"
+        with pytest.raises(ConfigError, match=said):
+            recognised(tmp_path / "x.parquet")
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,14 @@ def test_condensing_does_not_start_from_them(folder: Path) -> None:
     train = real_images(torch.zeros(6, 1, 8, 8).byte(), LABELS, mean=INFO.mean, std=INFO.std)
     with pytest.raises(ConfigError, match="has soft labels, which condensing would lose"):
         artifact(train, 2, torch.Generator(), path=str(folder))
+
+
+def test_lossy_formats_return_the_soft_labels_that_their_files_hold(folder: Path, tmp_path: Path) -> None:
+    """What an export is said to cost in accuracy must not be the loss of labels that are still there."""
+    dataset = CondensedDataset(folder)
+    small = export_formats.numpy_file(tmp_path, dataset, bits=8)
+    assert small is not None
+    assert small.soft_labels is not None
+    assert np.array_equal(np.load(tmp_path / "condensed.npz")["soft_labels"], small.soft_labels.numpy())
+    (tmp_path / "png").mkdir()
+    assert export_formats.png(tmp_path / "png", dataset).soft_labels is None

@@ -65,7 +65,7 @@ def test_png_is_read_by_torchvision(tmp_path: Path) -> None:
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (condensed.mean, condensed.std))
     images = torch.stack([(image - mean) / std for image, _ in read])
     torch.testing.assert_close(images, rounded(condensed), rtol=0, atol=1e-5)
-    torch.testing.assert_close(known, images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(known.images, images, rtol=0, atol=1e-5)
     assert [label for _, label in read] == condensed.labels.tolist()
 
 
@@ -89,7 +89,7 @@ def test_printed_difference_is_that_of_the_exported_images(monkeypatch: pytest.M
     def evaluated(evaluators: object, sets: list[EvaluatedSet], console: Console) -> list[Evaluation]:
         assert [(each.name, each.networks) for each in sets] == [("condensed", 3), ("as png", 3)]
         assert torch.equal(sets[1].images.labels, labels)
-        assert torch.equal(sets[1].images.images, read_back)
+        assert torch.equal(sets[1].images.images, read_back.images)
         means = [("condensed", "convnet", 50.0), ("condensed", "mlp", 30.0)]
         means += [("as png", "convnet", 49.0), ("as png", "mlp", 32.0)]
         return [
@@ -97,7 +97,8 @@ def test_printed_difference_is_that_of_the_exported_images(monkeypatch: pytest.M
             for name, network, mean in means
         ]
 
-    labels, read_back = torch.tensor([0, 1]), torch.ones(2, 1, 2, 2)
+    labels = torch.tensor([0, 1])
+    read_back = LabelledImages(torch.ones(2, 1, 2, 2), labels)
     stored = SimpleNamespace(
         name="condensed", images=LabelledImages(torch.zeros(2, 1, 2, 2), labels), evaluators={},
         device=torch.device("cpu"), metadata={},

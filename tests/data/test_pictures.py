@@ -227,6 +227,26 @@ def test_16_bit_grey_of_other_byte_order(tmp_path: Path) -> None:
     assert read(path, GREY) == [[[0, 1], [128, 255]]]
 
 
+@pytest.mark.parametrize(
+    ("photometric", "expected"), [(1, [[0, 1], [128, 255]]), (0, [[255, 254], [127, 0]])]
+)
+def test_16_bit_grey_in_which_0_is_white_is_inverted(
+    photometric: int, expected: list[list[int]], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.tif"
+    header = struct.pack("<2sHIH", b"II", 42, 8, 8)
+    tags = [(256, 2), (257, 2), (258, 16), (259, 1), (262, photometric), (273, 110), (278, 2), (279, 8)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags) + b"\0" * 4
+    path.write_bytes(header + entries + struct.pack("<4H", 0, 257, 32896, 65535))
+    assert read(path, GREY) == [expected]
+
+
+def test_colours_by_lightness_are_read_in_grey_and_in_colour(tmp_path: Path) -> None:
+    path = saved(Image.new("LAB", (2, 2), (255, 128, 128)), tmp_path / "x.tif")  # white
+    for form in (GREY, COLOUR):
+        assert min(value for channel in read(path, form) for row in channel for value in row) >= 254
+
+
 def tiff(path: Path, samples: int, extra: int, bits: int = 8) -> Path:
     """Writes a picture of 2x2 with any number of channels by hand."""
     tags = [

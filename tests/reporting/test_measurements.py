@@ -53,6 +53,13 @@ def test_accuracies_are_told_apart_by_the_test_images_alone() -> None:
         assert measure(content | {"data": None}, PAPER).test_images is None
 
 
+def test_two_converted_or_joined_sets_are_in_two_cells() -> None:
+    for method in ("converted", "merged"):
+        sets = [{"scale": "paper", "sha256": digest * 8, "method": method} for digest in ("ab", "cd")]
+        names = [measure_set(result(set=each, changed=[]), PAPER).cells[0].cell.choice for each in sets]
+        assert names == [f"{method} abababab", f"{method} cdcdcdcd"]
+
+
 def test_labels_that_keep_accuracies_apart() -> None:
     assert scale_and_protocol(result()) == "paper"
     with_dsa = result()
