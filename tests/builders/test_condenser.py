@@ -1,6 +1,8 @@
 """The parts of a condensation get the values of their own keys; all values differ."""
 
 import functools
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from gmlight.config.labels import describe
 from gmlight.data.augmentation import CutMix
 from gmlight.data.datamodule import CondensationData
 from gmlight.data.dsa import Siamese
+from gmlight.errors import ConfigError
 from gmlight.runtime.seeding import generator
 from gmlight.training.steps import SGDSettings
 from helpers.runs import composed
@@ -77,6 +80,12 @@ def test_image_updates_have_the_values_of_their_keys() -> None:
     assert (least.item(), most.item()) == pytest.approx((-0.3054 / 0.376, (1 - 0.3054) / 0.376))
     _, _, paper = built()
     assert paper.image_updates == ImageUpdates(steps=5)
+    for word, rate in (
+        ("image_lr_warmup=0.25", ImageRate(4, 0.25, "none")),
+        ("image_lr_decay=cosine", ImageRate(4, 0, "cosine")),
+    ):
+        _, _, other = built("iterations=4", word)  # each of the two keys works alone
+        assert other.image_updates.rate == rate
     for word in ("synthetic_batch=7", "image_lr_decay=linear", "clip_images=true", "matching.step=class"):
         assert word in describe(config).method
 
@@ -182,3 +191,20 @@ def test_the_pool_trains_like_the_network_between_updates() -> None:
     assert pool.factory is loop.factory
     assert "network_start=pool" in describe(config).method
     assert built()[2].inner_loop.pool is None
+
+
+@pytest.mark.parametrize(("made_with", "wrong"), [("0", ["0.1", "0.3"]), ("0.1", ["0.3"])])
+def test_a_set_is_no_start_if_it_may_be_learned_from_images_that_are_tested(
+    run: Callable[..., Path], made_with: str, wrong: list[str]
+) -> None:
+    path = run("iterations=0", "initialization=real", f"holdout={made_with}", "evaluation.epochs=1")
+    words = ("ipc=2", "initialization=artifact", f"initialization.path={path}")
+    for holdout in wrong:
+        config = composed(*words, f"holdout={holdout}")
+        data = build_matched_data(config, build_parts(config, print)).load(CPU)
+        with pytest.raises(ConfigError, match=f"was made with holdout={made_with}, so it may be learned"):
+            build_start(config, data)
+    for holdout in {"0", made_with}:
+        config = composed(*words, f"holdout={holdout}")
+        data = build_matched_data(config, build_parts(config, print)).load(CPU)
+        assert len(build_start(config, data)) == 20

@@ -23,6 +23,19 @@ def test_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch
     assert path.read_text() == "content"
 
 
+def test_a_file_that_must_be_new_replaces_none(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_write(path, new=True) as partial:
+        partial.write_text("first")
+    with pytest.raises(FileExistsError), atomic_write(path, new=True) as partial:
+        partial.write_text("second")
+    assert path.read_text() == "first"
+    with atomic_write(path) as partial:
+        partial.write_text("third")
+    assert path.read_text() == "third"
+    assert [*tmp_path.iterdir()] == [path]
+
+
 def write_half(path: Path, *, new: bool) -> None:
     with atomic_write(path, new=new) as partial:
         partial.write_text("half")
