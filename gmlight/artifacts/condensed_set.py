@@ -84,7 +84,7 @@ class CondensedDataset(torch.utils.data.Dataset):
         *,
         ipc: int | None = None,
     ) -> None:
-        self.path = download(str(path)) if is_hub_name(path) else Path(path)
+        self.path = _local(path)
         folder = find(self.path)
         self.metadata, stored = read_checked(folder)
         self.classes: list[str] = self.metadata["classes"]
@@ -111,8 +111,8 @@ class CondensedDataset(torch.utils.data.Dataset):
         otherwise the decoded images are stored.
 
         Args:
-            parts: two or more sets, their folders or their run folders; sets are joined as they are stored,
-                without transforms and with all their images.
+            parts: two or more sets, their folders, run folders, or names on the hub; they are joined as they
+                are stored, without transforms and with all their images.
             to: a new folder.
 
         Returns:
@@ -122,7 +122,7 @@ class CondensedDataset(torch.utils.data.Dataset):
             ConfigError: a class is in two parts, the parts differ in shape or normalisation, a part cannot be
                 read, or the folder is not empty.
         """
-        paths = [part.path if isinstance(part, CondensedDataset) else Path(part) for part in parts]
+        paths = [part.path if isinstance(part, CondensedDataset) else _local(part) for part in parts]
         folder = RunFolder(Path(to))
         if not folder.is_free:
             raise ConfigError(f"to={to}: already holds a run or other files; choose another folder")
@@ -214,6 +214,10 @@ class CondensedDataset(torch.utils.data.Dataset):
     def labelled(self) -> LabelledImages:
         """Returns the images as a training set, in the stored order; with their soft labels, if any."""
         return LabelledImages(self.images, self.labels, self.floats, self.soft_labels)
+
+
+def _local(path: str | os.PathLike[str]) -> Path:
+    return download(str(path)) if is_hub_name(path) else Path(path)
 
 
 def read_checked(folder: Path) -> tuple[dict[str, Any], Stored]:

@@ -54,7 +54,7 @@ def check_named(words: Sequence[str], needed: Mapping[str, str]) -> None:
 
 
 def with_runs_as_list(words: Sequence[str]) -> list[str]:
-    """Writes `runs=a,b` and `runs=[a,b]` as a quoted list for Hydra; each path is absolute.
+    """Writes `runs=a,b` and `runs=[a,b]` as a quoted list for Hydra; paths become absolute.
 
     Args:
         words: of the command line; paths in `runs=` have no commas.
@@ -68,7 +68,8 @@ def with_runs_as_list(words: Sequence[str]) -> list[str]:
 
 
 def _quoted_run(text: str) -> str:
-    return quoted(str(find_run(_expanded(text.strip().strip(_QUOTES))).absolute()))
+    name = text.strip().strip(_QUOTES)
+    return quoted(name if is_hub_name(name) else str(find_run(_expanded(name)).absolute()))
 
 
 def path_of(word: str) -> Path:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from conftest import user_environment
+from gmlight.artifacts import condensed_set
 from gmlight.artifacts.condensed_set import CondensedDataset
 from gmlight.artifacts.set_files import GRID, LARGEST_TENSORS, METADATA, TENSORS
+from gmlight.data.images import LabelledImages
 from helpers.hub_server import TOKEN, Hub, Repository, serve_hub
+from helpers.problems import named_classes
 from helpers.processes import run_code, run_forked
 from helpers.runs import Run, refusal
 
@@ -203,6 +207,17 @@ def test_sets_of_strangers_are_checked(hub: Hub, made: Path, opened: Callable[[s
     hub.repositories["alice/other"] = Repository(private=False)
     hub.repositories["alice/other"].add({"README.md": b""})
     assert "has no condensed set at its top" in opened("hf://alice/other")["error"]
+
+
+def test_a_set_of_the_hub_is_joined_with_one_of_a_folder(
+    hub: Hub, made: Path, forked: Run, tmp_path: Path
+) -> None:
+    published(hub, made)
+    info, images = named_classes("x", "y", mean=[0.3054], std=[0.376]), torch.randn(2, 1, 8, 8)
+    condensed_set.write(tmp_path / "mine", LabelledImages(images, torch.tensor([0, 1])), info, {})
+    done = forked("merge", "runs=[hf://alice/digits,mine]", "to=joined")
+    assert done.returncode == 0, done.stderr
+    assert CondensedDataset(tmp_path / "joined").classes == [*"0123456789", "x", "y"]
 
 
 def test_the_cache_is_used_without_the_hub(
