@@ -87,11 +87,14 @@ def class_tasks(splits: Splits, info: DatasetInfo, steps: int, seed: int, order:
         order: its number.
 
     Raises:
-        ConfigError: there are more steps than classes.
+        ConfigError: a step would have fewer than two classes.
     """
     classes = len(info.classes)
-    if not 2 <= steps <= classes:
-        raise ConfigError(f"steps={steps}: must be from 2 to {classes}, the number of classes")
+    if not 2 <= steps <= classes // 2:
+        raise ConfigError(
+            f"steps={steps}: must be from 2 to {classes // 2}, so that each step has two or more of the "
+            f"{classes} classes"
+        )
     shuffled = torch.randperm(classes, generator=generator(seed, "class-order", order))
     tasks, first = [], 0
     for chosen in shuffled.tensor_split(steps):

@@ -155,7 +155,7 @@ class NetworkTrainer:
                 "architecture": plain["architecture"],
                 "augmentation": plain["augmentation"],
                 "evaluation": {k: v for k, v in plain["evaluation"].items() if k not in device},
-                "data": digest.as_dict(),
+                "data": digest.identity(),
                 "set": plan.digest,
                 "epochs": plan.epochs,
                 "epoch_images": plan.epoch_images,

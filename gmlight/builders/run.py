@@ -127,7 +127,7 @@ def build_run(
         evaluators,
         EvaluatedSet(name, start, config.evaluation.networks),
         build_baselines(config, data),
-        evaluation_protocol(config) | {"data": data.info.digest and data.info.digest.as_dict()},
+        evaluation_protocol(config) | {"data": data.info.digest and data.info.digest.identity()},
     )
     return Run(folder, record, console, resumed, trainer, callbacks, data, condenser, evaluation)
 

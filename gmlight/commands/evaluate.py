@@ -77,7 +77,7 @@ def logged_protocol(config: DictConfig, stored: StoredSet) -> dict[str, Any]:
     """Returns what the accuracies of an evaluation depend on besides set, architecture and network."""
     digest = stored.data.info.digest
     return evaluation_protocol(config) | {
-        "data": digest and digest.as_dict(),
+        "data": digest and digest.identity(),
         "environment": results.environment(stored.device),
     }
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import traceback
 
 import yaml
 from hydra.errors import HydraException
@@ -100,12 +101,17 @@ def explain_error(error: Exception) -> str | None:
         return f"Lightning refuses the trainer or a callback: {_shortened(error)}"
     if isinstance(error, ModuleNotFoundError) and "pip install" in str(error):
         return _shortened(error)
-    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+    if isinstance(error, OSError) and (error.errno in _CANNOT_WRITE or _came_from_mkdir(error)):
         mend = "choose another folder (a run's: hydra.run.dir=)"
         return f"cannot write {error.filename}: {error.strerror}; {mend}"
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
         return "no run of the search has finished"
     return None
+
+
+def _came_from_mkdir(error: OSError) -> bool:
+    # In /proc, a folder that cannot be made is said not to exist.
+    return "mkdir" in {frame.name for frame in traceback.extract_tb(error.__traceback__)}
 
 
 def _explain_composition(message: str) -> str | None:

@@ -1,5 +1,6 @@
 """Prepares the words of a command line that name files or folders, before Hydra's grammar reads them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,9 @@ _STORED = ("run", *_INPUTS)  # kept in files, hence made absolute
 _OR_A_NAME = "dataset.path"  # a folder, or a name on Hugging Face's hub
 _KEYS = (*_STORED, _OR_A_NAME, "cache", "from", "resume", "to", "json", "hydra.run.dir", "hydra.sweep.dir")
 _RUNS = ("run", "resume")
+_CLASSES = "dataset.classes"
 _QUOTES = "'\""
+_NAME = r"""(?:'[^']*'|"[^"]*"|[^,'"\[\]\\]+)"""  # in a list
 LATEST = "latest"
 
 
@@ -34,7 +37,23 @@ def prepare_paths(words: list[str]) -> list[str]:
         ConfigError: `run=latest` or `resume=latest`, and there is no such run.
     """
     sweeps = "-m" in words or "--multirun" in words
-    return [_prepared(word, sweeps) if override_key(word) in _KEYS else word for word in words]
+    return [_for_hydra(word, sweeps) for word in words]
+
+
+def _for_hydra(word: str, sweeps: bool) -> str:
+    key = override_key(word)
+    if key == _CLASSES:
+        return _with_quoted_names(word)
+    return _prepared(word, sweeps) if key in _KEYS else word
+
+
+def _with_quoted_names(word: str) -> str:
+    # Hydra would read the name 1.10 as 1.1, and 1_0 as 10.
+    def quote_all(found: re.Match[str]) -> str:
+        names = filter(None, map(str.strip, re.findall(_NAME, found[1])))
+        return f"[{','.join(name if name[0] in _QUOTES else quoted(name) for name in names)}]"
+
+    return word if "$" in word else re.sub(rf"\[((?:{_NAME}|,)*)\]", quote_all, word)
 
 
 def check_named(words: Sequence[str], needed: Mapping[str, str]) -> None:
@@ -47,7 +66,7 @@ def check_named(words: Sequence[str], needed: Mapping[str, str]) -> None:
     Raises:
         ConfigError: a key is missing.
     """
-    given = {word.partition("=")[0] for word in words}
+    given = {word.partition("=")[0] for word in words if word.partition("=")[2] not in ("", "null")}
     for key, what in needed.items():
         if key not in given and not any(word.startswith("-") for word in words):
             raise ConfigError(f"name {what}: {key}=...")

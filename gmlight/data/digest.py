@@ -40,6 +40,13 @@ class DataDigest:
         """The fields as plain containers."""
         return asdict(self)
 
+    def identity(self) -> dict[str, Any]:
+        """What logged accuracies are found by: the fields that digests always had, as plain containers."""
+        return {
+            name: {"sha256": split.sha256, "counts": split.counts}
+            for name, split in (("train", self.train), ("test", self.test))
+        }
+
 
 def digest_split(
     images: Tensor, labels: Tensor, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]

@@ -14,7 +14,7 @@ CACHE_FOLDER = ".gmlight"  # of gmlight's own files, in a folder of images
 PARTS = {
     "train": "train", "training": "train",
     "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
+    "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "eval": "val",
 }  # fmt: skip
 # In lower case, besides names that begin with a dot or an @: entries of file managers, archives and disks.
 _SYSTEM = {

@@ -61,8 +61,8 @@ def format_bytes(size: float) -> str:
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Formats a count with its noun: `1 network`, `2 networks`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    """Formats a count with its noun: `1 network`, `2 networks`, `2 processes`."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
 
 
 def print_path(name: str, path: Path | str, console: Console) -> None:

@@ -1,7 +1,9 @@
 """Comparison of a proxy with the reference, on accuracies written by hand."""
 
 import pytest
+from matplotlib.figure import Figure
 
+from gmlight.applications import proxy_report
 from gmlight.applications.proxy import Measured, compare, describe_reference
 from gmlight.applications.proxy_report import best_table, failure_lines, ranking_table
 from gmlight.artifacts.work_log import Outcome
@@ -76,3 +78,13 @@ def test_failures_are_named_and_counted() -> None:
     assert lines[1] == "  width=0: killed"
     assert lines[-1] == "  and 2 more, in proxy.json"
     assert len(lines) == 7
+
+
+def test_the_plot_has_the_reference_below_and_the_proxy_at_the_side() -> None:
+    axes = Figure().subplots()
+    proxy_report._scatter(
+        axes, measured("md", [30.0, None, 50.0]), measured("whole set", [70.0, 80.0, 90.0]), "C0"
+    )
+    [points] = axes.collections
+    assert points.get_offsets().tolist() == [[70.0, 30.0], [90.0, 50.0]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("on the whole set, %", "on this set, %")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gmlight.artifacts.conversion import Converted, Statistics, convert
 from gmlight.artifacts.decoding import multi_formed
+from gmlight.artifacts.foreign_labels import read_labels
 from gmlight.artifacts.foreign_set import ForeignSet
 from gmlight.data.images import DatasetInfo
 from gmlight.errors import ConfigError
@@ -102,6 +103,23 @@ def test_classes_are_told_by_their_names(names: list[str], labels: list[int], so
     assert made.images.labels.tolist() == labels
     assert made.images.soft_labels is not None
     assert torch.equal(made.images.soft_labels, soft)
+
+
+def test_soft_labels_of_three_classes_in_another_order() -> None:
+    """With two classes, an order and its inverse are the same."""
+    soft = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.4, 0.6]])  # of cow, dog, ant
+    foreign = ForeignSet(
+        "dc",
+        [Path("x")],
+        IMAGES[:3],
+        torch.tensor([0, 1, 2]),
+        soft_labels=soft,
+        classes=["cow", "dog", "ant"],
+    )
+    labels, converted_soft = read_labels(foreign, ["ant", "cow", "dog"], logits=False)
+    assert labels.tolist() == [1, 2, 0]
+    assert converted_soft is not None
+    assert torch.equal(converted_soft, soft[:, [2, 0, 1]])
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_dry_run_writes_nothing(typed: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["steps=11"], "steps=11: must be from 2 to 10"),
+        (["steps=10"], "steps=10: must be from 2 to 5, so that each step has two or more of the 10 classes"),
         (["memory=all"], "memories=['all']: must be some of [condensed,random,herding]"),
         (["memories=[]"], "must be some of"),
         (["datasets=[digits,nothing]"], "nothing"),

@@ -105,6 +105,17 @@ def test_every_cell_of_a_seed_composes(experiment: str) -> None:
             assert config.scale.name == "paper"
 
 
+def test_footnote_5_is_of_one_cell() -> None:
+    weights = {}
+    for dataset in ("cifar10", "cifar100", "svhn"):
+        for ipc in (1, 10, 50):
+            config = composed("experiment=table3", f"dataset={dataset}", f"ipc={ipc}", "method=md")
+            apply_cell(config)
+            weights[dataset, ipc] = config.distance.weight
+    assert weights.pop(("cifar10", 50)) == 0.1
+    assert set(weights.values()) == {1.0}
+
+
 def test_blank_cells_of_table_3() -> None:
     for ipc, method, dataset, blank in [
         (1, "mdo", "mnist", True), (1, "mda", "svhn", True), (1, "md", "svhn", False),

@@ -58,6 +58,26 @@ def test_home_is_expanded_and_stored_paths_are_absolute(
     assert prepare_paths(others) == others
 
 
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("[1.10,1.2]", ["1.10", "1.2"]), ("[1_0, 1e1]", ["1_0", "1e1"]), ("[True,null]", ["True", "null"]),
+        ("['a, b',d e]", ["a, b", "d e"]), ('["7",07]', ["7", "07"]), ("['it\\'s',b]", ["it's", "b"]),
+    ],
+)  # fmt: skip
+def test_names_of_classes_are_taken_as_they_are_typed(typed: str, names: list[str]) -> None:
+    """Hydra would read numbers, of which several may have one value."""
+    (word,) = prepare_paths([f"dataset.classes={typed}"])
+    config = composed("dataset=image_folder", word)
+    assert list(config.dataset.classes) == names
+
+
+def test_choices_of_classes_can_be_swept() -> None:
+    (word,) = prepare_paths(["dataset.classes=[a,1.0],[b,c]"])
+    assert word == "dataset.classes=['a','1.0'],['b','c']"
+    assert prepare_paths(["dataset.classes=null"]) == ["dataset.classes=null"]
+
+
 def test_quoted_words_and_sweeps_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (quoted_word,) = prepare_paths(["dataset.root='a, b'"])

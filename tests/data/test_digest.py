@@ -54,3 +54,18 @@ def test_a_source_describes_both_splits_after_holding_out() -> None:
     assert info.digest is not None
     assert (sum(info.digest.train.counts), sum(info.digest.test.counts)) == (16, 4)
     assert info.digest.train.sha256 != info.digest.test.sha256
+    assert info.digest.identity() == {
+        "train": {"sha256": info.digest.train.sha256, "counts": [8, 8]},
+        "test": {"sha256": info.digest.test.sha256, "counts": [2, 2]},
+    }
+
+
+def test_the_digest_of_a_class_depends_on_its_images_alone() -> None:
+    [a, b] = digest().by_class
+    assert a != b
+    assert digest(labels=LABELS.flip(0)).by_class[1] == digest(IMAGES[1:2], LABELS[:1] + 1).by_class[1]
+    edited = IMAGES.clone()
+    edited[0, 0, 0, 0] += 1
+    assert digest(images=edited).by_class[0] != a
+    assert digest(images=edited, mean=[0.1] * 3).by_class[1] == b
+    assert digest(IMAGES[2:3], torch.tensor([0]), classes=["b", "c"]).by_class[0] == b
