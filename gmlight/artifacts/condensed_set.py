@@ -305,10 +305,14 @@ def write(
     beside = partial_path(folder)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    (beside / TENSORS).write_bytes(content)
-    save_grid(beside / GRID, images, info)
-    write_metadata(beside, {**computed, **metadata})
-    move_into_place(beside, folder, replace=replace)
+    try:
+        (beside / TENSORS).write_bytes(content)
+        save_grid(beside / GRID, images, info)
+        write_metadata(beside, {**computed, **metadata})
+        move_into_place(beside, folder, replace=replace)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def update_metadata(folder: Path, **changes: Any) -> None:

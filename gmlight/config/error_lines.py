@@ -103,7 +103,7 @@ def explain_error(error: Exception) -> str | None:
         return _shortened(error)
     if isinstance(error, OSError) and (error.errno in _CANNOT_WRITE or _came_from_mkdir(error)):
         mend = "choose another folder (a run's: hydra.run.dir=)"
-        return f"cannot write {error.filename}: {error.strerror}; {mend}"
+        return f"cannot write {error.filename or 'a file'}: {error.strerror}; {mend}"
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # Optuna's
         return "no run of the search has finished"
     return None

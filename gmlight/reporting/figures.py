@@ -18,6 +18,7 @@ from gmlight.reporting.collect import RunCollection
 from gmlight.reporting.dynamics import Point
 from gmlight.reporting.entries import Entry, MeasuredZeta, find_whole_set
 from gmlight.reporting.paper import choice_order
+from gmlight.runtime.atomic import atomic_write
 from gmlight.runtime.paths import CONF_DIR
 
 DPI = 160
@@ -62,7 +63,7 @@ def save_plots(runs: RunCollection, folder: Path) -> list[Path]:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG and as SVG.
+    """Writes a figure as PNG and as SVG; a resumed command replaces what a stopped one has written.
 
     Args:
         figure: the figure; equal figures give equal files.
@@ -70,17 +71,14 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
     Returns:
         The PNG file.
-
-    Raises:
-        FileExistsError: a file exists.
     """
     files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
     # No date and no random names; text stays text.
     with matplotlib.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
         for file in files:
             date = {"Date": None} if file.suffix == ".svg" else {}
-            with file.open("xb") as opened:
-                figure.savefig(opened, format=file.suffix[1:], dpi=DPI, metadata=date)
+            with atomic_write(file) as partial:
+                figure.savefig(partial, format=file.suffix[1:], dpi=DPI, metadata=date)
     return files[0]
 
 

@@ -1,5 +1,6 @@
 """The condensed set on disk."""
 
+import errno
 import json
 import random
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_written_set_is_read_back(folder: Path) -> None:
         assert (dataset.classes, dataset.mean, dataset.std) == (["a", "b", "c"], [0.5], [0.25])
         assert dataset.metadata["seed"] == 7
     assert (folder / "grid.png").stat().st_size > 0
+
+
+def test_a_full_disk_leaves_nothing_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(condensed_set, "save_grid", full)
+    with pytest.raises(OSError, match="No space left"):
+        condensed_set.write(tmp_path / "condensed", LabelledImages(IMAGES, LABELS), INFO, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_behaves_like_a_torchvision_dataset(folder: Path) -> None:

@@ -79,8 +79,9 @@ def test_files(tmp_path: Path) -> None:
     svg = [(tmp_path / folder / "v1.5-zeta.svg").read_bytes() for folder in ("a", "b")]
     assert svg[0] == svg[1]
     assert b">Eq. 12<" in svg[0]
-    with pytest.raises(FileExistsError):
-        save_figure(figure, tmp_path / "a" / "v1.5-zeta")
+    (tmp_path / "a" / "v1.5-zeta.png").write_bytes(b"half")  # of a stopped command
+    Image.open(save_figure(figure, tmp_path / "a" / "v1.5-zeta")).verify()
+    assert sorted(path.suffix for path in (tmp_path / "a").iterdir()) == [".png", ".svg"]
 
 
 def test_plots_of_runs(tmp_path: Path) -> None:
