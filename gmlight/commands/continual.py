@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig
 from gmlight.applications.continual import score
 from gmlight.applications.continual_report import continual_table, plot_curves
 from gmlight.artifacts import results
+from gmlight.artifacts.checkpoint_io import naming_write_errors
 from gmlight.artifacts.record import RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.benchmarking.dry_run import rehearse
@@ -52,7 +53,7 @@ def continual(config: DictConfig, path: Path) -> None:
         console.print(f"so much for one step, of {pluralize(condensed, 'condensed step')}")
         return
     started = time.monotonic()
-    with folder.locked(), resumable(folder.config):
+    with naming_write_errors(folder), folder.locked(), resumable(folder.config):
         claim(folder, record, resumed=resumed)
         with show_progress("learning", "step", len(units) * steps, console) as progress:
             learned = dict(learn(learner, units, config.jobs, progress))
@@ -62,7 +63,8 @@ def continual(config: DictConfig, path: Path) -> None:
         "seconds": {"command": time.monotonic() - started},
         "environment": results.environment(learner.device),
     }
-    show(config, path, record, content)
+    with naming_write_errors(folder):
+        show(config, path, record, content)
 
 
 def list_units(config: DictConfig) -> list[LearningUnit]:

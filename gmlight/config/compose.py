@@ -194,10 +194,16 @@ def name_classes(config: DictConfig) -> None:
         if named is not None and named != found and not chooses:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
         named = found
-    elif names := config.dataset.load.get("names"):
-        named = choose_names([str(name) for name in names], named, config.dataset.name)
-    if not isinstance(named, list) or not all(is_text(name) and name for name in named):
-        raise ConfigError(f"dataset.classes={named}: must be a list of names, in UTF-8")
-    if len(set(named)) < len(named):
-        raise ConfigError(f"dataset.classes={named}: must be different names")
+    elif (names := config.dataset.load.get("names")) is not None:
+        names = list(names) if OmegaConf.is_list(names) else names
+        _check_names("dataset.load.names", names)
+        named = choose_names(names, named, config.dataset.name)
+    _check_names("dataset.classes", named)
     config.dataset.classes = literal(named)
+
+
+def _check_names(key: str, names: Any) -> None:
+    if not isinstance(names, list) or not all(is_text(name) and name for name in names):
+        raise ConfigError(f"{key}={names}: must be a list of names, in UTF-8")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{key}={names}: must be different names")

@@ -173,8 +173,11 @@ def _add_missing_keys(dataset: dict[str, Any], option: str | None) -> None:
         present = built_in_dataset(path.stem)
         for key in ("evaluation_augmentation", "flip", "occlusion"):
             dataset.setdefault(key, present[key])
-        if "names" in present["load"] and isinstance(load := dataset.get("load"), dict):
-            load.setdefault("names", present["load"]["names"])
+        names, load = present["load"].get("names"), dataset.get("load")
+        if names and isinstance(load, dict) and load.setdefault("names", names) != names:
+            raise ConfigError(
+                f"run: the stored dataset.load.names are not those of {option}; do not use the set"
+            )
 
 
 def _with_integer_keys(node: Any) -> Any:

@@ -92,6 +92,9 @@ def pickled(folder: Path) -> dict[str, Any]:
         ("seed", "???", "seed=???"),
         ("dataset", "digits", "dataset: must be a group of keys"),
         ("dataset.size", [20000, 20000], "dataset.channels and dataset.size"),
+        ("dataset.load.names", list("9876543210"), "dataset.load.names are not those of digits"),
+        ("dataset.load.names", ["0"] * 10, "dataset.load.names are not those of digits"),
+        ("dataset.load.names", "0123456789", "dataset.load.names are not those of digits"),
     ],
 )  # fmt: skip
 def test_foreign_configurations_are_refused(
