@@ -107,6 +107,11 @@ def test_scores_of_accuracies_written_by_hand() -> None:
     assert found.forgetting == pytest.approx(((85 - 50) + (70 - 75)) / 2)
 
 
+def test_forgetting_counts_from_the_best_accuracy_not_from_the_first() -> None:
+    found = score([[[50.0], [90.0, 80.0], [60.0, 75.0, 50.0]]], images=[10, 10, 10])
+    assert found.forgetting == pytest.approx(((90 - 60) + (80 - 75)) / 2)
+
+
 def network(outputs: int) -> ConvNet:
     return ConvNet(channels=1, size=(8, 8), classes=outputs, width=4, depth=2, norm="batch")
 

@@ -1,16 +1,22 @@
 """Which networks are trained, which outcomes are kept, and how long the rest takes."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from rich.console import Console
 
 from gmlight.applications import network_training, time_estimate
-from gmlight.applications.network_training import NetworkTrainer, NetworkUnit, train_networks
+from gmlight.applications.network_training import NetworkTrainer, NetworkUnit, TrainedOn, train_networks
 from gmlight.artifacts.work_log import Outcome, WorkLog
+from gmlight.data.digest import DataDigest, SplitDigest
+from gmlight.data.images import LabelledImages
 from gmlight.runtime.worker_pool import Died
+from helpers.runs import composed
 
 
 class Trainer:
@@ -77,3 +83,31 @@ def test_the_estimate_is_of_the_networks_that_are_missing(
     time_estimate.print_estimate(trainer, units(2, 4, 8), log, 2, console)  # (40 + 80) / 2 processes
     assert "networks   3, of which 1 are trained already" in screen.getvalue()
     assert "training   0:01:00, from 2 networks; in 2 processes" in screen.getvalue()
+
+
+def test_everything_that_an_accuracy_depends_on_is_in_the_key() -> None:
+    small = TrainedOn("md", LabelledImages(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])), 5)
+    info = SimpleNamespace(digest=DataDigest(SplitDigest("a", [2]), SplitDigest("b", [1])))
+
+    def key(
+        *words: str,
+        on: TrainedOn = small,
+        values: dict[str, Any] | None = None,
+        network: int = 0,
+        **data: Any,
+    ) -> str:
+        source: Any = SimpleNamespace(info=data.get("info", info))
+        trainer = NetworkTrainer(composed("dataset=digits", *words), [on], source)
+        return trainer.key(NetworkUnit(values or {}, on.name, network))
+
+    others = [
+        key("seed=1"), key("architecture.width=8"), key("augmentation=dsa"), key("evaluation.lr=0.02"),
+        key("evaluation.weight_decay=0"), key(values={"architecture.depth": 1}), key(network=1),
+        key(on=replace(small, epochs=6)), key(on=replace(small, epoch_images=7)),
+        key(on=replace(small, images=None)),
+        key(on=replace(small, images=LabelledImages(torch.ones(2, 1, 8, 8), torch.tensor([0, 1])))),
+        key(info=SimpleNamespace(digest=DataDigest(SplitDigest("a", [2]), SplitDigest("c", [1])))),
+    ]  # fmt: skip
+    assert len({key(), *others}) == len(others) + 1
+    assert key("evaluation.test_batch=7", "evaluation.networks=3") == key()
+    assert key(on=replace(small, name="mda")) == key()

@@ -2,8 +2,10 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
+from gmlight.applications import rank_correlation
 from gmlight.applications.rank_correlation import best_of, correlate
 
 OURS, THEIRS = [3.0, 1.0, 4.0, 1.5, 5.0, 9.0, 2.0, 6.0], [2.0, 1.0, 3.0, 4.0, 6.0, 9.0, 0.5, 5.0]
@@ -43,6 +45,24 @@ def test_the_interval_holds_the_coefficient_and_narrows_with_more_candidates() -
     assert width(many) < width(few) / 2
     assert correlate(OURS, THEIRS, seed=0) == few
     assert correlate(OURS, THEIRS, seed=1) != few
+
+
+def test_nineteen_of_twenty_resamples_lie_in_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    both = rank_correlation._both
+
+    def noting(pairs: np.ndarray) -> tuple[float, float]:
+        seen.append(both(pairs)[0])
+        return both(pairs)
+
+    monkeypatch.setattr(rank_correlation, "_both", noting)
+    found = correlate(OURS * 5, THEIRS * 5)
+    assert found.spearman_interval is not None
+    resampled = [value for value in seen if value != found.spearman]
+    low, high = found.spearman_interval
+    below, above = (sum(value < low for value in resampled), sum(value > high for value in resampled))
+    assert below / len(resampled) == pytest.approx(0.025, abs=0.003)
+    assert above / len(resampled) == pytest.approx(0.025, abs=0.003)
 
 
 def test_nothing_is_claimed_of_equal_or_of_two_candidates() -> None:

@@ -172,3 +172,10 @@ def test_the_average_pool_is_the_mean_of_four(compiling: bool, monkeypatch: pyte
     assert blocks.AveragePool()(maps).tolist() == [[[3.0, 3.0]]]
     odd = torch.tensor([[[1.0, 2.0, 9.0], [3.0, 6.0, 9.0]]])
     assert blocks.AveragePool()(odd).tolist() == [[[3.0]]]
+
+
+def test_resnet18_pools_windows_of_four_also_on_larger_images() -> None:
+    """As in the authors' code, so that 64x64 images have four times as many features."""
+    for side, units in ((32, 512), (64, 2048)):
+        network = ResNet18(channels=3, size=(side, side), classes=5, norm="none", pooled=False)
+        assert network[-1].in_features == units
