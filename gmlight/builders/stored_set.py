@@ -91,7 +91,7 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     if condensed.soft_labels is not None:
         name += ", soft labels"
     images = condensed.labelled().to(device)
-    same = _same_test_images(metadata, data.info) if config.holdout == holdout else None
+    same = same_test_images(metadata, data.info) if config.holdout == holdout else None
     if same is False:
         console.print(
             "warning: the test images are not those of the run that made the set; its accuracies cannot be "
@@ -100,7 +100,8 @@ def open_set(config: DictConfig, called: Invocation, console: Console) -> Stored
     return StoredSet(metadata, name, images, data, evaluators, device, same)
 
 
-def _same_test_images(metadata: Mapping[str, Any], info: DatasetInfo) -> bool | None:
+def same_test_images(metadata: Mapping[str, Any], info: DatasetInfo) -> bool | None:
+    """Whether the run that made a set was tested on the images of a dataset; None: unknown."""
     before, now = metadata.get("data"), info.digest
     return None if before is None or now is None else before["test"]["sha256"] == now.test.sha256
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from gmlight.builders.stored_set import refuse_other_data
+from gmlight.builders.stored_set import refuse_other_data, same_test_images
+from gmlight.data.digest import DataDigest, SplitDigest
 from gmlight.errors import ConfigError
 
 SET = {"classes": ["a", "b"], "mean": [0.1, 0.2], "std": [0.3, 0.4], "images": torch.zeros(4, 2, 8, 6)}
@@ -28,3 +29,14 @@ def test_another_dataset_is_refused(quality: str, other: tuple, line: str) -> No
     data: Any = SimpleNamespace(**DATA | {quality: other})
     with pytest.raises(ConfigError, match=line):
         refuse_other_data(condensed, data)
+
+
+def test_only_the_test_images_decide_whether_accuracies_can_be_compared() -> None:
+    def found(train: str, test: str) -> dict[str, Any]:
+        return DataDigest(SplitDigest(train, [2, 2]), SplitDigest(test, [1, 1])).as_dict()
+
+    info: Any = SimpleNamespace(digest=DataDigest(SplitDigest("a", [2, 2]), SplitDigest("b", [1, 1])))
+    assert same_test_images({"data": found("other", "b")}, info) is True
+    assert same_test_images({"data": found("a", "other")}, info) is False
+    assert same_test_images({}, info) is None
+    assert same_test_images({"data": found("a", "b")}, SimpleNamespace(digest=None)) is None  # type: ignore[arg-type]

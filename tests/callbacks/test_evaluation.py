@@ -2,17 +2,19 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from gmlight.artifacts.results import Accuracy
+from gmlight.artifacts.results import Accuracy, Evaluation
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.callbacks import evaluation
-from gmlight.callbacks.evaluation import QuickEvaluation, accuracy_metrics
+from gmlight.callbacks.evaluation import QuickEvaluation, accuracy_metrics, metrics_of_all
 from gmlight.data.images import LabelledImages
-from helpers.problems import named_classes
+from helpers.condensers import condenser
+from helpers.problems import named_classes, random_images
 
 
 def test_logged_std_is_that_of_the_networks() -> None:
@@ -54,6 +56,35 @@ def test_a_quick_evaluation_every_two_iterations_but_the_last(tmp_path: Path, do
     line = {"iteration": done, "accuracy/mean": 52.0, "accuracy/std": 2.0}, 3 * done
     assert logger.lines == [line] * due
     assert RunFolder(tmp_path).samples(done).exists() == due
+
+
+def test_an_evaluation_follows_the_last_update_of_its_iteration(tmp_path: Path) -> None:
+    """Six iterations of two updates; every second one is evaluated, under the number of iterations done."""
+    asked: list[tuple[int, int]] = []
+    trainer: Any = SimpleNamespace(global_step=0, max_steps=12, should_stop=False, loggers=[])
+    module = condenser(random_images(3, 1, 1, 8, 8), 2, [1])
+    quick = QuickEvaluation(None, 2, 7, RunFolder(tmp_path), Console(quiet=True))  # type: ignore[arg-type]
+    quick._evaluate_if_due = lambda trainer, module, done: asked.append((trainer.global_step, done))  # type: ignore
+    for step in range(12):
+        trainer.global_step = step + 1
+        quick.on_train_batch_end(trainer, module, None, SimpleNamespace(k=step // 2, t=step % 2), step)
+    assert asked == [(2 * done, done) for done in range(1, 7)]
+
+
+def test_names_of_the_accuracies_of_several_sets_and_architectures() -> None:
+    def measured(name: str, architecture: str, mean: float) -> Evaluation:
+        return Evaluation(name, 4, 1, architecture, Accuracy([mean], epochs=1, protocol="plain"))
+
+    named = metrics_of_all(
+        [
+            measured("condensed", "convnet", 50.0), measured("condensed", "mlp", 30.0),
+            measured("random images", "convnet", 20.0), measured("random images", "mlp", 10.0),
+        ]
+    )  # fmt: skip
+    assert {name: value for name, value in named.items() if name.endswith("mean")} == {
+        "accuracy/mean": 50.0, "accuracy/mlp/mean": 30.0,
+        "accuracy/random/mean": 20.0, "accuracy/random/mlp/mean": 10.0,
+    }  # fmt: skip
 
 
 def test_seconds_of_quick_evaluations_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,13 @@
 """The table of many runs: what its cells say, and what they are sorted by."""
 
+import base64
+import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gmlight.artifacts.record import RunRecord
 from gmlight.reporting import runs_page
@@ -72,3 +76,17 @@ def test_an_accuracy_in_a_table_is_sorted_by_its_mean() -> None:
     assert (cells["ours"].text, cells["ours"].value) == ("91.2±0.4", "91.2")
     assert [heading["name"] for heading in found["headings"]] == list(HEADINGS)
     assert found["commands"] == "one\ntwo"
+
+
+def test_the_picture_of_a_run_is_its_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunRecord, "from_dict", lambda result: SimpleNamespace(headline="mnist"))
+    (tmp_path / "samples").mkdir()
+    for k, grey in ((0, 0), (5, 100), (10, 200)):
+        Image.new("L", (2, 2), grey).save(tmp_path / "samples" / f"{k:05d}.png")
+    [picture], left_out = runs_page._pictures({tmp_path: RESULT})
+    assert left_out == 0
+    content = base64.b64decode(picture["source"].partition(",")[2])
+    assert Image.open(io.BytesIO(content)).getpixel((0, 0)) == 200
+    assert picture["caption"] == "mnist: 91.26 %"
+    monkeypatch.setattr(runs_page, "PICTURES_BYTES", 10)
+    assert runs_page._pictures({tmp_path: RESULT}) == ([], 1)
