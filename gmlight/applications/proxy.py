@@ -60,7 +60,8 @@ class ProxyReport:
         images: number of its images.
         ranking: correlation over all candidates that failed on neither side.
         best: the same over the reference's best 5, 10 and 20, by their number; absent if there are fewer.
-        picked: place of the candidate with the highest accuracy on the proxy; None if all failed.
+        picked: place of the candidate with the highest accuracy on the proxy; None if all failed, or if
+            all are equal.
         picked_accuracy: its accuracy on the reference, in percent; None if it failed there.
         seconds: training time of the proxy's networks.
         time_ratio: that time divided by the reference's; None if the reference took none.
@@ -98,7 +99,8 @@ def compare(proxy: Measured, reference: Measured, seed: int = 0) -> ProxyReport:
     ordered = [both[i] for i in best_of([_known(theirs[i]) for i in both], len(both))]
     best = {n: _ranking(ours, theirs, ordered[:n], seed) for n in BEST if n < len(both)}
     known = [i for i, accuracy in enumerate(ours) if accuracy is not None]
-    picked = max(known, key=lambda i: _known(ours[i])) if known else None
+    tied = len(known) > 1 and len({ours[i] for i in known}) == 1
+    picked = max(known, key=lambda i: _known(ours[i])) if known and not tied else None
     return ProxyReport(
         proxy.name,
         proxy.images,

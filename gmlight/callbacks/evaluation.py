@@ -98,7 +98,7 @@ class QuickEvaluation(lightning.Callback):
         record_evaluation(trainer, self.folder, done, images, info, metrics)
         n = pluralize(self.networks, "network")
         protocol = "" if accuracy.protocol == "plain" else f", protocol {accuracy.protocol}"
-        self.console.print(f"accuracy {accuracy} % after {done} iterations ({n}{protocol})")
+        self.console.print(f"accuracy {accuracy} % after {pluralize(done, 'iteration')} ({n}{protocol})")
 
 
 def save_samples(folder: RunFolder, k: int, images: LabelledImages, info: DatasetInfo) -> Path:

@@ -48,8 +48,8 @@ def proxy(config: DictConfig, folder: Path) -> None:
     console, called = new_console(), describe_use(config)
     check_parts(config)
     stored = open_set(config, called, console)
-    if config.space.architecture is not None:
-        config.architecture = choose(config, "architecture", config.space.architecture)
+    if (varied := config.space.get("architecture")) is not None:
+        config.architecture = choose(config, "architecture", varied)
     space = list_candidates(config)
     sets = training_sets(config, stored)
     trainer, log = NetworkTrainer(config, sets, stored.data), WorkLog(Path(config.cache))
@@ -94,7 +94,8 @@ def list_candidates(config: DictConfig) -> list[Candidate]:
         ConfigError: a key or a value of the space is not allowed.
     """
     space: Any = OmegaConf.to_container(config.space, resolve=True)
-    found = candidates(space["values"] or {}, config.space.draws, generator(config.seed, "candidates"))
+    draws = space.get("draws", 0)
+    found = candidates(space.get("values") or {}, draws, generator(config.seed, "candidates"))
     for candidate in found:
         with_values(config, candidate)
     return found

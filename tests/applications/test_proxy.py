@@ -71,6 +71,11 @@ def test_if_everything_failed_nothing_is_picked() -> None:
     assert (report.picked, report.failed, report.ranking.spearman) == (None, 2, None)
 
 
+def test_a_set_on_which_all_candidates_are_equal_picks_none() -> None:
+    report = compare(measured("md", [10.0, 10.0, 10.0]), measured("whole set", [70.0, 80.0, 90.0]))
+    assert (report.picked, report.picked_accuracy, report.ranking.spearman) == (None, None, None)
+
+
 def test_failures_are_named_and_counted() -> None:
     reasons = {f"width={i}": "killed" for i in range(7)}
     lines = failure_lines({"md": reasons, "herding": {}})

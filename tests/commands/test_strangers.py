@@ -68,7 +68,7 @@ def pickled(folder: Path) -> dict[str, Any]:
     return {"_target_": "joblib.load", "filename": str(folder / "payload.pkl")}
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+# All commands read the stored configuration in one place: the first one tries everything.
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -98,9 +98,29 @@ def pickled(folder: Path) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_foreign_configurations_are_refused(
+    typed: Run, stranger: Path, inert: Callable, key: str, value: Any, message: str
+) -> None:
+    set_value(stranger / "condensed", f"config.{key}", value(stranger) if callable(value) else value)
+    refused_by(COMMANDS[0], message, typed, stranger, inert)
+
+
+@pytest.mark.parametrize("words", COMMANDS[1:], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("architecture", pickled, "architecture._target_=joblib.load"),
+        ("hydra", {"callbacks": {"x": {"_target_": "joblib.load"}}}, "hydra: conf/ has no such key"),
+        ("evaluation.lr", "${oc.env:SECRET_TOKEN}", "evaluation.lr=${oc.env:SECRET_TOKEN}"),
+    ],
+)
+def test_foreign_configurations_are_refused_by_every_command(
     typed: Run, stranger: Path, inert: Callable, words: list[str], key: str, value: Any, message: str
 ) -> None:
     set_value(stranger / "condensed", f"config.{key}", value(stranger) if callable(value) else value)
+    refused_by(words, message, typed, stranger, inert)
+
+
+def refused_by(words: list[str], message: str, typed: Run, stranger: Path, inert: Callable) -> None:
     command, *options = words
     line = refusal(typed(command, f"run={stranger}", *SAME, *options))
     assert message in line
