@@ -173,8 +173,10 @@ def _latest(key: str) -> Path:
     if key == "run":
         found = {run.result: run for run in runs if run.result.is_file() and run.condensed.is_dir()}
         what = "finished run with a condensed set"
-    else:
-        found, what = {run.config: run for run in runs if run.config.is_file()}, "run"
+    else:  # the steps of continual learning are runs inside its folder
+        begun = {run.path for run in runs if run.config.is_file()}
+        found = {run.config: run for run in runs if run.path in begun and not begun & {*run.path.parents}}
+        what = "run"
     if not found:
         raise ConfigError(f"{key}={LATEST}: there is no {what} in runs/; name its folder")
     return found[max(found, key=lambda path: path.stat().st_mtime)].path

@@ -129,6 +129,8 @@ def test_latest_is_the_newest_run_or_the_newest_finished_one(
         os.utime(path, (second, second))
     assert path_of(prepare_paths(["run=latest"])[0]) == done
     assert path_of(prepare_paths(["resume=latest"])[0]).absolute() == going
+    make_run(going / "condensed" / "order0-step1", finished=False)  # a step of continual learning
+    assert path_of(prepare_paths(["resume=latest"])[0]).absolute() == going
 
 
 def test_a_path_that_hydra_would_resolve_is_refused(tmp_path: Path) -> None:
