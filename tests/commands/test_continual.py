@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gmlight.artifacts import condensed_set
 from gmlight.artifacts.condensed_set import CondensedDataset
 from helpers.runs import TINY, Run, refusal
 
@@ -51,14 +52,19 @@ def test_a_killed_command_goes_on_without_repeating_work(typed: Run, tmp_path: P
     for path in killed.glob("continual.*"):
         path.unlink()
     shutil.rmtree(killed / "condensed" / "order0-step5")
+    stopped = killed / "condensed" / "order0-step4"  # its set is there, but not complete
+    (stopped / "result.json").unlink(missing_ok=True)
+    condensed_set.update_metadata(stopped / "condensed", complete=False)
     [log] = (killed / "networks").glob("*.jsonl")
     log.rename(log.with_name("elsewhere-1.jsonl"))
     log = log.with_name("elsewhere-1.jsonl")
     log.write_text("\n".join(log.read_text().splitlines()[:9]))  # three steps and more
-    kept = {path: path.stat().st_mtime_ns for path in killed.glob("condensed/*/condensed/*")}
+    files = killed.glob("condensed/*/condensed/*")
+    kept = {path: path.stat().st_mtime_ns for path in files if not path.is_relative_to(stopped)}
     assert typed("continual", "resume=killed").returncode == 0
     assert memories(killed) == memories(tmp_path / "whole")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert CondensedDataset(stopped).metadata["complete"]
     [fresh] = [path for path in (killed / "networks").glob("*.jsonl") if path != log]
     assert len(fresh.read_text().split()) < 60
     again = refusal(typed("continual", "resume=killed"))
