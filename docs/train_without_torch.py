@@ -49,6 +49,8 @@ def with_ones(rows):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python train_without_torch.py SET.npz TEST.npz")
     trained = train(*read(sys.argv[1]))
     with np.load(sys.argv[2]) as test:
         images, labels = test["images"].reshape(len(test["labels"]), -1), test["labels"]

@@ -4,7 +4,7 @@ import io
 import statistics
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import lightning
 import torch
@@ -159,8 +159,22 @@ def disk_bytes(condenser: Condenser, images: LabelledImages, data: CondensationD
     return set_bytes + checkpoints + (pictures + 1) * picture_bytes + page_bytes + lines * METRICS_LINE
 
 
-def rehearse(run: Run, config: DictConfig) -> None:
-    """Runs a few steps and prints estimates for the whole run; writes no files.
+class Estimate(NamedTuple):
+    """Estimated durations of a run, in seconds.
+
+    Args:
+        condensing: with the choice of real batches and the training of a pool.
+        evaluating: of the final evaluation.
+        quick: of all quick evaluations.
+    """
+
+    condensing: float
+    evaluating: float
+    quick: float
+
+
+def rehearse(run: Run, config: DictConfig) -> Estimate:
+    """Runs a few steps, prints estimates for the whole run, and returns them; writes no files.
 
     Args:
         run: ready to start, without loggers.
@@ -187,12 +201,13 @@ def rehearse(run: Run, config: DictConfig) -> None:
             if pool is not None:
                 plan = replace(plan, pool_seconds=pool.estimate_seconds(config.seed, device))
             images = run.condenser.synthetic.labelled().to(device)
-        report(run, steps, images, plan)
+        estimate = report(run, steps, images, plan)
     ranks.shut_down()
+    return estimate
 
 
-def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> None:
-    """Prints estimates for the whole run, after a few of its steps.
+def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> Estimate:
+    """Prints estimates for the whole run, after a few of its steps, and returns them.
 
     Args:
         run: the run, after these steps.
@@ -205,12 +220,13 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
         run.console.print(f"{heading:<18} {value:<16} {comment}".rstrip(), soft_wrap=True)
 
     run.console.print("dry run: every step of the run works; nothing was written")
+    condensing = 0.0
     if run.condenser is not None and steps is not None:
         matching, whole = condensing_seconds(steps, run.condenser, plan)
         line("an image update", f"{matching:.3g} s", "without the network's training")
         sampling = run.data.sampling_seconds(plan.iterations)
         comment = f", with {format_duration(sampling)} for choosing real batches" if sampling else ""
-        duration = format_duration(whole + sampling)
+        duration, condensing = format_duration(whole + sampling), whole + sampling + plan.pool_seconds
         if plan.pool_seconds:
             line("the pool", format_duration(plan.pool_seconds), "training of the networks that are matched")
         line("condensing", duration, f"K={plan.iterations}, T={plan.updates}{comment}")
@@ -224,11 +240,13 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> No
     if quick:
         comment = f"{plan.evaluations} times {plan.quick_networks} networks"
         line("quick evaluations", format_duration(quick), comment)
+    line("in all", format_duration(condensing + final + quick))
     peak = peak_bytes(run.trainer.strategy.root_device)
     line("memory", f"{peak / 2**30:.2f} GiB", "peak of the dry run")
     if run.condenser is not None and isinstance(images, LabelledImages):
         disk = disk_bytes(run.condenser, images, run.data, plan)
         line("disk", f"{disk / 2**20:.1f} MiB", "largest size of the run folder, about")
+    return Estimate(condensing, final, quick)
 
 
 def _evaluations_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:

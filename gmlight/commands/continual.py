@@ -23,7 +23,7 @@ from gmlight.config.resume import claim
 from gmlight.errors import ConfigError
 from gmlight.reporting.loggers import log_use, use_labels
 from gmlight.reporting.use_page import print_use_table, write_use_page
-from gmlight.runtime.console import new_console, pluralize, print_path
+from gmlight.runtime.console import format_duration, new_console, pluralize, print_path
 from gmlight.runtime.progress import ProgressCallback, show_progress
 from gmlight.runtime.signals import resumable
 from gmlight.runtime.worker_pool import Died, work_in_processes
@@ -48,9 +48,18 @@ def continual(config: DictConfig, path: Path) -> None:
     networks = pluralize(config.evaluation.networks, "network")
     console.print(f"{record.headline}: {len(units)} times {pluralize(steps, 'step')}, {networks} each")
     if config.dry_run:
-        rehearse(learner.build_step(learner.tasks(0)[0], 0, 0), learner.step_config(learner.tasks(0)[0]))
+        first = learner.tasks(0)[0]
+        one = rehearse(learner.build_step(first, 0, 0), learner.step_config(first))
         condensed = sum(unit.memory == "condensed" for unit in units) * steps
-        console.print(f"so much for one step, of {pluralize(condensed, 'condensed step')}")
+        # Networks train on the memory of all steps so far: on one part, then on two, and so on.
+        parts = len(units) * steps * (steps + 1) // 2
+        seconds = condensed * one.condensing + parts * one.evaluating
+        steps_and_networks = (
+            f"{pluralize(condensed, 'condensed step')} and "
+            f"{pluralize(len(units) * steps * config.evaluation.networks, 'network')}"
+        )
+        line = f"so much for one step; {format_duration(seconds)} for {steps_and_networks}"
+        console.print(line, soft_wrap=True)
         return
     started = time.monotonic()
     with naming_write_errors(folder), folder.locked(), resumable(folder.config):

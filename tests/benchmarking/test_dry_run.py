@@ -24,7 +24,15 @@ from helpers.runs import SMOKE, TINY, Run, refusal
 def test_dry_run_writes_nothing(typed: Run, tmp_path: Path) -> None:
     result = typed("train", *SMOKE, "dry_run=true", "logger=[csv,wandb]")
     assert result.returncode == 0, result.stderr
-    for foretold in ("an image update", "condensing", "evaluating", "quick evaluations", "memory", "disk"):
+    for foretold in (
+        "an image update",
+        "condensing",
+        "evaluating",
+        "quick evaluations",
+        "in all",
+        "memory",
+        "disk",
+    ):
         assert re.search(f"^{foretold} ", result.stdout, re.MULTILINE), foretold
     assert "2 on the set, 2 on random images, 1 on whole train set" in result.stdout
     assert not any(tmp_path.iterdir())
