@@ -150,6 +150,6 @@ def show(config: DictConfig, path: Path, record: RunRecord, content: dict[str, A
         f"{memory}/average": sum(each["average"] for each in rows) / len(rows)
         for memory, rows in content["memories"].items()
     }
-    log_use(build_loggers(config, path, use_labels(title, record)), scores, picture)
+    log_use(build_loggers(config, path, use_labels(title, record)), scores, picture, console)
     for name, file in (("result", result), ("picture", picture), ("page", page)):
         print_path(name, file, console)

@@ -200,6 +200,6 @@ def show(
     subtitle = f"{content['set']['method']}, scale {content['set']['scale']}"
     page = write_use_page(folder / "proxy.html", title, subtitle, tables, picture, called.command)
     scores = {f"{each.name}/spearman": each.ranking.spearman for each in reports}
-    log_use(build_loggers(config, folder, use_labels(title, called)), scores, picture)
+    log_use(build_loggers(config, folder, use_labels(title, called)), scores, picture, console)
     for name, file in (("result", path), ("picture", picture), ("page", page)):
         print_path(name, file, console)

@@ -90,7 +90,10 @@ class PassedOver:
         Args:
             root: the folder to which the paths are relative.
         """
-        return [
-            f"{len(paths)} {reason}: {name_some([printable(os.path.relpath(path, root)) for path in paths])}"
+        shown = {
+            reason: name_some([printable(os.path.relpath(path, root)) for path in paths])
             for reason, paths in self.paths.items()
+        }
+        return [
+            f"passed over: {len(self.paths[reason])} {reason}: {names}" for reason, names in shown.items()
         ]

@@ -21,7 +21,7 @@ class DataTable:
 
     Args:
         rows: cells as text, in the order of `HEADINGS`; classes of equal numbers share a row.
-        passed_over: lines about files that were not read.
+        passed_over: lines about files that were not read, or about what was found.
     """
 
     rows: list[tuple[str, str, str]]
@@ -64,7 +64,7 @@ def print_data_table(data: CondensationData, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     for line in described.passed_over:
-        console.print(f"passed over: {line}", soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _names(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from PIL import Image
+from rich.console import Console
 
 from gmlight.artifacts.record import Invocation, RunRecord
 from gmlight.artifacts.run_folder import RunFolder
 from gmlight.errors import ConfigError, one_line
 from gmlight.reporting.csv_logger import MetricsCSVLogger
-from gmlight.runtime.console import new_console, relative_path
+from gmlight.runtime.console import new_console, print_path, relative_path
 
 MAX_TAG_LENGTH = 64  # characters; W&B refuses longer ones
 ONLINE_SECONDS = 20  # longest wait for W&B to accept a run
@@ -175,14 +176,19 @@ def log_picture(loggers: Iterable[Logger], path: Path, step: int) -> None:
             logger.experiment.add_image("samples", pixels, step, dataformats="HWC")
 
 
-def log_use(loggers: Iterable[Logger], scores: Mapping[str, float | None], picture: Path) -> None:
+def log_use(
+    loggers: Sequence[Logger], scores: Mapping[str, float | None], picture: Path, console: Console
+) -> None:
     """Sends the scores and the picture of a use of condensed sets to dashboards, and ends them.
 
     Args:
         loggers: of the use.
         scores: by name; those that are None are left out.
         picture: a PNG file.
+        console: gets a line about where each dashboard is.
     """
+    for name, place in dashboard_locations(loggers):
+        print_path(name, place, console)
     known = {name: score for name, score in scores.items() if score is not None}
     for logger in loggers:
         logger.log_metrics(known, step=0)

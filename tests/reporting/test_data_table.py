@@ -43,7 +43,8 @@ def test_the_table_is_printed_without_markup() -> None:
     output = io.StringIO()
     console = Console(file=output, markup=False, highlight=False, width=80)
     print_data_table(
-        loaded([4, 4], [1, 1], "[red]cat", "dog", notes=("1 files that are no images: a",)), console
+        loaded([4, 4], [1, 1], "[red]cat", "dog", notes=("passed over: 1 files that are no images: a",)),
+        console,
     )
     lines = [line.split() for line in output.getvalue().splitlines()]
     assert ["class", "train", "images", "test", "images"] in lines

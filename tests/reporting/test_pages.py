@@ -105,7 +105,7 @@ def test_user_text_is_escaped(tmp_path: Path) -> None:
     record = a_record(dataset="<script>alert(1)</script>", method="md")
     (tmp_path / "samples").mkdir()
     a_picture(tmp_path / "samples" / "00000.png")
-    data = DataTable([("<u>", "1", "2")], ("<em>",))
+    data = DataTable([("<u>", "1", "2")], ("passed over: <em>",))
     state = State("stopped", 1, 2, reason="<b>why</b>")
     path = write_run_page(RunFolder(tmp_path), record, ('a"b', "<i>"), state, data)
     page = Page(path)
