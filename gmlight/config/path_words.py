@@ -16,7 +16,8 @@ _KEYS = (*_STORED, _OR_A_NAME, "cache", "from", "resume", "to", "json", "hydra.r
 _RUNS = ("run", "resume")
 _CLASSES = "dataset.classes"
 _QUOTES = "'\""
-_NAME = r"""(?:'[^']*'|"[^"]*"|[^,'"\[\]\\]+)"""  # in a list
+_NAME = r"""'[^']*'|"[^"]*"|[^,'"]+"""  # in a list
+_LIST = r"""\[((?:'[^']*'|"[^"]*"|[^'"\[\]\\])*)\]"""
 LATEST = "latest"
 
 
@@ -53,7 +54,7 @@ def _with_quoted_names(word: str) -> str:
         names = filter(None, map(str.strip, re.findall(_NAME, found[1])))
         return f"[{','.join(name if name[0] in _QUOTES else quoted(name) for name in names)}]"
 
-    return word if "$" in word else re.sub(rf"\[((?:{_NAME}|,)*)\]", quote_all, word)
+    return word if "$" in word else re.sub(_LIST, quote_all, word)
 
 
 def check_named(words: Sequence[str], needed: Mapping[str, str]) -> None:

@@ -76,6 +76,8 @@ def test_choices_of_classes_can_be_swept() -> None:
     (word,) = prepare_paths(["dataset.classes=[a,1.0],[b,c]"])
     assert word == "dataset.classes=['a','1.0'],['b','c']"
     assert prepare_paths(["dataset.classes=null"]) == ["dataset.classes=null"]
+    unfinished = "dataset.classes=[" + "a" * 5000  # Hydra explains it
+    assert prepare_paths([unfinished]) == [unfinished]
 
 
 def test_quoted_words_and_sweeps_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
