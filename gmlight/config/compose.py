@@ -24,7 +24,6 @@ from gmlight.config.literal import class_names, literal, register_literal
 from gmlight.config.spelling import check_keys
 from gmlight.config.validate import check
 from gmlight.config.values import data_root
-from gmlight.data.class_choice import choose_names
 from gmlight.errors import ConfigError
 from gmlight.runtime.paths import CONF_DIR
 
@@ -195,6 +194,8 @@ def name_classes(config: DictConfig) -> None:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
         named = found
     elif (names := config.dataset.load.get("names")) is not None:
+        from gmlight.data.class_choice import choose_names  # slow to import
+
         names = list(names) if OmegaConf.is_list(names) else names
         _check_names("dataset.load.names", names)
         named = choose_names(names, named, config.dataset.name)

@@ -6,11 +6,7 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from gmlight.data.names import has_picture_suffix, name_some, part_of, printable
-from gmlight.data.splits import Splits
 from gmlight.errors import ConfigError
 
 
@@ -71,36 +67,6 @@ def choose_names(found: Collection[str], chosen: Sequence[object] | None, place:
     if len(set(names)) < max(2, len(names)):
         raise ConfigError(f"dataset.classes=[{name_some(names)}]: must be at least 2 classes, each once")
     return names
-
-
-def select_classes(splits: Splits, names: Sequence[str] | None, chosen: Sequence[str] | None) -> Splits:
-    """Keeps the images of the chosen classes.
-
-    Args:
-        splits: with labels that index `names`.
-        names: of all classes; None: unknown, and all are kept.
-        chosen: names, in the order of the new labels; None: all.
-
-    Returns:
-        The splits; images stay in their order.
-
-    Raises:
-        ConfigError: there are more labels than names.
-    """
-    if names is None or chosen is None or list(names) == list(chosen):
-        return splits
-    if (greatest := max(int(labels.max()) for _, labels in splits)) >= len(names):
-        raise ConfigError(f"dataset.load.names: {len(names)} names, but the files have a class {greatest}")
-    numbers = torch.full((len(names),), -1)
-    numbers[[names.index(name) for name in chosen]] = torch.arange(len(chosen))
-
-    def select(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        renumbered = numbers[labels]
-        kept = renumbered >= 0
-        return images[kept], renumbered[kept]
-
-    train, test = splits
-    return select(*train), select(*test)
 
 
 def _check_forms(names: Sequence[str], root: Path) -> None:

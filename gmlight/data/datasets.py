@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gmlight.data.class_choice import select_classes
-from gmlight.data.splits import Splits, first_line, stratified, to_tensors
+from gmlight.data.splits import Splits, first_line, select_classes, stratified, to_tensors
 from gmlight.errors import ConfigError
 from gmlight.runtime.answers import answers
 

@@ -85,6 +85,36 @@ def _draw_split(labels: Tensor, tested: Tensor, counts: Tensor, seed: int) -> tu
     return (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
 
 
+def select_classes(splits: Splits, names: Sequence[str] | None, chosen: Sequence[str] | None) -> Splits:
+    """Keeps the images of the chosen classes.
+
+    Args:
+        splits: with labels that index `names`.
+        names: of all classes; None: unknown, and all are kept.
+        chosen: names, in the order of the new labels; None: all.
+
+    Returns:
+        The splits; images stay in their order.
+
+    Raises:
+        ConfigError: there are more labels than names.
+    """
+    if names is None or chosen is None or list(names) == list(chosen):
+        return splits
+    if (greatest := max(int(labels.max()) for _, labels in splits)) >= len(names):
+        raise ConfigError(f"dataset.load.names: {len(names)} names, but the files have a class {greatest}")
+    numbers = torch.full((len(names),), -1)
+    numbers[[names.index(name) for name in chosen]] = torch.arange(len(chosen))
+
+    def select(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        renumbered = numbers[labels]
+        kept = renumbered >= 0
+        return images[kept], renumbered[kept]
+
+    train, test = splits
+    return select(*train), select(*test)
+
+
 def to_tensors(dataset: Any) -> tuple[Tensor, Tensor]:
     """Reads a map-style dataset of (picture, label): images uint8 [N, channels, H, W] and labels [N]."""
     first = pixels(dataset[0][0])

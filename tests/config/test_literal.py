@@ -37,8 +37,11 @@ def test_numbers_are_names() -> None:
 
 @pytest.mark.parametrize("classes", ["[a,a]", "[a,null]", "[a,1.5]", "[a,'']", "5", "[[a]]"])
 def test_classes_that_are_no_names_are_refused_before_the_run(classes: str) -> None:
-    config = composed("dataset=digits", f"dataset.classes={classes}")
+    config = composed("dataset=digits", "~dataset.load.names", f"dataset.classes={classes}")
     with pytest.raises(ConfigError, match=r"dataset\.classes=.*must be"):
+        name_classes(config)
+    config = composed("dataset=digits", f"dataset.classes={classes}")
+    with pytest.raises(ConfigError, match=r"dataset\.classes"):
         name_classes(config)
 
 
