@@ -12,7 +12,7 @@ install: $(VENV)/installed ## make .venv with gmlight and its tools
 run: install ## condense the handwritten digits: about two minutes on two cores
 	$(BIN)/python -m gmlight.train
 
-test: install ## the tests: about ten minutes on two cores
+test: install ## the tests: about thirteen minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: install ## the tests that take longer

@@ -194,11 +194,12 @@ def name_classes(config: DictConfig) -> None:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
         named = found
     elif (names := config.dataset.load.get("names")) is not None:
-        from gmlight.data.class_choice import choose_names  # slow to import
-
         names = list(names) if OmegaConf.is_list(names) else names
         _check_names("dataset.load.names", names)
-        named = choose_names(names, named, config.dataset.name)
+        if named != names:
+            from gmlight.data.class_choice import choose_names  # slow to import
+
+            named = choose_names(names, named, config.dataset.name)
     _check_names("dataset.classes", named)
     config.dataset.classes = literal(named)
 
