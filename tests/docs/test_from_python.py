@@ -1,6 +1,7 @@
 """Every block of docs/from-python.md runs, in the order of the page."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_the_page_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # where a script would lie
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of another test
     names: dict = {}
     for block in BLOCKS:
         exec(block, names)
