@@ -58,6 +58,8 @@ def test_the_limit_is_enforced_on_each_side(typed: Run, made: Path, tmp_path: Pa
     assert not ours["failure"]
     assert whole["failure"] == "needs more than memory_limit=80 MiB"
     assert not whole["reached"]
+    assert typed(*words, "memory_limit=2GiB", "hydra.run.dir=large").returncode == 0
+    assert all(not cost["failure"] for cost in costs(tmp_path / "large"))
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1MiB", "1.5GiB", "true", "256 MiB"])

@@ -68,7 +68,12 @@ def pickled(folder: Path) -> dict[str, Any]:
     return {"_target_": "joblib.load", "filename": str(folder / "payload.pkl")}
 
 
-# All commands read the stored configuration in one place: the first one tries everything.
+# All commands read the stored configuration in one place: the others try everything in the slow tests.
+@pytest.mark.parametrize(
+    "words",
+    [COMMANDS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in COMMANDS[1:])],
+    ids=lambda words: words[0],
+)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -98,10 +103,10 @@ def pickled(folder: Path) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_foreign_configurations_are_refused(
-    typed: Run, stranger: Path, inert: Callable, key: str, value: Any, message: str
+    typed: Run, stranger: Path, inert: Callable, words: list[str], key: str, value: Any, message: str
 ) -> None:
     set_value(stranger / "condensed", f"config.{key}", value(stranger) if callable(value) else value)
-    refused_by(COMMANDS[0], message, typed, stranger, inert)
+    refused_by(words, message, typed, stranger, inert)
 
 
 @pytest.mark.parametrize("words", COMMANDS[1:], ids=lambda words: words[0])
