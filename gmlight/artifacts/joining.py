@@ -175,7 +175,7 @@ def _metadata(parts: Sequence[Part], classes: Sequence[str], ipc: int | None, to
 
 def _part_entry(part: Part) -> dict[str, Any]:
     # Images that were not tested in the run of a part were condensed.
-    tested = (part.metadata.get("data") or {}).get("test", {}).get("by_class")
+    tested = (part.metadata.get("data") or {}).get("tested")
     return origin(dict(part.metadata)) | {"classes": part.classes, "tested": tested}
 
 
@@ -198,9 +198,9 @@ def joined_config(
             check_run(each)
     except ConfigError:
         return None
-    datasets = [each["config"]["dataset"] for each in metadata]
     if any(each["config"].get("holdout") for each in metadata):
         return None  # a class's held-out images depend on the other classes
+    datasets = [each["config"]["dataset"] for each in metadata]
     if any(_without_part(dataset) != _without_part(datasets[0]) for dataset in datasets):
         return None
     config: dict[str, Any] = copy.deepcopy(dict(metadata[0]["config"]))

@@ -55,14 +55,14 @@ def _is_percentage(value: Any) -> bool:
 
 def are_digests(value: Any) -> bool:
     """Whether a value holds the digests of the training and the test images, as `DataDigest.as_dict`."""
-    return isinstance(value, dict) and all(_is_digest(value.get(split)) for split in ("train", "test"))
+    if not isinstance(value, dict) or not _are_texts(value.get("tested", [])):  # older runs lack it
+        return False
+    return all(_is_digest(value.get(split)) for split in ("train", "test"))
 
 
 def _is_digest(value: Any) -> bool:
     counts = value.get("counts") if isinstance(value, dict) else None
-    if not (isinstance(counts, list) and all(map(is_count, counts)) and is_text(value.get("sha256"))):
-        return False
-    return _are_texts(value.get("by_class", []))  # older runs lack it
+    return isinstance(counts, list) and all(map(is_count, counts)) and is_text(value.get("sha256"))
 
 
 def _may_be_digests(value: Any) -> bool:

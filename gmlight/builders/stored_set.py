@@ -139,7 +139,7 @@ def refuse_condensed_test_images(metadata: Mapping[str, Any], info: DatasetInfo)
     """
     if info.digest is None:
         return
-    now = dict(zip(info.classes, info.digest.test.by_class, strict=True))
+    now = dict(zip(info.classes, info.digest.tested, strict=True))
     for part in metadata.get("parts", []):
         before = zip(part["classes"], part.get("tested") or [], strict=False)  # None: of older parts
         if other := [name for name, digest in before if now.get(name) != digest]:

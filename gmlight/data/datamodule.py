@@ -61,7 +61,7 @@ class CondensationData(lightning.LightningDataModule):
         train: the training images, after `load`.
         test: the test images, after `load`.
         info: classes, normalisation, shape and priors, after `load`.
-        passed_over: lines about files that were not read, after `load`.
+        notes: lines about what was found, or passed over, after `load`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class CondensationData(lightning.LightningDataModule):
         Raises:
             ConfigError: the files are absent or damaged, or a class has too few images.
         """
-        splits, self.info, self.passed_over = self._prepared or self.source.read(download=False)
+        splits, self.info, self.notes = self._prepared or self.source.read(download=False)
         self._prepared = None  # frees the memory
         size = sum(images.nbytes for images, _ in splits)
         storage = device if _fits(size, device, self._device_share) else torch.device("cpu")

@@ -16,12 +16,10 @@ class SplitDigest:
     Args:
         sha256: of images, labels, class names and normalisation.
         counts: images per class, [C].
-        by_class: of the images of each class alone, [C]; they do not depend on the other classes.
     """
 
     sha256: str
     counts: list[int]
-    by_class: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,12 @@ class DataDigest:
     Args:
         train: of the training images.
         test: of the test images.
+        tested: of the test images of each class alone, [C]; they do not depend on the other classes.
     """
 
     train: SplitDigest
     test: SplitDigest
+    tested: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain containers."""
@@ -42,10 +42,7 @@ class DataDigest:
 
     def identity(self) -> dict[str, Any]:
         """What logged accuracies are found by: the fields that digests always had, as plain containers."""
-        return {
-            name: {"sha256": split.sha256, "counts": split.counts}
-            for name, split in (("train", self.train), ("test", self.test))
-        }
+        return {"train": asdict(self.train), "test": asdict(self.test)}
 
 
 def digest_split(
@@ -64,9 +61,21 @@ def digest_split(
     found = hashlib.sha256(repr(described).encode(errors="surrogateescape"))
     for tensor in (images, labels):
         found.update(_bytes(tensor))
-    counts = torch.bincount(labels, minlength=len(classes)).tolist()
-    by_class = [hashlib.sha256(_bytes(images[labels == c])).hexdigest()[:16] for c in range(len(classes))]
-    return SplitDigest(found.hexdigest(), counts, by_class)
+    return SplitDigest(found.hexdigest(), torch.bincount(labels, minlength=len(classes)).tolist())
+
+
+def digest_classes(images: Tensor, labels: Tensor, number: int) -> list[str]:
+    """Computes the digest of the images of each class.
+
+    Args:
+        images: uint8 [N, channels, H, W].
+        labels: int64 [N].
+        number: of classes, C.
+
+    Returns:
+        16 characters for each class, [C].
+    """
+    return [hashlib.sha256(_bytes(images[labels == c])).hexdigest()[:16] for c in range(number)]
 
 
 def explain_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -90,10 +90,8 @@ class PassedOver:
         Args:
             root: the folder to which the paths are relative.
         """
-        shown = {
-            reason: name_some([printable(os.path.relpath(path, root)) for path in paths])
-            for reason, paths in self.paths.items()
-        }
-        return [
-            f"passed over: {len(self.paths[reason])} {reason}: {names}" for reason, names in shown.items()
-        ]
+
+        def shown(paths: Iterable[str]) -> str:
+            return name_some([printable(os.path.relpath(path, root)) for path in paths])
+
+        return [f"passed over: {len(paths)} {reason}: {shown(paths)}" for reason, paths in self.paths.items()]

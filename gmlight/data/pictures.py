@@ -146,9 +146,8 @@ def _from_16_bits(picture: Image.Image, tags: Any) -> Image.Image:
     bits = tags.get(_BITS, 16)
     most = 2 ** (bits if isinstance(bits, int) else bits[0]) - 1
     values = np.asarray(picture).astype(np.float64)
-    shown = (
-        most - values if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
-    )  # Pillow inverts 8 bits alone
+    # Pillow inverts such pictures of 8 bits alone.
+    shown = most - values if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
     grey = Image.fromarray((shown * (255 / most)).round().clip(0, 255).astype(np.uint8))
     transparent = picture.info.get("transparency")
     if not isinstance(transparent, int):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlight.data.digest import DataDigest, digest_split
+from gmlight.data.digest import DataDigest, digest_classes, digest_split
 from gmlight.data.images import DatasetInfo
 from gmlight.data.splits import NotedSplits, Splits, channel_statistics, check_images, stratified
 from gmlight.errors import ConfigError
@@ -20,12 +20,12 @@ class ReadData(NamedTuple):
     Args:
         splits: train and test.
         info: their description.
-        passed_over: lines about files that were not read.
+        notes: lines about what was found, or passed over.
     """
 
     splits: Splits
     info: DatasetInfo
-    passed_over: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DataSource:
 
     Args:
         load: called with True if it may download; returns the train and the test split, each as images uint8
-            [N, channels, H, W] and labels [N]; and, if it wants, lines about files that it passed over.
+            [N, channels, H, W] and labels [N]; and, if it wants, lines about what it found or passed over.
         classes: class names, in the order of the labels.
         shape: (channels, H, W) of an image.
         mean: per channel, of pixels in 0..1; None: computed from the train split.
@@ -112,7 +112,8 @@ class DataSource:
             name = self.classes[counts.index(0)]
             raise ConfigError(f"class {name!r} has no training image; remove the class or add images")
         priors = tuple(count / sum(counts) for count in counts)
-        digest = DataDigest(*(digest_split(*split, self.classes, mean, std) for split in splits))
+        train_digest, test_digest = (digest_split(*split, self.classes, mean, std) for split in splits)
+        digest = DataDigest(train_digest, test_digest, digest_classes(*splits[1], len(self.classes)))
         info = DatasetInfo(tuple(self.classes), tuple(mean), tuple(std), self.shape, priors, digest)
         return ReadData(splits, info, tuple(line for lines in notes for line in lines))
 

@@ -17,7 +17,7 @@ from gmlight.runtime.seeding import generator
 
 # (train, test), each as images uint8 [N, channels, H, W] and labels int64 [N].
 Splits = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-# The same, and lines about files that were passed over, or about what was found.
+# The same, and lines about what was found, or passed over.
 NotedSplits = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Sequence[str]]
 
 

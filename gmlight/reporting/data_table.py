@@ -1,4 +1,4 @@
-"""The table of what was read: classes, images of each class and split, and what was passed over."""
+"""The table of what was read: classes, images of each class and split, and notes about the rest."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ class DataTable:
 
     Args:
         rows: cells as text, in the order of `HEADINGS`; classes of equal numbers share a row.
-        passed_over: lines about files that were not read, or about what was found.
+        notes: lines about what was found, or passed over.
     """
 
     rows: list[tuple[str, str, str]]
-    passed_over: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def describe_data(data: CondensationData) -> DataTable:
     """Describes loaded data."""
-    return describe_counts(data.info.classes, data.train.counts, data.test.counts, data.passed_over)
+    return describe_counts(data.info.classes, data.train.counts, data.test.counts, data.notes)
 
 
 def describe_counts(
-    classes: Sequence[str], train: Sequence[int], test: Sequence[int], passed_over: tuple[str, ...] = ()
+    classes: Sequence[str], train: Sequence[int], test: Sequence[int], notes: tuple[str, ...] = ()
 ) -> DataTable:
     """Describes data by its numbers of images.
 
@@ -42,7 +42,7 @@ def describe_counts(
         classes: class names, by label.
         train: training images of each class.
         test: test images of each class.
-        passed_over: lines about files that were not read.
+        notes: lines about what was found, or passed over.
     """
     names, alike = list(map(printable, classes)), defaultdict(list)
     for name, train_count, test_count in zip(names, train, test, strict=True):
@@ -51,7 +51,7 @@ def describe_counts(
         rows = [(_names(group), str(one), str(other)) for (one, other), group in alike.items()]
     else:
         rows = [(_names(names), _range(train), _range(test))]
-    return DataTable(rows, passed_over)
+    return DataTable(rows, notes)
 
 
 def print_data_table(data: CondensationData, console: Console) -> None:
@@ -63,7 +63,7 @@ def print_data_table(data: CondensationData, console: Console) -> None:
     for row in described.rows:
         table.add_row(*row)
     console.print(table)
-    for line in described.passed_over:
+    for line in described.notes:
         console.print(line, soft_wrap=True)
 
 

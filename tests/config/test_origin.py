@@ -100,7 +100,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     assert read_origin(folder) == whole
     changes: list[dict] = [
         {"data": {"train": 1, "test": 2}}, {"code": "x"}, {"code": {"a": 1}}, {"earlier_code": 5},
-        {"earlier_code": ["a"]}, {"data": {**DIGEST.as_dict(), "test": {"sha256": "x", "counts": [[1]]}}},
+        {"earlier_code": ["a"]}, {"data": {**DIGEST.as_dict(), "tested": [1]}},
+        {"data": {**DIGEST.as_dict(), "test": {"sha256": "x", "counts": [[1]]}}},
         {"data": {**DIGEST.as_dict(), "test": {"sha256": "x"}}}, {"data": None},
     ]  # fmt: skip
     texts = [json.dumps(whole | change) for change in changes]

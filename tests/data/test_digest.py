@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gmlight.data.digest import SplitDigest, digest_split, explain_changes
+from gmlight.data.digest import SplitDigest, digest_classes, digest_split, explain_changes
 from gmlight.data.source import DataSource
 
 IMAGES = torch.arange(4 * 3 * 2 * 5, dtype=torch.uint8).reshape(4, 3, 2, 5)
@@ -61,11 +61,16 @@ def test_a_source_describes_both_splits_after_holding_out() -> None:
 
 
 def test_the_digest_of_a_class_depends_on_its_images_alone() -> None:
-    [a, b] = digest().by_class
+    [a, b] = digest_classes(IMAGES, LABELS, 2)
     assert a != b
-    assert digest(labels=LABELS.flip(0)).by_class[1] == digest(IMAGES[1:2], LABELS[:1] + 1).by_class[1]
+    [other] = digest_classes(IMAGES[1:2], LABELS[:1], 1)
+    assert digest_classes(IMAGES, LABELS.flip(0), 2)[1] == other
     edited = IMAGES.clone()
     edited[0, 0, 0, 0] += 1
-    assert digest(images=edited).by_class[0] != a
-    assert digest(images=edited, mean=[0.1] * 3).by_class[1] == b
-    assert digest(IMAGES[2:3], torch.tensor([0]), classes=["b", "c"]).by_class[0] == b
+    changed = digest_classes(edited, LABELS, 2)
+    assert changed[0] != a
+    assert changed[1] == b
+    assert digest_classes(IMAGES[2:3], torch.tensor([0]), 2)[0] == b
+    read = DataSource.from_tensors((edited, LABELS), (IMAGES, LABELS)).read(download=False)
+    assert read.info.digest is not None
+    assert read.info.digest.tested == [a, b]

@@ -70,7 +70,7 @@ def test_chosen_classes_in_their_order(folder: Path) -> None:
     data = loaded(folder, "dataset.classes=[eel,cat]")
     assert data.classes == ("eel", "cat")
     assert first_colours((data.test.images, data.test.labels))[1][:2] == [200, 0]
-    assert data.passed_over == ("passed over: 1 class folders that are not in dataset.classes: dog",)
+    assert data.notes == ("passed over: 1 class folders that are not in dataset.classes: dog",)
     with pytest.raises(ConfigError, match=r"has no class 'eal'; did you mean 'eel'\?"):
         loaded(folder, "dataset.classes=[eal,cat]")
 
@@ -113,7 +113,7 @@ def test_unreadable_images_are_named_at_once_and_can_be_skipped(folder: Path) ->
         loaded(folder)
     data = loaded(folder, "dataset.skip_unreadable=true")
     assert (data.train.counts, data.test.counts) == ([4, 4, 4], [1, 1, 1])
-    assert data.passed_over[0].startswith("passed over: 9 images that cannot be read: cat/x.png, dog/y0.jpg")
+    assert data.notes[0].startswith("passed over: 9 images that cannot be read: cat/x.png, dog/y0.jpg")
 
 
 def test_other_files_are_passed_over_and_said(folder: Path) -> None:

@@ -25,7 +25,7 @@ def loaded(train: list[int], test: list[int], *names: str, notes: tuple[str, ...
 def test_classes_of_equal_numbers_share_a_row() -> None:
     described = describe_data(loaded([4, 9, 4], [1, 2, 1], "cat", "dog", "eel", notes=("2 files",)))
     assert described.rows == [("cat, eel", "4", "1"), ("dog", "9", "2")]
-    assert described.passed_over == ("2 files",)
+    assert described.notes == ("2 files",)
 
 
 def test_many_different_classes_have_one_row_with_ranges() -> None:
