@@ -27,14 +27,14 @@ TABLES = (".parquet", ".arrow")
 
 
 class _Pictures:
-    """Decoded pictures, all of one size; more than `most` bytes of them are refused.
+    """Decoded pictures, all of one size and of a plausible size together.
 
     Args:
         path: of the set, for messages.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self.decoded = path, list[Tensor]()
+        self._path, self._decoded = path, list[Tensor]()
 
     def add(self, content: bytes, what: str, most: int) -> None:
         """Decodes one picture.
@@ -47,19 +47,19 @@ class _Pictures:
         Raises:
             ConfigError: it cannot be decoded, has another size than the first, or is too much.
         """
-        picture, first = _picture(content, what), next(iter(self.decoded), None)
-        if first is not None and picture.shape != first.shape:
-            shapes = list(picture.shape), list(first.shape)
-            raise ConfigError(f"{what}: is {shapes[0]}, the first {shapes[1]}; all must be of one size")
-        self.decoded.append(picture)
-        if len(self.decoded) * picture.numel() > most:
+        picture = _picture(content, what)
+        self._decoded.append(picture)
+        shape, first = list(picture.shape), list(self._decoded[0].shape)
+        if shape != first:
+            raise ConfigError(f"{what}: is {shape}, the first {first}; all must be of one size")
+        if len(self._decoded) * picture.numel() > most:
             raise ConfigError(
                 f"{self._path}: unpacks to more than {format_bytes(most)}, which is not plausible"
             )
 
     def stacked(self) -> Tensor:
         """Returns the pictures, uint8 [N, channels, H, W]."""
-        return torch.stack(self.decoded)
+        return torch.stack(self._decoded)
 
 
 def png(path: Path) -> ForeignSet:

@@ -165,12 +165,10 @@ class Estimate(NamedTuple):
     Args:
         condensing: with the choice of real batches and the training of a pool.
         evaluating: of the final evaluation.
-        quick: of all quick evaluations.
     """
 
     condensing: float
     evaluating: float
-    quick: float
 
 
 def rehearse(run: Run, config: DictConfig) -> Estimate:
@@ -226,7 +224,8 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> Es
         line("an image update", f"{matching:.3g} s", "without the network's training")
         sampling = run.data.sampling_seconds(plan.iterations)
         comment = f", with {format_duration(sampling)} for choosing real batches" if sampling else ""
-        duration, condensing = format_duration(whole + sampling), whole + sampling + plan.pool_seconds
+        duration = format_duration(whole + sampling)
+        condensing = whole + sampling + plan.pool_seconds
         if plan.pool_seconds:
             line("the pool", format_duration(plan.pool_seconds), "training of the networks that are matched")
         line("condensing", duration, f"K={plan.iterations}, T={plan.updates}{comment}")
@@ -246,7 +245,7 @@ def report(run: Run, steps: Steps | None, images: TrainingSet, plan: Plan) -> Es
     if run.condenser is not None and isinstance(images, LabelledImages):
         disk = disk_bytes(run.condenser, images, run.data, plan)
         line("disk", f"{disk / 2**20:.1f} MiB", "largest size of the run folder, about")
-    return Estimate(condensing, final, quick)
+    return Estimate(condensing, final)
 
 
 def _evaluations_seconds(run: Run, sets: list[EvaluatedSet], plan: Plan) -> tuple[float, float]:

@@ -54,25 +54,23 @@ def continual(config: DictConfig, path: Path) -> None:
         # Networks train on the memory of all steps so far: on one part, then on two, and so on.
         parts = len(units) * steps * (steps + 1) // 2
         seconds = condensed * one.condensing + parts * one.evaluating
-        steps_and_networks = (
-            f"{pluralize(condensed, 'condensed step')} and "
-            f"{pluralize(len(units) * steps * config.evaluation.networks, 'network')}"
-        )
-        line = f"so much for one step; {format_duration(seconds)} for {steps_and_networks}"
+        of_steps = pluralize(condensed, "condensed step")
+        trained = pluralize(len(units) * steps * config.evaluation.networks, "network")
+        line = f"so much for one step; {format_duration(seconds)} for {of_steps} and {trained}"
         console.print(line, soft_wrap=True)
         return
     started = time.monotonic()
-    with naming_write_errors(folder), folder.locked(), resumable(folder.config):
-        claim(folder, record, resumed=resumed)
-        with show_progress("learning", "step", len(units) * steps, console) as progress:
-            learned = dict(learn(learner, units, config.jobs, progress))
-    content = record.as_dict() | {
-        "memories": summarize(learned),
-        "tasks": [[task.name for task in learner.tasks(order)] for order in range(orders(config))],
-        "seconds": {"command": time.monotonic() - started},
-        "environment": results.environment(learner.device),
-    }
     with naming_write_errors(folder):
+        with folder.locked(), resumable(folder.config):
+            claim(folder, record, resumed=resumed)
+            with show_progress("learning", "step", len(units) * steps, console) as progress:
+                learned = dict(learn(learner, units, config.jobs, progress))
+        content = record.as_dict() | {
+            "memories": summarize(learned),
+            "tasks": [[task.name for task in learner.tasks(order)] for order in range(orders(config))],
+            "seconds": {"command": time.monotonic() - started},
+            "environment": results.environment(learner.device),
+        }
         show(config, path, record, content)
 
 

@@ -20,7 +20,7 @@ from gmlight.config.experiment_cells import apply_cell
 from gmlight.config.former_names import BUILT_AT_ONCE, name_keys, present_name, with_present_names
 from gmlight.config.implied import differences, is_built_in
 from gmlight.config.labels import read_bundle
-from gmlight.config.literal import class_names, literal, register_literal
+from gmlight.config.literal import class_names, label_names, literal, register_literal
 from gmlight.config.spelling import check_keys
 from gmlight.config.validate import check
 from gmlight.config.values import data_root
@@ -193,8 +193,7 @@ def name_classes(config: DictConfig) -> None:
         if named is not None and named != found and not chooses:
             raise ConfigError(f"dataset.classes={named}: the files hold the classes {found}")
         named = found
-    elif (names := config.dataset.load.get("names")) is not None:
-        names = list(names) if OmegaConf.is_list(names) else names
+    elif (names := label_names(config)) is not None:
         _check_names("dataset.load.names", names)
         if named != names:
             from gmlight.data.class_choice import choose_names  # slow to import

@@ -28,9 +28,15 @@ def literal(node: Any) -> Any:
 
 
 def class_names(config: DictConfig) -> list[str] | None:
-    """Returns `dataset.classes` as a list; None if the names are not known yet.
+    """Returns `dataset.classes` as a list; None if the names are not known yet."""
+    return _plain(config.dataset.classes)
 
-    Iterating over the node itself would fail at a class that is called `???`.
-    """
-    names: Any = config.dataset.classes
-    return OmegaConf.to_container(names, resolve=True) if OmegaConf.is_config(names) else names  # type: ignore
+
+def label_names(config: DictConfig) -> list[str] | None:
+    """Returns `dataset.load.names` as a list, the names of the numbers in the files; None: there are none."""
+    return _plain(config.dataset.load.get("names"))
+
+
+def _plain(names: Any) -> Any:
+    # Iterating over the node itself would fail at a class that is called `???`.
+    return OmegaConf.to_container(names, resolve=True) if OmegaConf.is_config(names) else names

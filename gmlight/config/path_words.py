@@ -1,4 +1,4 @@
-"""Prepares the words of a command line that name files or folders, before Hydra's grammar reads them."""
+"""Prepares words of a command line that name files, folders or classes, before Hydra reads them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,8 @@ def prepare_paths(words: list[str]) -> list[str]:
     """Rewrites words such as `dataset.root=~/my photos (1)` for Hydra: expanded, and quoted where necessary.
 
     An existing folder is taken as it is typed, without quotes. Otherwise Hydra's grammar holds: quotes
-    enclose a name, `${key}` is resolved, and in a sweep a comma separates folders.
+    enclose a name, `${key}` is resolved, and in a sweep a comma separates folders. Names of classes in
+    `dataset.classes=[...]` stay text, even if they look like numbers.
 
     Args:
         words: of the command line.

@@ -167,7 +167,7 @@ def _checked(condensed: "CondensedDataset", trust: Trust) -> dict[str, Any]:
 
 
 def _add_missing_keys(dataset: dict[str, Any], option: str | None) -> None:
-    # Adds keys that older sets lack.
+    # Adds keys that older sets lack; a set may not rename the classes of a built-in dataset.
     path = CONF_DIR / "dataset" / f"{option}.yaml"
     if path in CONF_DIR.glob("dataset/*.yaml"):  # not one elsewhere, which a file may name
         present = built_in_dataset(path.stem)

@@ -59,7 +59,7 @@ def test_a_quick_evaluation_every_two_iterations_but_the_last(tmp_path: Path, do
 
 
 def test_an_evaluation_follows_the_last_update_of_its_iteration(tmp_path: Path) -> None:
-    """Six iterations of two updates; every second one is evaluated, under the number of iterations done."""
+    """Six iterations of two updates: whether one is due is asked after each, with the iterations done."""
     asked: list[tuple[int, int]] = []
     trainer: Any = SimpleNamespace(global_step=0, max_steps=12, should_stop=False, loggers=[])
     module = condenser(random_images(3, 1, 1, 8, 8), 2, [1])

@@ -84,7 +84,7 @@ def test_networks_of_a_killed_evaluation_are_not_trained_again(typed: Run, tmp_p
     assert len((third / "evaluation.jsonl").read_text().strip().split("\n")) == 3
 
 
-def test_what_logged_accuracies_depend_on(tmp_path: Path) -> None:
+def test_what_logged_accuracies_depend_on() -> None:
     """Accuracies on other test images are not reused, even if the set and the protocol are the same."""
     found = []
     config, device = composed("dataset=digits"), torch.device("cpu")
